@@ -1,0 +1,103 @@
+"""What the rest of the package asks of whoever finds and aligns faces."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+
+VisionFrame = NDArray[numpy.uint8]
+"""A picture: H x W x 3, BGR, 0 to 255."""
+
+Mask = NDArray[numpy.float32]
+"""H x W, 0 to 1."""
+
+Points = NDArray[numpy.float64]
+"""N x 2 positions (x, y) in pixels."""
+
+Matrix = NDArray[numpy.float64]
+"""2 x 3 affine matrix from frame pixels to crop pixels."""
+
+
+@dataclass(frozen=True)
+class DetectedFace:
+    """One face in a frame; all positions in pixels of that frame."""
+
+    bounding_box: NDArray[numpy.float64]
+    """(4,): x1, y1, x2, y2."""
+    landmark_5: Points
+    """(5, 2): eyes, nose tip, mouth corners, as the host aligns by (its '5/68')."""
+    landmark_68: Points
+    """(68, 2)."""
+    detector_score: float
+    landmarker_score: float
+    embedding: NDArray[numpy.float64]
+    """(512,): the recogniser's output, not normalised."""
+
+
+@dataclass(frozen=True)
+class FaceMasks:
+    """What covers what in an aligned crop; each H x W, 0 to 1."""
+
+    face: Mask
+    """1 on the face (skin, brows, eyes, nose, mouth)."""
+    visible: Mask
+    """1 where nothing lies in front of the face."""
+    features: Mask
+    """1 on eyes and mouth."""
+
+
+class FaceAnalyser(Protocol):
+    """Finds, aligns, masks and pastes back faces.
+
+    Training must see what the swapper will be fed later, so that whoever swaps answers here too.
+    """
+
+    @property
+    def name(self) -> str:
+        """Who answers, with a version, for example `facefusion 3.8.1`."""
+
+    def is_blocked(self, path: Path) -> bool:
+        """Whether the content check refuses this image or video file."""
+
+    def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
+        """All faces of a frame, best detector score first."""
+
+    def warp_templates(self) -> Mapping[str, Points]:
+        """Every template's five points in the unit square, by name."""
+
+    def warp_face(
+        self, vision_frame: VisionFrame, landmark_5: Points, template: str, size: tuple[int, int]
+    ) -> tuple[VisionFrame, Matrix]:
+        """The aligned crop of `size` (width, height) and the matrix that made it."""
+
+    def paste_back(
+        self, vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
+    ) -> VisionFrame:
+        """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
+
+    def create_paste_mask(self, crop: VisionFrame) -> Mask:
+        """The mask a swap is pasted back with under the current settings (by default: box)."""
+
+    def create_masks(self, crop: VisionFrame) -> FaceMasks:
+        """Face, occlusion and feature masks of an aligned crop."""
+
+    def get_swapper(self, name: str) -> SwapperOptions:
+        """The base swapper of that name.
+
+        Raises:
+            SwapperError: There is no such swapper, or its file is missing or damaged.
+        """
+
+    def get_recogniser(self) -> RecogniserOptions:
+        """The recogniser whose vectors the swapper is driven by."""
+
+    def get_judge(self) -> RecogniserOptions | None:
+        """A second recogniser that was trained independently, if there is one."""
+
+    def sample_other_vectors(self, count: int, seed: int) -> NDArray[numpy.float64]:
+        """(count, 512): unit vectors that stand for other people than the one being tuned."""

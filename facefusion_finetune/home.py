@@ -1,0 +1,68 @@
+"""Where things live on disk, and how they get there whole."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+import platformdirs
+
+HOME_VARIABLE = "FACEFUSION_FINETUNE_HOME"
+
+
+def home_directory() -> Path:
+    """Folder of all persons: `FACEFUSION_FINETUNE_HOME`, else the platform's user data folder."""
+    configured = os.environ.get(HOME_VARIABLE)
+    if configured:
+        return Path(configured).expanduser().resolve()
+    return Path(platformdirs.user_data_dir("facefusion-finetune", appauthor=False))
+
+
+def people_directory() -> Path:
+    """Folder that holds one folder per person."""
+    return home_directory() / "people"
+
+
+def create_private_directory(path: Path) -> Path:
+    """Create a folder, and its missing parents, that only the user can enter."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return path
+
+
+def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o600) -> None:
+    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it.
+
+    A reader sees the old file or the new one, never a part. On any exception the temporary file
+    is removed and `path` is left as it was.
+
+    Args:
+        path: The file to create or replace; its folder must exist.
+        write: Gets the open binary file.
+        mode: Permission bits of the new file.
+
+    Raises:
+        OSError: The file cannot be written, for example because the disk is full.
+    """
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(mode)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_bytes(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """Write `content` to `path` whole or not at all; see `write_whole`."""
+    write_whole(path, lambda file: file.write(content), mode)
+
+
+def write_text(path: Path, content: str, mode: int = 0o600) -> None:
+    """Write UTF-8 `content` to `path` whole or not at all; see `write_whole`."""
+    write_bytes(path, content.encode("utf-8"), mode)

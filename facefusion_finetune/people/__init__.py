@@ -1,0 +1,1 @@
+"""Who: profile, consent, deletion."""

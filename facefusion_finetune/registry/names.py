@@ -1,0 +1,39 @@
+"""Where tuned models lie in a FaceFusion folder, and what they are called."""
+
+import re
+from pathlib import Path
+
+_STEM = re.compile(r"(?P<person>.+)-(?P<version>[1-9][0-9]*)")
+
+
+def models_directory(host: Path) -> Path:
+    """Folder of the active models inside the FaceFusion folder `host`."""
+    return host / ".assets" / "models" / "finetuned"
+
+
+def find_active(directory: Path) -> dict[str, dict[int, Path]]:
+    """Active models by person and version; an empty dict where there is no folder.
+
+    A model counts as there when its `.onnx`, `.hash` and `.json` all are.
+    """
+    found: dict[str, dict[int, Path]] = {}
+    for path in sorted(directory.glob("*.onnx")):
+        match = _STEM.fullmatch(path.stem)
+        if match and hash_path(path).is_file() and card_path(path).is_file():
+            found.setdefault(match["person"], {})[int(match["version"])] = path
+    return found
+
+
+def model_path(directory: Path, person: str, version: int) -> Path:
+    """The model file of that person and version."""
+    return directory / f"{person}-{version}.onnx"
+
+
+def hash_path(path: Path) -> Path:
+    """The crc32 file beside a model, as the host checks it."""
+    return path.parent / f"{path.stem}.hash"
+
+
+def card_path(path: Path) -> Path:
+    """The card file beside a model."""
+    return path.parent / f"{path.stem}.json"
