@@ -33,6 +33,10 @@ class FootageError(FinetuneError):
     """Footage cannot be read, shows nobody, shows several people, or is refused."""
 
 
+class UnreadableError(FootageError):
+    """One file of the footage cannot be decoded."""
+
+
 class DatasetError(FinetuneError):
     """The crops of a person do not suffice for what was asked."""
 

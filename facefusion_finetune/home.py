@@ -26,7 +26,9 @@ def people_directory() -> Path:
 
 def create_private_directory(path: Path) -> Path:
     """Create a folder, and its missing parents, that only the user can enter."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for folder in [*reversed(path.parents), path]:
+        # `parents=True` would give the missing ones in between the default mode.
+        folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
 

@@ -57,14 +57,12 @@ class ModelCard:
 
 def encode_metadata(card: ModelCard) -> dict[str, str]:
     """The card as `metadata_props` entries: JSON values, the vector as base64 of float32."""
-    entries = {}
-    for key, value in asdict(card).items():
-        if key == "person_vector":
-            vector = numpy.asarray(value, dtype="<f4")
-            value = base64.b64encode(vector.tobytes()).decode("ascii")
-        entries[PREFIX + key] = json.dumps(value, sort_keys=True)
-    entries[PREFIX + "format"] = json.dumps(FORMAT)
-    return entries
+    vector = numpy.asarray(card.person_vector, dtype="<f4")
+    values = asdict(card) | {
+        "person_vector": base64.b64encode(vector.tobytes()).decode("ascii"),
+        "format": FORMAT,
+    }
+    return {PREFIX + key: json.dumps(value, sort_keys=True) for key, value in values.items()}
 
 
 def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
@@ -78,9 +76,7 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
         RegistryError: The entries are missing or damaged, or of a newer format.
     """
     own = {
-        key.removeprefix(PREFIX): value
-        for key, value in entries.items()
-        if key.startswith(PREFIX)
+        key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)
     }
     try:
         values = {key: json.loads(value) for key, value in own.items()}

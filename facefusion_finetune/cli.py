@@ -1,0 +1,284 @@
+"""The command line. Heavy modules are imported inside the commands, so that `--help` is quick."""
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facefusion_finetune import __version__
+from facefusion_finetune.cli_models import models_app
+from facefusion_finetune.cli_support import (
+    HostOption,
+    Json,
+    SetOption,
+    describe,
+    load_reference,
+    open_analyser,
+    print_lines,
+    print_report,
+    show_progress,
+)
+from facefusion_finetune.errors import FinetuneError
+
+app = typer.Typer(
+    name="facefusion-finetune",
+    help="Tune FaceFusion's face swappers to one consenting person.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+person_app = typer.Typer(help="Who: record consent, show and remove persons.", no_args_is_help=True)
+app.add_typer(person_app, name="person")
+app.add_typer(models_app, name="models")
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"facefusion-finetune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder to write to; must be new or empty.")] = Path(
+        "facefusion-finetune-demo"
+    ),
+    preset: Annotated[str, typer.Option(help="Preset to train with.")] = "balanced",
+    seed: Annotated[int, typer.Option(min=0, help="Draws the person, the footage, the run.")] = 0,
+) -> None:
+    """See the whole job done on drawn people: no FaceFusion, no download, no GPU."""
+    from facefusion_finetune.demo.run import run_demo
+
+    with show_progress() as observer:
+        result = run_demo(output, preset, seed, observer)
+    typer.echo(result.describe())
+
+
+@app.command()
+def link(
+    path: Annotated[Path | None, typer.Argument(help="FaceFusion's folder.")] = None,
+) -> None:
+    """Make FaceFusion find this package: three small guarded files, nothing edited."""
+    from facefusion_finetune.host.link import link as link_host
+
+    host = link_host(path)
+    typer.echo(f"Linked with {host.name} in {host.path}.")
+    typer.echo("Use it with: facefusion run --processors finetuned_swapper")
+
+
+@app.command()
+def unlink(
+    path: Annotated[Path | None, typer.Argument(help="FaceFusion's folder.")] = None,
+) -> None:
+    """Remove what `link` wrote, and nothing else."""
+    from facefusion_finetune.host.link import unlink as unlink_host
+
+    result = unlink_host(path)
+    typer.echo(f"Unlinked from {result.host.path}: {len(result.removed)} files removed.")
+    for warning in result.warnings:
+        typer.echo(warning, err=True)
+
+
+@person_app.command("add")
+def add_person(
+    name: Annotated[str, typer.Argument(help="Letters, digits, '_', '-', '.'.")],
+    consent: Annotated[
+        Path | None, typer.Option(help="A signed form or recording; its digest is recorded.")
+    ] = None,
+    consent_note: Annotated[
+        str | None, typer.Option(help="Who agreed to what, and when, in a sentence.")
+    ] = None,
+    consent_scope: Annotated[str | None, typer.Option(help="What the consent covers.")] = None,
+    consent_expires: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day it holds.")
+    ] = None,
+    renew: Annotated[bool, typer.Option("--renew", help="Replace the consent on record.")] = False,
+) -> None:
+    """Record a person and the consent, before any crop is made."""
+    from facefusion_finetune.people import profile
+
+    expires = consent_expires.date() if consent_expires else None
+    record = profile.create_consent(
+        consent, consent_note, consent_scope or profile.DEFAULT_SCOPE, expires
+    )
+    person = profile.add_person(name, record, renew)
+    typer.echo(f"{person.name}: consent recorded in {person.directory / 'person.toml'}.")
+
+
+@person_app.command("list")
+def list_persons(as_json: Json = False) -> None:
+    """List everybody on record."""
+    from facefusion_finetune.people import profile
+
+    names = profile.list_names()
+    if as_json:
+        typer.echo(json.dumps(names))
+    else:
+        print_lines(names, "Nobody is on record.")
+
+
+@person_app.command("show")
+def show_person(name: str, as_json: Json = False) -> None:
+    """Show what is held about a person."""
+    from facefusion_finetune.dataset.manifest import read_manifest
+    from facefusion_finetune.people import profile
+    from facefusion_finetune.training.run import list_runs
+
+    person = profile.load_person(name)
+    records = read_manifest(person)
+    kept = [record for record in records if record.kept]
+    values = person.model_dump(mode="json") | {
+        "folder": str(person.directory),
+        "crops_kept": len(kept),
+        "crops_rejected": len(records) - len(kept),
+        "shots": len({record.shot for record in kept}),
+        "sources": sorted({record.source for record in records}),
+        "runs": [run.reference for run in list_runs(person)],
+    }
+    typer.echo(json.dumps(values, indent=2) if as_json else describe(values))
+
+
+@person_app.command("remove")
+def remove_person(
+    name: str,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    host: HostOption = None,
+) -> None:
+    """Delete a person's crops, vectors, runs and models, in FaceFusion's folders too."""
+    from facefusion_finetune.host.locate import locate
+    from facefusion_finetune.people import profile, removal
+
+    person = profile.load_person(name)
+    if not yes and not typer.confirm(f"Delete everything held about {name}?"):
+        raise typer.Abort
+    removed = removal.remove_person(person, locate(host).path if host else None)
+    for path in removed:
+        typer.echo(f"removed {path}")
+    typer.echo(f"{name}: {len(removed)} files are gone; nothing is held about this person.")
+
+
+@app.command()
+def extract(
+    name: str,
+    sources: Annotated[list[Path], typer.Argument(help="Images, folders, videos.")],
+    reference: Annotated[
+        Path | None, typer.Option(help="A picture of the person, where others are shown too.")
+    ] = None,
+    fps: Annotated[
+        float, typer.Option(min=0.1, max=60, help="Frames taken of each second of a video.")
+    ] = 6.0,
+    host: HostOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Cut the person's face out of footage, aligned as FaceFusion will align it."""
+    from facefusion_finetune.dataset.extract import extract_footage
+    from facefusion_finetune.people.profile import load_person
+
+    person = load_person(name)
+    person.require_consent()
+    analyser = open_analyser(host, settings)
+    with show_progress() as observer:
+        result = extract_footage(
+            person,
+            sources,
+            analyser,
+            reference,
+            fps,
+            lambda source, number, total: observer.on_stage(f"{source} ({number} of {total})"),
+        )
+    for fault in result.unreadable:
+        typer.echo(f"left out: {fault}", err=True)
+    rejected = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
+    typer.echo(
+        f"{name}: {result.kept} crops kept of {result.faces} faces in {result.frames} frames and"
+        f" {result.shots} shots; rejected: {rejected or 'none'};"
+        f" {result.known_sources} sources were known; {result.total_kept} crops in all."
+    )
+    if result.others:
+        typer.echo(f"{result.others} other people were seen and left out.")
+
+
+@app.command()
+def train(
+    name: str,
+    base: Annotated[
+        str, typer.Option(help="FaceFusion's name of a swapper, or an ONNX file.")
+    ] = "inswapper_128",
+    preset: Annotated[str, typer.Option(help="Name, or a .toml file.")] = "balanced",
+    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last run.")] = False,
+    host: HostOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Tune a swapper to the person, and judge it on held-out footage."""
+    from facefusion_finetune.people.profile import load_person
+    from facefusion_finetune.training.recipe import resume_person, train_person
+
+    person = load_person(name)
+    person.require_consent()
+    analyser = open_analyser(host, settings)
+    with show_progress() as observer:
+        if resume:
+            run, report = resume_person(person, analyser, observer=observer)
+        else:
+            run, report = train_person(person, analyser, base, preset, seed, observer=observer)
+    print_report(run, report)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(metavar="NAME[@VERSION]")],
+    as_json: Json = False,
+    host: HostOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Judge a finished model again on its held-out crops."""
+    from facefusion_finetune.evaluation.rerun import evaluate_run
+    from facefusion_finetune.training.run import find_run
+
+    person, version = load_reference(model)
+    run = find_run(person, version)
+    report = evaluate_run(person, run, open_analyser(host, settings))
+    if as_json:
+        typer.echo(json.dumps(report, indent=2, sort_keys=True))
+    else:
+        print_report(run, report)
+
+
+def main() -> None:
+    """Run a command; errors in words on stderr, 0 good, 1 the job failed, 2 wrong use."""
+    try:
+        app()
+    except FinetuneError as error:
+        _fail(f"{error.given}\n  why:  {error.why}\n  do:   {error.todo}", error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name not in {"cv2", "onnxruntime"}:
+            raise
+        _fail(
+            f"the Python module {error.name}\n"
+            "  why:  it is not installed; FaceFusion's environment brings it.\n"
+            "  do:   run in that environment, or: pip install 'facefusion-finetune[demo]'",
+            1,
+        )
+    except OSError as error:
+        _fail(
+            f"{error.filename or 'a file'}\n  why:  {error.strerror or error}.\n"
+            "  do:   check the path, your rights and the room on the disk; what was there is kept.",
+            1,
+        )
+
+
+def _fail(text: str, exit_code: int) -> None:
+    typer.echo(f"error: {text}", err=True)
+    sys.exit(exit_code)

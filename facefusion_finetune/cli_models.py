@@ -1,0 +1,176 @@
+"""`facefusion-finetune models ...`."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from facefusion_finetune.cli_support import (
+    HostOption,
+    Json,
+    describe,
+    load_reference,
+    print_lines,
+)
+from facefusion_finetune.errors import HostError, RegistryError
+
+models_app = typer.Typer(help="Versions of a person's model.", no_args_is_help=True)
+
+Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]")]
+
+
+@models_app.command("list")
+def list_models(as_json: Json = False, host: HostOption = None) -> None:
+    """List all versions of all persons."""
+    from facefusion_finetune.people import profile
+    from facefusion_finetune.registry import store
+    from facefusion_finetune.training.run import list_runs
+
+    folder = _find_host(host)
+    rows: list[dict[str, Any]] = []
+    for name in profile.list_names():
+        person = profile.load_person(name)
+        for version in store.list_versions(person, list_runs(person), folder):
+            judged = version.card.judge_result if version.card else {}
+            rows.append(
+                {
+                    "model": version.run.reference,
+                    "base": version.run.config.base_name,
+                    "preset": version.run.config.preset_name,
+                    "finished": version.card is not None,
+                    "verdict": judged.get("verdict"),
+                    "proven": judged.get("proven", False),
+                    "active": version.active,
+                }
+            )
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    print_lines(
+        (
+            f"{row['model']:24} {row['base']:20} {row['preset']:16}"
+            f" {row['verdict'] or 'not finished':14} {'proven' if row['proven'] else 'unproven':9}"
+            f" {'active' if row['active'] else ''}"
+            for row in rows
+        ),
+        "There is no model yet.",
+    )
+
+
+@models_app.command("show")
+def show_model(model: Reference, as_json: Json = False, host: HostOption = None) -> None:
+    """Show a model's card."""
+    from dataclasses import asdict
+
+    from facefusion_finetune.registry import store
+    from facefusion_finetune.training.run import find_run
+
+    person, number = load_reference(model)
+    run = find_run(person, number)
+    version = store.list_versions(person, [run], _find_host(host))[0]
+    if version.card is None:
+        raise RegistryError(
+            f"model {run.reference}",
+            "its training is not finished.",
+            f"Go on: facefusion-finetune train {person.name} --resume.",
+        )
+    values = asdict(version.card)
+    del values["person_vector"]
+    values |= {"active": version.active, "file": str(run.model_path)}
+    typer.echo(json.dumps(values, indent=2) if as_json else describe(values))
+
+
+@models_app.command("activate")
+def activate(
+    model: Reference,
+    force: Annotated[
+        bool, typer.Option("--force", help="Although it is unproven; the card says so.")
+    ] = False,
+    host: HostOption = None,
+) -> None:
+    """Let FaceFusion use this version (of NAME alone: the last finished one)."""
+    from facefusion_finetune.host.locate import locate
+    from facefusion_finetune.registry import store
+    from facefusion_finetune.training.run import find_run, list_runs
+
+    person, number = load_reference(model)
+    finished = [run.config.version for run in list_runs(person) if run.is_finished]
+    run = find_run(person, number or max(finished, default=None))
+    path = store.activate(person, run, locate(host).path, force)
+    label = "" if store.read_card(run.model_path).judge_result.get("proven") else " (unproven)"
+    typer.echo(f"{run.reference} is active{label}: {path}")
+    typer.echo(
+        "Use it: facefusion headless-run --processors finetuned_swapper"
+        f" --finetuned-swapper-model {person.name} -t TARGET -o OUTPUT"
+    )
+
+
+@models_app.command("deactivate")
+def deactivate(model: Reference, host: HostOption = None) -> None:
+    """Take a person's models (or one version) out of FaceFusion; the runs stay."""
+    from facefusion_finetune.host.locate import locate
+    from facefusion_finetune.registry import store
+
+    person, number = load_reference(model)
+    removed = store.deactivate(person, locate(host).path, number)
+    print_lines((f"removed {path}" for path in removed), f"No model of {model} is active.")
+
+
+@models_app.command("verify")
+def verify(model: Reference, host: HostOption = None) -> None:
+    """Check the active model of a person: checksum, structure, card."""
+    from facefusion_finetune.host.locate import locate
+    from facefusion_finetune.registry import names, store
+
+    person, number = load_reference(model)
+    directory = names.models_directory(locate(host).path)
+    active = names.find_active(directory).get(person.name, {})
+    paths = [path for version, path in active.items() if number in (None, version)]
+    if not paths:
+        raise RegistryError(
+            f"model {model}",
+            f"it is not active in {directory}.",
+            f"Activate it: facefusion-finetune models activate {model}.",
+        )
+    for path in paths:
+        card = store.verify(path)
+        typer.echo(f"{path.name}: whole, {card.base_name} tuned to {card.person}")
+
+
+@models_app.command("remove")
+def remove(
+    model: Annotated[str, typer.Argument(metavar="NAME@VERSION")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    host: HostOption = None,
+) -> None:
+    """Delete one version: its run, and its model in FaceFusion."""
+    import shutil
+
+    from facefusion_finetune.registry import store
+    from facefusion_finetune.training.run import find_run
+
+    person, number = load_reference(model)
+    if number is None:
+        raise typer.BadParameter("name one version, for example NAME@2")
+    run = find_run(person, number)
+    if not yes and not typer.confirm(f"Delete {run.reference} with its checkpoints and report?"):
+        raise typer.Abort
+    folders = {*store.known_hosts(person), *filter(None, [_find_host(host)])}
+    removed = [
+        path for folder in sorted(folders) for path in store.deactivate(person, folder, number)
+    ]
+    shutil.rmtree(run.directory)
+    print_lines((f"removed {path}" for path in [*removed, run.directory]), "")
+
+
+def _find_host(host: Path | None) -> Path | None:
+    """The host's folder where there is one; a list is of use without it."""
+    from facefusion_finetune.host.locate import locate
+
+    try:
+        return locate(host).path
+    except HostError:
+        if host is not None:
+            raise
+        return None

@@ -1,0 +1,131 @@
+"""What the commands share: opening the host's analyser, progress, printing."""
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.people.names import split_reference
+from facefusion_finetune.people.profile import Person, load_person
+
+if TYPE_CHECKING:
+    from facefusion_finetune.faces.protocol import FaceAnalyser
+    from facefusion_finetune.training.recipe import Observer
+    from facefusion_finetune.training.run import Run
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+HostOption = Annotated[
+    Path | None,
+    typer.Option("--host", help="FaceFusion's folder; otherwise it is looked for."),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override one of FaceFusion's settings, e.g. face_detector_model=yunet.",
+    ),
+]
+
+
+def open_analyser(host: Path | None, settings: list[str] | None) -> "FaceAnalyser":
+    """FaceFusion's own analyser, with settings from `--set KEY=VALUE`.
+
+    Raises:
+        UsageError: A setting is not KEY=VALUE.
+        HostError: There is no FaceFusion that can be used.
+    """
+    from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
+    from facefusion_finetune.host.locate import locate
+
+    # FaceFusion's own progress bars would be drawn over ours.
+    overrides: dict[str, Any] = {"log_level": "warn"}
+    for setting in settings or []:
+        key, mark, value = setting.partition("=")
+        if not mark or not key:
+            raise UsageError(
+                f"--set {setting}", "it is not KEY=VALUE.", "For example: --set log_level=debug."
+            )
+        overrides[key] = value
+    return FaceFusionAnalyser(locate(host), overrides)
+
+
+def load_reference(model: str) -> tuple[Person, int | None]:
+    """Person and version of `NAME[@VERSION]`."""
+    name, version = split_reference(model)
+    return load_person(name), version
+
+
+@contextlib.contextmanager
+def show_progress() -> "Iterator[Observer]":
+    """A progress bar on stderr; yields who has to be told."""
+    from facefusion_finetune.training.recipe import Observer
+
+    # FaceFusion limits OpenMP to one thread in the processes it starts; training wants them all.
+    os.environ.pop("OMP_NUM_THREADS", None)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("Starting", total=None, figures="")
+
+        def on_stage(text: str) -> None:
+            progress.reset(task, description=text, total=None, figures="")
+
+        def on_step(step: int, total: int, values: dict[str, float]) -> None:
+            progress.update(task, completed=step, total=total, figures=f"loss {values['loss']:.4f}")
+
+        yield Observer(on_stage, on_step)
+
+
+def print_report(run: "Run", report: dict[str, Any]) -> None:
+    """The verdict, and where things lie."""
+    typer.echo(f"{run.reference}: {report['sentence']}")
+    for note in report["notes"]:
+        typer.echo(note)
+    typer.echo(f"model:  {run.model_path}")
+    typer.echo(f"report: {run.report_path}")
+    if report["proven"]:
+        typer.echo(f"Use it: facefusion-finetune models activate {run.reference}")
+    else:
+        typer.echo(
+            "It is not proven to be better. To use it all the same: facefusion-finetune models"
+            f" activate {run.reference} --force"
+        )
+
+
+def describe(values: dict[str, Any]) -> str:
+    """A nested dict as indented lines."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, dict):
+            lines.append(f"{key}:")
+            lines += [f"  {line}" for line in describe(value).splitlines()]
+        elif isinstance(value, list):
+            lines.append(f"{key}: {', '.join(map(str, value)) or 'none'}")
+        else:
+            lines.append(f"{key}: {value}")
+    return "\n".join(lines)
+
+
+def print_lines(lines: Iterable[str], otherwise: str) -> None:
+    """Print lines, or a sentence where there are none."""
+    typer.echo("\n".join(lines) or otherwise)

@@ -1,0 +1,1 @@
+"""From footage to crops: sources, cut-outs, identity, split by shot, manifest."""

@@ -1,0 +1,84 @@
+"""A base's own crops, warped late from the cut-outs by whoever will swap."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.dataset import manifest
+from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.errors import DatasetError
+from facefusion_finetune.faces.protocol import FaceAnalyser, Mask, Matrix, VisionFrame
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+
+
+@dataclass(frozen=True)
+class AlignedCrop:
+    """One kept face, aligned to a base swapper's template."""
+
+    record: CropRecord
+    cutout: VisionFrame
+    crop: VisionFrame
+    """(H, W, 3) at the base's size."""
+    matrix: Matrix
+    """From the cut-out to the crop."""
+    face: Mask
+    """(H, W): 1 on the face and not covered."""
+    features: Mask
+    """(H, W): 1 on eyes and mouth."""
+
+    def paste_and_crop(
+        self, swapped: NDArray[numpy.float32], analyser: FaceAnalyser, options: SwapperOptions
+    ) -> VisionFrame:
+        """Lay a swapped crop into the original and crop it again, as a second swap would see it."""
+        mask = analyser.create_paste_mask(self.crop)
+        pasted = analyser.paste_back(self.cutout, swapped, mask, self.matrix)
+        landmark_5 = self.record.landmarks_in_cutout()
+        crop, _ = analyser.warp_face(pasted, landmark_5, options.template, options.size)
+        return crop
+
+    def matrix_to(self, analyser: FaceAnalyser, recogniser: RecogniserOptions) -> Matrix:
+        """2 x 3 matrix from this crop's pixels to the recogniser's crop of the same face."""
+        landmark_5 = self.record.landmarks_in_cutout()
+        _, matrix = analyser.warp_face(
+            self.cutout, landmark_5, recogniser.template, recogniser.size
+        )
+        back = cv2.invertAffineTransform(self.matrix)
+        row = numpy.array([[0.0, 0.0, 1.0]])
+        joined: Matrix = numpy.vstack([matrix, row]) @ numpy.vstack([back, row])
+        return joined[:2]
+
+
+def load_crops(
+    person: Person, records: list[CropRecord], analyser: FaceAnalyser, options: SwapperOptions
+) -> list[AlignedCrop]:
+    """Warp the base's crops from the cut-outs of `records`.
+
+    Raises:
+        DatasetError: A cut-out is missing or damaged.
+    """
+    crops = []
+    for record in records:
+        cutout = _read(manifest.cutout_path(person, record.id))
+        masks = _read(manifest.masks_path(person, record.id))
+        landmark_5 = record.landmarks_in_cutout()
+        crop, matrix = analyser.warp_face(cutout, landmark_5, options.template, options.size)
+        aligned, _ = analyser.warp_face(masks, landmark_5, options.template, options.size)
+        shares = aligned.astype(numpy.float32) / numpy.float32(255)
+        features, visible, face = shares[..., 0], shares[..., 1], shares[..., 2]
+        crops.append(AlignedCrop(record, cutout, crop, matrix, face * visible, features * visible))
+    return crops
+
+
+def _read(path: Path) -> VisionFrame:
+    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    if pixels is None:
+        raise DatasetError(
+            str(path),
+            "this cut-out is missing or damaged.",
+            "Extract the footage again: facefusion-finetune extract NAME SOURCE.",
+        )
+    return numpy.asarray(pixels, dtype=numpy.uint8)

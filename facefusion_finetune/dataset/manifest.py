@@ -1,0 +1,129 @@
+"""`crops.jsonl`: one line for every face that was found, kept or not, and why."""
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import DatasetError
+from facefusion_finetune.people.profile import Person
+
+
+def _decode_vector(value: Any) -> NDArray[numpy.float32]:
+    if isinstance(value, str):
+        value = numpy.frombuffer(base64.b64decode(value), dtype="<f4")
+    vector = numpy.asarray(value, dtype=numpy.float32)
+    if vector.shape != (512,):
+        raise ValueError("not 512 numbers")
+    return vector
+
+
+def _encode_vector(vector: NDArray[numpy.float32]) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
+
+
+Vector = Annotated[
+    NDArray[numpy.float32], PlainValidator(_decode_vector), PlainSerializer(_encode_vector)
+]
+
+
+class CropRecord(BaseModel):
+    """One face of one frame. Positions are pixels of the whole frame."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+    id: str
+    """16 hex digits from the source's digest, the frame and the face."""
+    source: str
+    """Path of the file as it was given."""
+    source_sha256: str
+    frame: int
+    """Number of the sample within the source."""
+    time: float | None
+    """Seconds from the start of a video."""
+    shot: str
+    """Frames that share it were taken in one go."""
+    offset: tuple[int, int]
+    """x, y of the cut-out's first pixel."""
+    size: tuple[int, int]
+    """Width and height of the cut-out."""
+    bounding_box: tuple[float, float, float, float]
+    landmark_5: list[tuple[float, float]]
+    landmark_68: list[tuple[float, float]]
+    detector_score: float
+    landmarker_score: float
+    embedding: Vector | None
+    """(512,), not normalised; in the file as base64 of little-endian float32. None for a face
+    that is not the person's: nobody else's biometric data is kept."""
+    pose: dict[str, float]
+    kept: bool
+    reason: str
+    """Why it was kept or rejected."""
+    sha256: str = ""
+    """Of the cut-out's PNG; empty where none was written."""
+
+    def landmarks_in_cutout(self) -> NDArray[numpy.float64]:
+        """(5, 2): the five points in pixels of the cut-out."""
+        points = numpy.array(self.landmark_5, dtype=numpy.float64)
+        points -= self.offset
+        return points
+
+
+def stack_embeddings(records: list[CropRecord]) -> NDArray[numpy.float32]:
+    """(n, 512): the vectors of those records that hold one."""
+    vectors = [record.embedding for record in records if record.embedding is not None]
+    return numpy.stack(vectors) if vectors else numpy.empty((0, 512), dtype=numpy.float32)
+
+
+def crops_directory(person: Person) -> Path:
+    """Folder of a person's cut-outs."""
+    return person.directory / "crops"
+
+
+def cutout_path(person: Person, record_id: str) -> Path:
+    """The lossless cut-out of the frame, BGR PNG."""
+    return crops_directory(person) / f"{record_id}.png"
+
+
+def masks_path(person: Person, record_id: str) -> Path:
+    """Masks in the cut-out's pixels: a PNG whose R, G, B are face, visible, features."""
+    return crops_directory(person) / f"{record_id}.masks.png"
+
+
+def read_manifest(person: Person) -> list[CropRecord]:
+    """All records of a person, in the order they were found; empty before any extraction.
+
+    Raises:
+        DatasetError: A line is damaged.
+    """
+    path = person.directory / "crops.jsonl"
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        try:
+            records.append(CropRecord.model_validate_json(line))
+        except ValidationError as error:
+            raise DatasetError(
+                f"{path}, line {number}",
+                f"the record is damaged ({error.errors()[0]['msg']}).",
+                "Delete the line to go on without that crop, or extract the footage again.",
+            ) from error
+    return records
+
+
+def write_manifest(person: Person, records: list[CropRecord]) -> None:
+    """Replace the manifest, whole or not at all."""
+    lines = "".join(record.model_dump_json() + "\n" for record in records)
+    home.write_text(person.directory / "crops.jsonl", lines)
+
+
+def digest_dataset(records: list[CropRecord]) -> str:
+    """sha256 over the kept crops' ids and pixels: which data a model was made from."""
+    kept = sorted(f"{record.id} {record.sha256}" for record in records if record.kept)
+    return hashlib.sha256("\n".join(kept).encode("ascii")).hexdigest()

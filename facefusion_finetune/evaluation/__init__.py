@@ -1,0 +1,1 @@
+"""Is the tuned model better on footage it has never seen: metrics, protocol, report."""

@@ -1,0 +1,203 @@
+"""A person's record: name and consent, in `person.toml`."""
+
+import hashlib
+import shutil
+import tomllib
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import ConsentError, UsageError
+from facefusion_finetune.people.names import validate_name
+
+DEFAULT_SCOPE = "training and use of a face swapper of this person"
+
+
+class Consent(BaseModel):
+    """What the person agreed to. A file stays where it is; only its digest is kept."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["note", "file"]
+    text: str
+    """The note itself, or the file's name."""
+    sha256: str
+    """Of the note's text or of the file's bytes."""
+    recorded: date
+    scope: str = DEFAULT_SCOPE
+    expires: date | None = None
+
+
+class Person(BaseModel):
+    """One person this package holds data about."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    created: datetime
+    consent: Consent | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Folder with everything held about the person, but for models active in a host."""
+        return home.people_directory() / self.name
+
+    @property
+    def runs_directory(self) -> Path:
+        """Folder with one folder per training run."""
+        return self.directory / "runs"
+
+    def require_consent(self) -> Consent:
+        """The consent on record.
+
+        Raises:
+            ConsentError: There is none, or it has expired.
+        """
+        if self.consent is None:
+            raise ConsentError(
+                f"person {self.name!r}",
+                f"no consent is on record in {self.directory / 'person.toml'}.",
+                "Remove the record and add the person again with --consent FILE or"
+                " --consent-note TEXT.",
+            )
+        if self.consent.expires is not None and self.consent.expires < date.today():
+            raise ConsentError(
+                f"person {self.name!r}",
+                f"the consent on record expired on {self.consent.expires}.",
+                f"Ask again, then record it: person add {self.name} --renew --consent-note TEXT.",
+            )
+        return self.consent
+
+
+def create_consent(
+    file: Path | None, note: str | None, scope: str = DEFAULT_SCOPE, expires: date | None = None
+) -> Consent:
+    """Turn what the user gives as proof of consent into a record.
+
+    Args:
+        file: A signed form or recording; read for its digest, not copied.
+        note: A sentence that says who agreed to what, and when.
+        scope: What the consent covers.
+        expires: Last day on which it holds.
+
+    Raises:
+        UsageError: Neither or both are given, one is empty, or the day lies in the past.
+        ConsentError: The file cannot be read.
+    """
+    if (file is None) == (note is None):
+        raise UsageError(
+            "consent",
+            "a person is added only with exactly one proof of consent.",
+            "Give --consent FILE (a signed form or a recording) or --consent-note TEXT.",
+        )
+    if expires is not None and expires < date.today():
+        raise UsageError(
+            f"consent until {expires}", "that day is past.", "Give a later --consent-expires."
+        )
+    if file is not None:
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise ConsentError(
+                f"consent file {file}",
+                f"it cannot be read ({error.strerror}).",
+                "Give a file that exists and that you may read.",
+            ) from error
+        kind: Literal["note", "file"] = "file"
+        text = file.name
+    else:
+        text = (note or "").strip()
+        content = text.encode("utf-8")
+        kind = "note"
+    if not content:
+        raise UsageError(
+            "consent", "it is empty.", "Say who agreed to what, and when, in the file or note."
+        )
+    return Consent(
+        kind=kind,
+        text=text,
+        sha256=hashlib.sha256(content).hexdigest(),
+        recorded=date.today(),
+        scope=scope,
+        expires=expires,
+    )
+
+
+def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
+    """Record a person, before any crop is made.
+
+    Args:
+        name: See `names.validate_name`.
+        consent: From `create_consent`.
+        renew: Replace the consent of a person who is already there.
+
+    Raises:
+        UsageError: The name is not valid or taken (or, with `renew`, unknown).
+    """
+    validate_name(name)
+    path = home.people_directory() / name / "person.toml"
+    if renew:
+        person = load_person(name).model_copy(update={"consent": consent})
+    else:
+        taken = [other for other in list_names() if other.lower() == name.lower()]
+        if taken:
+            raise UsageError(
+                f"person {name!r}",
+                f"there is already a person called {taken[0]!r}.",
+                "Choose another name, or --renew to replace the consent on record.",
+            )
+        person = Person(name=name, created=datetime.now(UTC), consent=consent)
+    home.create_private_directory(path.parent)
+    home.write_text(path, _encode(person))
+    return person
+
+
+def load_person(name: str) -> Person:
+    """Read a person's record.
+
+    Raises:
+        UsageError: There is no such person.
+        ConsentError: The record is damaged, so that consent cannot be shown.
+    """
+    validate_name(name)
+    path = home.people_directory() / name / "person.toml"
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+        return Person.model_validate(values)
+    except FileNotFoundError as error:
+        known = ", ".join(list_names()) or "nobody yet"
+        raise UsageError(
+            f"person {name!r}",
+            f"nobody of that name is on record (known: {known}).",
+            f"Add the person first: facefusion-finetune person add {name} --consent FILE.",
+        ) from error
+    except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
+        raise ConsentError(
+            f"person record {path}",
+            f"it is damaged, so that consent cannot be shown ({error}).",
+            "Repair the file, or move it away and add the person again.",
+        ) from error
+
+
+def list_names() -> list[str]:
+    """Names of all persons on record, sorted."""
+    return sorted(path.parent.name for path in home.people_directory().glob("*/person.toml"))
+
+
+def remove_directory(person: Person) -> list[Path]:
+    """Delete everything in the person's folder and the folder itself.
+
+    Returns:
+        The files that were there and are gone.
+    """
+    files = sorted(path for path in person.directory.rglob("*") if not path.is_dir())
+    shutil.rmtree(person.directory)
+    return files
+
+
+def _encode(person: Person) -> str:
+    return tomli_w.dumps(person.model_dump(exclude_none=True))

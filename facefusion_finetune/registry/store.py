@@ -1,0 +1,199 @@
+"""Activate, deactivate, list and verify a person's models in a FaceFusion folder."""
+
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+from google.protobuf.message import DecodeError
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.registry import names
+from facefusion_finetune.registry.card import ModelCard, decode_card, decode_metadata, encode_card
+from facefusion_finetune.training.run import Run
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Version:
+    """One version of a person's model."""
+
+    run: Run
+    card: ModelCard | None
+    """None while the run is not finished."""
+    active: bool
+    """Whether the given host uses it."""
+
+
+def read_card(path: Path) -> ModelCard:
+    """The card inside a model file.
+
+    Raises:
+        RegistryError: The file cannot be read, or carries no card.
+    """
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (OSError, DecodeError) as error:
+        raise RegistryError(
+            str(path), f"the model cannot be read ({error}).", "Train or import it again."
+        ) from error
+    return decode_metadata({prop.key: prop.value for prop in model.metadata_props}, str(path))
+
+
+def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
+    """Put a finished run's model where FaceFusion finds it, in place of the person's other ones.
+
+    Card and hash are written first and the model last, under a temporary name until it is whole:
+    FaceFusion sees a model only when all of it is there.
+
+    Args:
+        person: With valid consent on record.
+        run: A finished run of that person.
+        host: The FaceFusion folder.
+        force: Activate a model that did not prove to be better; its card says `unproven`.
+
+    Returns:
+        The model's path in the host.
+
+    Raises:
+        ConsentError: No valid consent is on record.
+        RegistryError: The run has no model, did not prove to be better, or cannot be written.
+    """
+    person.require_consent()
+    if not run.is_finished:
+        raise RegistryError(
+            f"model {run.reference}",
+            "its training is not finished, so there is no model yet.",
+            f"Go on: facefusion-finetune train {person.name} --resume.",
+        )
+    card = read_card(run.model_path)
+    if not card.judge_result.get("proven") and not force:
+        raise RegistryError(
+            f"model {run.reference}",
+            "it did not prove to be better on held-out footage (verdict:"
+            f" {card.judge_result.get('verdict')}; independent judge:"
+            f" {card.judge_result.get('judge') or 'none'}).",
+            f"See {run.report_path}. To use it all the same, labelled unproven, add --force.",
+        )
+    directory = names.models_directory(host)
+    path = names.model_path(directory, person.name, run.config.version)
+    written: list[Path] = []
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        checksum = _checksum(run.model_path)
+        for file, text in (
+            (names.card_path(path), encode_card(card)),
+            (names.hash_path(path), f"{checksum:08x}"),
+        ):
+            if not path.exists():
+                written.append(file)
+            home.write_text(file, text)
+        home.write_whole(path, lambda file: _copy(run.model_path, file))
+    except OSError as error:
+        for file in written:
+            file.unlink(missing_ok=True)
+        raise RegistryError(
+            f"model {run.reference}",
+            f"it cannot be written to {directory} ({error.strerror or error}).",
+            "Make room or grant access, then activate again. Nothing half-written was left, and"
+            " the base is untouched.",
+        ) from error
+    _remember_host(person, host)
+    deactivate(person, host, keep=run.config.version)
+    return path
+
+
+def deactivate(
+    person: Person, host: Path, version: int | None = None, keep: int | None = None
+) -> list[Path]:
+    """Take a person's models out of a FaceFusion folder; the runs stay.
+
+    Args:
+        person: Whose models.
+        host: The FaceFusion folder.
+        version: Only this version; otherwise all.
+        keep: Not this version.
+
+    Returns:
+        The files that were removed.
+    """
+    removed = []
+    active = names.find_active(names.models_directory(host)).get(person.name, {})
+    for number, path in active.items():
+        if number != keep and version in (None, number):
+            # The model first: without it the host no longer offers the person.
+            for file in (path, names.hash_path(path), names.card_path(path)):
+                file.unlink(missing_ok=True)
+                removed.append(file)
+    return removed
+
+
+def list_versions(person: Person, runs: list[Run], host: Path | None) -> list[Version]:
+    """The person's runs with their cards, and which of them the host uses."""
+    active = names.find_active(names.models_directory(host)).get(person.name, {}) if host else {}
+    return [
+        Version(
+            run,
+            read_card(run.model_path) if run.is_finished else None,
+            run.config.version in active,
+        )
+        for run in runs
+    ]
+
+
+def verify(path: Path) -> ModelCard:
+    """Check an active model: checksum, structure, card, and that card and file agree.
+
+    Raises:
+        RegistryError: Something does not hold.
+    """
+    expected = names.hash_path(path).read_text("ascii") if names.hash_path(path).exists() else ""
+    if not path.is_file() or f"{_checksum(path):08x}" != expected:
+        raise RegistryError(
+            str(path),
+            "the file and its .hash do not agree, so it is damaged or incomplete.",
+            "Activate the model again.",
+        )
+    card = read_card(path)
+    beside = decode_card(names.card_path(path).read_text("utf-8"), str(names.card_path(path)))
+    if card != beside or names.model_path(path.parent, card.person, card.version) != path:
+        raise RegistryError(
+            str(path), "the card beside it is another model's.", "Activate the model again."
+        )
+    try:
+        onnx.checker.check_model(str(path))
+    except onnx.checker.ValidationError as error:
+        raise RegistryError(
+            str(path), f"it is no valid ONNX file ({error}).", "Activate the model again."
+        ) from error
+    return card
+
+
+def known_hosts(person: Person) -> list[Path]:
+    """FaceFusion folders that a model of the person was ever activated in."""
+    path = person.directory / "hosts.json"
+    return [Path(host) for host in json.loads(path.read_text("utf-8"))] if path.exists() else []
+
+
+def _remember_host(person: Person, host: Path) -> None:
+    hosts = sorted({str(path) for path in known_hosts(person)} | {str(host.resolve())})
+    home.write_text(person.directory / "hosts.json", json.dumps(hosts, indent=2) + "\n")
+
+
+def _checksum(path: Path) -> int:
+    checksum = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            checksum = zlib.crc32(chunk, checksum)
+    return checksum
+
+
+def _copy(source: Path, file: BinaryIO) -> None:
+    with source.open("rb") as origin:
+        while chunk := origin.read(CHUNK):
+            file.write(chunk)

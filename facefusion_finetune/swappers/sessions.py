@@ -1,0 +1,85 @@
+"""onnxruntime sessions, made in one way."""
+
+from pathlib import Path
+
+import numpy
+import onnxruntime
+from numpy.typing import NDArray
+
+from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+
+
+def create_session(model: Path | bytes, name: str) -> onnxruntime.InferenceSession:
+    """Open a model on the GPU where onnxruntime has one, else on the CPU.
+
+    Args:
+        model: File, or serialised model.
+        name: Of the model, for the error.
+
+    Raises:
+        SwapperError: onnxruntime refuses the model.
+    """
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    available = onnxruntime.get_available_providers()
+    providers = [
+        provider
+        for provider in ("CUDAExecutionProvider", "CPUExecutionProvider")
+        if provider in available
+    ]
+    try:
+        return onnxruntime.InferenceSession(
+            str(model) if isinstance(model, Path) else model, options, providers=providers
+        )
+    except Exception as error:  # onnxruntime's own exceptions share no narrower base class
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SwapperError(
+            name, f"onnxruntime cannot open it ({reason}).", "Get the file again."
+        ) from error
+
+
+def normalise_crops(crops: NDArray[numpy.uint8], options: SwapperOptions) -> NDArray[numpy.float32]:
+    """Crops as the swapper's target input, as the host prepares them.
+
+    Args:
+        crops: (n, H, W, 3), BGR.
+        options: Of the swapper.
+
+    Returns:
+        (n, 3, H, W), RGB.
+    """
+    rgb = crops[..., ::-1] / 255.0
+    scaled = (rgb - options.mean) / options.standard_deviation
+    return numpy.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=numpy.float32)
+
+
+def denormalise_output(output: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
+    """An inswapper's output as crops: (n, 3, H, W) RGB 0..1 to (n, H, W, 3) BGR 0..255.
+
+    Not rounded, because the host pastes it back so. An inswapper's output is 0..1 whatever `mean`
+    and `standard_deviation` say of its input.
+    """
+    return numpy.ascontiguousarray(output.transpose(0, 2, 3, 1)[..., ::-1].clip(0, 1) * 255)
+
+
+def embed_crops(
+    session: onnxruntime.InferenceSession,
+    options: RecogniserOptions,
+    crops: NDArray[numpy.uint8],
+) -> NDArray[numpy.float32]:
+    """Vectors of aligned crops.
+
+    Args:
+        session: Of the recogniser.
+        options: Of the recogniser.
+        crops: (n, H, W, 3), BGR, aligned to its template.
+
+    Returns:
+        (n, 512), not normalised.
+    """
+    scaled = (crops[..., ::-1] - options.mean) / options.standard_deviation
+    inputs = scaled.transpose(0, 3, 1, 2).astype(numpy.float32)
+    name = session.get_inputs()[0].name
+    rows = [session.run(None, {name: inputs[i : i + 1]})[0] for i in range(len(inputs))]
+    return numpy.concatenate(rows).reshape(len(crops), -1)

@@ -1,0 +1,1 @@
+"""The recipe: pairs, losses, the loop, checkpoints, presets."""

@@ -1,0 +1,228 @@
+"""Training pairs: what goes in, which vector drives it, what should come out.
+
+G0 is the frozen base, P the person. A cycle pair's input is G0's swap of somebody else onto a frame
+of P, pasted back through the host's mask and cropped again; its truth is the real frame.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.dataset.manifest import stack_embeddings
+from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.sessions import denormalise_output, normalise_crops
+from facefusion_finetune.swappers.vectors import prepare_source_vector
+from facefusion_finetune.training.presets import PairMix, Preset
+
+Kind = Literal["cycle", "self", "prior"]
+KINDS: tuple[Kind, ...] = ("cycle", "self", "prior")
+
+FORWARD_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Samples of one step, on one device."""
+
+    target: Tensor
+    """(n, 3, H, W): normalised input crops."""
+    source: Tensor
+    """(n, 512): source vectors as the swapper takes them."""
+    truth: Tensor
+    """(n, 3, H, W): RGB, 0 to 1."""
+    face: Tensor
+    """(n, 1, H, W): 1 on the face."""
+    matrix: Tensor
+    """(n, 2, 3): from crop pixels to the recogniser's crop pixels."""
+    is_person: Tensor
+    """(n,): whether the truth shows P, so that identity may be asked for."""
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """All pairs of a run, kept as bytes where they are pictures."""
+
+    kinds: list[Kind]
+    crop: NDArray[numpy.int64]
+    """(n,): index of the crop each pair was made from."""
+    target: NDArray[numpy.uint8]
+    """(n, H, W, 3), BGR."""
+    source: NDArray[numpy.float32]
+    """(n, 512)."""
+    truth: NDArray[numpy.float32]
+    """(n, 3, H, W), RGB, 0 to 1."""
+    face: NDArray[numpy.float32]
+    """(crops, H, W)."""
+    matrix: NDArray[numpy.float32]
+    """(crops, 2, 3)."""
+
+    def select(self, indices: Sequence[int], options: SwapperOptions, device: str) -> Batch:
+        """The pairs at `indices` as tensors."""
+        rows = numpy.asarray(indices)
+        crops = self.crop[rows]
+        is_person = [self.kinds[row] != "prior" for row in rows]
+
+        def place(array: NDArray[numpy.float32]) -> Tensor:
+            return torch.from_numpy(numpy.ascontiguousarray(array)).to(device)
+
+        return Batch(
+            target=place(normalise_crops(self.target[rows], options)),
+            source=place(self.source[rows]),
+            truth=place(self.truth[rows]),
+            face=place(self.face[crops][:, None]),
+            matrix=place(self.matrix[crops]),
+            is_person=torch.tensor(is_person, device=device),
+        )
+
+
+Forward = Callable[[NDArray[numpy.float32], NDArray[numpy.float32]], NDArray[numpy.float32]]
+"""(n, 3, H, W) target inputs and (n, 512) source inputs to (n, 3, H, W) outputs."""
+
+
+class BaseSwapper:
+    """G0: runs the frozen base on whole arrays of crops."""
+
+    def __init__(
+        self, forward: Forward, emap: NDArray[numpy.float32], options: SwapperOptions
+    ) -> None:
+        self._forward = forward
+        self._emap = emap
+        self.options = options
+
+    def prepare_vector(self, embedding: NDArray[numpy.float64]) -> NDArray[numpy.float32]:
+        """(512,) recogniser's vector to the (512,) source input."""
+        vector: NDArray[numpy.float32] = prepare_source_vector(embedding, self._emap)[0]
+        return vector
+
+    def swap(
+        self, crops: NDArray[numpy.uint8], sources: NDArray[numpy.float32]
+    ) -> NDArray[numpy.float32]:
+        """(n, H, W, 3) crops and (n, 512) source inputs to (n, 3, H, W) outputs."""
+        return numpy.concatenate(
+            [
+                self._forward(
+                    normalise_crops(crops[start : start + FORWARD_BATCH], self.options),
+                    sources[start : start + FORWARD_BATCH],
+                )
+                for start in range(0, len(crops), FORWARD_BATCH)
+            ]
+        )
+
+
+def create_cycle_inputs(
+    crops: list[AlignedCrop],
+    vectors: NDArray[numpy.float32],
+    base: BaseSwapper,
+    analyser: FaceAnalyser,
+) -> NDArray[numpy.uint8]:
+    """Each crop with somebody else swapped onto it, pasted back and cropped again.
+
+    Args:
+        crops: n crops of P.
+        vectors: (n, 512) source inputs of others.
+        base: The frozen base.
+        analyser: Whose mask and paste are used.
+
+    Returns:
+        (n, H, W, 3), BGR.
+    """
+    swapped = denormalise_output(base.swap(numpy.stack([crop.crop for crop in crops]), vectors))
+    return numpy.stack(
+        [
+            crop.paste_and_crop(swap, analyser, base.options)
+            for crop, swap in zip(crops, swapped, strict=True)
+        ]
+    )
+
+
+def create_pairs(
+    crops: list[AlignedCrop],
+    centroid: NDArray[numpy.float64],
+    others: NDArray[numpy.float64],
+    base: BaseSwapper,
+    analyser: FaceAnalyser,
+    preset: Preset,
+    generator: numpy.random.Generator,
+) -> PairSet:
+    """Every pair a preset asks for.
+
+    Args:
+        crops: The crops that train, at least two.
+        centroid: (512,) vector of P that will be deployed.
+        others: (m, 512) vectors of other people.
+        base: The frozen base.
+        analyser: Aligns, masks and pastes.
+        preset: Says which kinds and how many of each.
+        generator: Draws the vectors.
+    """
+    parts: list[tuple[Kind, NDArray[numpy.uint8], NDArray[numpy.float32], NDArray[numpy.float32]]]
+    parts = []
+    pictures = numpy.stack([crop.crop for crop in crops])
+    real = numpy.ascontiguousarray(pictures[..., ::-1].transpose(0, 3, 1, 2) / 255.0, numpy.float32)
+    own = stack_embeddings([crop.record for crop in crops])
+    person = base.prepare_vector(centroid)
+    count = len(crops)
+
+    def draw_own_vectors() -> NDArray[numpy.float32]:
+        # Half the deployed vector, half that of another frame: never the truth's own.
+        rows = []
+        for index in range(count):
+            other = (index + int(generator.integers(1, count))) % count
+            alone = generator.random() < 0.5
+            rows.append(person if alone else base.prepare_vector(own[other]))
+        return numpy.stack(rows)
+
+    def draw_other_vectors() -> NDArray[numpy.float32]:
+        chosen = generator.integers(0, len(others), count)
+        return numpy.stack([base.prepare_vector(others[index]) for index in chosen])
+
+    if preset.pairs.self:
+        parts.append(("self", pictures, draw_own_vectors(), real))
+    for _ in range(preset.variants):
+        if preset.pairs.cycle:
+            inputs = create_cycle_inputs(crops, draw_other_vectors(), base, analyser)
+            parts.append(("cycle", inputs, draw_own_vectors(), real))
+        if preset.pairs.prior:
+            vectors = draw_other_vectors()
+            parts.append(("prior", pictures, vectors, base.swap(pictures, vectors).clip(0, 1)))
+    recogniser = analyser.get_recogniser()
+    return PairSet(
+        kinds=[kind for kind, *_ in parts for _ in range(count)],
+        crop=numpy.tile(numpy.arange(count), len(parts)),
+        target=numpy.concatenate([inputs for _, inputs, _, _ in parts]),
+        source=numpy.concatenate([vectors for _, _, vectors, _ in parts]),
+        truth=numpy.concatenate([truth for *_, truth in parts]),
+        face=numpy.stack([crop.face for crop in crops]),
+        matrix=numpy.stack([crop.matrix_to(analyser, recogniser) for crop in crops]).astype(
+            numpy.float32
+        ),
+    )
+
+
+def draw_batch(pairs: PairSet, mix: PairMix, size: int, seed: int, step: int) -> list[int]:
+    """Which pairs step number `step` trains on; depends on nothing but the arguments.
+
+    The kinds' shares follow `mix` exactly over the steps, so that a resumed run goes on as the
+    interrupted one would have.
+    """
+    generator = numpy.random.default_rng([seed, step])
+    kinds = [kind for kind in KINDS if getattr(mix, kind) > 0]
+    weights = numpy.array([getattr(mix, kind) for kind in kinds], dtype=numpy.float64)
+    ends = numpy.cumsum(weights / weights.sum())
+    pools = {
+        kind: [index for index, other in enumerate(pairs.kinds) if other == kind] for kind in kinds
+    }
+    # Evenly spread positions with one random shift: 5 : 3 in a batch of 8 is 5 and 3.
+    positions = (numpy.arange(size) + generator.random()) / size
+    chosen = []
+    for position in positions:
+        kind = kinds[min(int(numpy.searchsorted(ends, position, side="right")), len(kinds) - 1)]
+        chosen.append(int(generator.choice(pools[kind])))
+    return chosen

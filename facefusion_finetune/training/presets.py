@@ -1,0 +1,145 @@
+"""Presets: a recipe's settings as data."""
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from facefusion_finetune.errors import UsageError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(ge=0)]
+
+
+class PairMix(BaseModel):
+    """How many samples of each kind a batch holds, relative to each other."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cycle: Weight = 0
+    """Input: the base's swap of somebody else onto the person's frame; truth: the frame."""
+    self: Weight = 0
+    """Input and truth: the person's frame; source: another frame's vector."""
+    prior: Weight = 0
+    """Input: a frame; source: somebody else's vector; truth: what the base makes of it."""
+
+
+class LossWeights(BaseModel):
+    """Weight of each term; 0 leaves it out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    l1: Weight = 0
+    high_pass: Weight = 0
+    """L1 of what a blur takes away: skin texture, brows, lashes."""
+    perceptual: Weight = 0
+    """Early features of the recogniser, and picture gradients at three scales."""
+    identity: Weight = 0
+    """1 - cosine to the person's vector in the training recogniser; cycle and self pairs."""
+
+
+class Preset(BaseModel):
+    """A recipe's settings. Every key is explained in docs/presets.md."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    description: str
+    minimum_crops: Annotated[int, Field(ge=1)]
+    """Fewer crops that train are refused."""
+    layers: str
+    """`decoder`, or `last_N` for the N layers nearest to the output."""
+    pairs: PairMix
+    variants: Annotated[int, Field(ge=1, le=64)]
+    """How many cycle and prior pairs are made of each crop, each with another person's vector."""
+    losses: LossWeights
+    face_weight: Weight
+    """Weight of a pixel inside the face."""
+    outside_weight: Weight
+    """Weight of a pixel outside the face."""
+    batch_size: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=1)] | None = None
+    epochs: Annotated[int, Field(ge=1)] | None = None
+    """Either steps or epochs over the crops that train."""
+    learning_rate: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "cosine"]
+    warm_up: Share
+    """Share of the steps over which the rate rises from 0."""
+    ema: Share
+    """Decay of the moving average of the weights that is written out; 0 writes the last ones."""
+    clip_norm: Annotated[float, Field(gt=0)]
+    checkpoint_every: Annotated[int, Field(ge=1)]
+    preview_every: Annotated[int, Field(ge=1)]
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "Preset":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give either steps or epochs")
+        if not any(self.pairs.model_dump().values()):
+            raise ValueError("all pairs are 0, so there is nothing to train on")
+        if not any(self.losses.model_dump().values()):
+            raise ValueError("all losses are 0, so there is nothing to minimise")
+        return self
+
+    def count_steps(self, crops: int) -> int:
+        """Number of optimiser steps for that many training crops."""
+        if self.steps is not None:
+            return self.steps
+        return max(1, -(-crops // self.batch_size)) * (self.epochs or 1)
+
+
+def list_presets() -> list[str]:
+    """Names of the presets that come with the package."""
+    return sorted(
+        file.name.removesuffix(".toml")
+        for file in resources.files(__package__).joinpath("presets").iterdir()
+        if file.name.endswith(".toml")
+    )
+
+
+def load_preset(name: str) -> Preset:
+    """A preset by name, or by the path of a `.toml` file.
+
+    Raises:
+        UsageError: There is none of that name, or it holds an unknown key or a wrong value.
+    """
+    if name.endswith(".toml"):
+        try:
+            text = Path(name).read_text("utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"preset {name}", f"it cannot be read ({error.strerror}).", "Check the path."
+            ) from error
+    elif name in list_presets():
+        text = resources.files(__package__).joinpath(f"presets/{name}.toml").read_text("utf-8")
+    else:
+        raise UsageError(
+            f"preset {name!r}",
+            "there is none of that name.",
+            f"Use one of {', '.join(list_presets())}, or the path of a .toml file.",
+        )
+    return parse_preset(text, name)
+
+
+def parse_preset(text: str, name: str) -> Preset:
+    """Read a preset from TOML text; errors as in `load_preset`."""
+    try:
+        return Preset.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"preset {name}", f"it is no TOML ({error}).", "Correct it.") from error
+    except ValidationError as error:
+        # A misspelt key is also a missing one; the misspelling is what helps.
+        faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")
+        fault = faults[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        if fault["type"] == "extra_forbidden":
+            tables: dict[str, type[BaseModel]] = {"pairs": PairMix, "losses": LossWeights}
+            table = tables.get(str(fault["loc"][0]), Preset)
+            near = difflib.get_close_matches(str(fault["loc"][-1]), table.model_fields, 1, 0.0)
+            advice = f"Did you mean {near[0]!r}?" if near else "Leave it out."
+            raise UsageError(f"preset {name}", f"the key {key!r} is unknown.", advice) from error
+        raise UsageError(
+            f"preset {name}", f"{key or 'it'}: {fault['msg']}.", "Correct the value."
+        ) from error

@@ -1,0 +1,323 @@
+"""The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from onnx import ModelProto
+
+from facefusion_finetune import __version__
+from facefusion_finetune.dataset.crops import load_crops
+from facefusion_finetune.dataset.manifest import (
+    CropRecord,
+    digest_dataset,
+    read_manifest,
+    stack_embeddings,
+)
+from facefusion_finetune.dataset.split import split_by_shot
+from facefusion_finetune.errors import DatasetError, SwapperError, TrainingError
+from facefusion_finetune.evaluation.held_out import HeldOutJudge
+from facefusion_finetune.evaluation.protocol import KnownSwap
+from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.registry.card import ModelCard, encode_metadata
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.convert import TorchSwapper, check_parity
+from facefusion_finetune.swappers.graph import SwapperGraph, read_swapper, select_layers
+from facefusion_finetune.swappers.sessions import create_session, normalise_crops
+from facefusion_finetune.swappers.vectors import create_centroid
+from facefusion_finetune.swappers.writeback import save_model, set_metadata, write_back
+from facefusion_finetune.training.loop import StepCallback, Trainer
+from facefusion_finetune.training.losses import SwapLoss
+from facefusion_finetune.training.pairs import BaseSwapper, create_pairs
+from facefusion_finetune.training.presets import Preset, load_preset
+from facefusion_finetune.training.recogniser import TorchRecogniser
+from facefusion_finetune.training.run import (
+    Run,
+    RunConfig,
+    check_base,
+    create_run,
+    digest_file,
+    list_runs,
+    next_version,
+)
+
+OTHER_VECTORS = 64
+PARITY_CROPS = 4
+WRITTEN_PARITY_LIMIT = 1e-4
+"""Largest difference between the trained network and the written file, in output ranges."""
+
+
+@dataclass(frozen=True)
+class Observer:
+    """Told what goes on; by default nobody listens."""
+
+    on_stage: Callable[[str], None] = field(default=lambda text: None)
+    on_step: StepCallback = field(default=lambda step, total, values: None)
+
+
+def resolve_base(base: str, analyser: FaceAnalyser) -> SwapperOptions:
+    """The base swapper a user names: by FaceFusion's name, or by the path of an ONNX file.
+
+    Raises:
+        SwapperError: There is no such swapper, or the analyser has no template for the file.
+    """
+    path = Path(base)
+    if path.suffix != ".onnx":
+        return analyser.get_swapper(base)
+    graph = read_swapper(path)
+    template = "arcface_128"
+    if template not in analyser.warp_templates():
+        raise SwapperError(
+            base, f"{analyser.name} has no template {template!r} to align it by.", "Name a base."
+        )
+    return SwapperOptions(
+        name=path.stem,
+        path=path.resolve(),
+        type="inswapper",
+        template=template,
+        size=graph.size,
+        mean=(0.0, 0.0, 0.0),
+        standard_deviation=(1.0, 1.0, 1.0),
+        vendor="unknown",
+        licence="unknown: that of the given file",
+    )
+
+
+def train_person(
+    person: Person,
+    analyser: FaceAnalyser,
+    base: str,
+    preset_name: str,
+    seed: int = 0,
+    known: list[KnownSwap] | None = None,
+    observer: Observer | None = None,
+) -> tuple[Run, dict[str, Any]]:
+    """Tune a base swapper to a person and judge the result on held-out crops.
+
+    Args:
+        person: With consent on record and crops extracted.
+        analyser: Aligns, masks and pastes, as whoever will swap does.
+        base: See `resolve_base`.
+        preset_name: Name or path of a preset.
+        seed: Of everything that is drawn.
+        known: Targets with their true swaps, for the report of a drawn world.
+        observer: Told about the progress.
+
+    Returns:
+        The finished run and what its `report.json` holds.
+
+    Raises:
+        ConsentError: No valid consent is on record.
+        DatasetError: There are too few crops, or some are damaged.
+        SwapperError: The base cannot be tuned.
+        TrainingError: The loss is no number any more.
+    """
+    consent = person.require_consent()
+    preset = load_preset(preset_name)
+    records = read_manifest(person)
+    split = split_by_shot(records)
+    _check_enough(person, split.train, split.held_out, preset, preset_name)
+    options = resolve_base(base, analyser)
+    graph = read_swapper(options.path)
+    select_layers(graph, preset.layers)
+    run = create_run(
+        person,
+        RunConfig(
+            person=person.name,
+            version=next_version(person),
+            created=datetime.now(UTC),
+            package_version=__version__,
+            analyser=analyser.name,
+            base_name=options.name,
+            base_argument=str(options.path) if base.endswith(".onnx") else base,
+            base_sha256=digest_file(options.path),
+            base_vendor=options.vendor,
+            base_licence=options.licence,
+            consent_digest=consent.sha256,
+            dataset_digest=digest_dataset(records),
+            preset_name=preset_name,
+            seed=seed,
+            train=[record.id for record in split.train],
+            held_out=[record.id for record in split.held_out],
+            preset=preset,
+        ),
+    )
+    return _carry_out(person, run, analyser, options, graph, False, known, observer or Observer())
+
+
+def resume_person(
+    person: Person,
+    analyser: FaceAnalyser,
+    known: list[KnownSwap] | None = None,
+    observer: Observer | None = None,
+) -> tuple[Run, dict[str, Any]]:
+    """Go on with the person's last run, with the settings it was started with.
+
+    Raises:
+        TrainingError: There is nothing to go on with, or the base file has changed.
+        Others: As `train_person`.
+    """
+    person.require_consent()
+    unfinished = [run for run in list_runs(person) if not run.is_finished]
+    if not unfinished:
+        raise TrainingError(
+            f"person {person.name!r}",
+            "no training of this person was interrupted, so there is nothing to resume.",
+            "Train without --resume.",
+        )
+    run = unfinished[-1]
+    options = resolve_base(run.config.base_argument, analyser)
+    check_base(run, options)
+    graph = read_swapper(options.path)
+    return _carry_out(person, run, analyser, options, graph, True, known, observer or Observer())
+
+
+def _check_enough(
+    person: Person,
+    train: list[CropRecord],
+    held_out: list[CropRecord],
+    preset: Preset,
+    preset_name: str,
+) -> None:
+    if len(train) >= max(2, preset.minimum_crops) and held_out:
+        return
+    raise DatasetError(
+        f"person {person.name!r}",
+        f"{len(train)} crops train and {len(held_out)} are held out, but preset {preset_name!r}"
+        f" needs at least {preset.minimum_crops} that train.",
+        "Extract more footage (better more shots than longer ones), or use a preset that needs"
+        " less, such as 'fast'.",
+    )
+
+
+def _carry_out(
+    person: Person,
+    run: Run,
+    analyser: FaceAnalyser,
+    options: SwapperOptions,
+    graph: SwapperGraph,
+    resume: bool,
+    known: list[KnownSwap] | None,
+    observer: Observer,
+) -> tuple[Run, dict[str, Any]]:
+    config, preset = run.config, run.config.preset
+    set_seed(config.seed)
+    accelerator = Accelerator()
+
+    observer.on_stage("Cropping")
+    records = {record.id: record for record in read_manifest(person) if record.kept}
+    train = load_crops(person, _pick(records, config.train, run), analyser, options)
+    held_out = load_crops(person, _pick(records, config.held_out, run), analyser, options)
+    # Rounded as the file carries it: what is trained and judged on is what is deployed.
+    exact = create_centroid(stack_embeddings([crop.record for crop in train]))
+    centroid = exact.astype(numpy.float32).astype(numpy.float64)
+    others = analyser.sample_other_vectors(OTHER_VECTORS, config.seed)
+
+    observer.on_stage("Converting the base")
+    swapper = TorchSwapper(graph, select_layers(graph, preset.layers))
+    swapper.to(accelerator.device)
+    base = BaseSwapper(swapper.run, graph.emap, options)
+    sample = normalise_crops(numpy.stack([crop.crop for crop in train[:PARITY_CROPS]]), options)
+    sources = numpy.stack([base.prepare_vector(centroid)] * len(sample))
+    base_session = create_session(options.path, options.name)
+    check_parity(swapper, base_session, sample, sources)
+
+    observer.on_stage("Making pairs")
+    pairs = create_pairs(
+        train, centroid, others, base, analyser, preset, numpy.random.default_rng(config.seed)
+    )
+    judge = HeldOutJudge(held_out, analyser, options, graph.emap, centroid, base_session)
+
+    observer.on_stage("Training")
+    needs_recogniser = preset.losses.perceptual or preset.losses.identity
+    recogniser = TorchRecogniser(analyser.get_recogniser()) if needs_recogniser else None
+    if recogniser is not None:
+        recogniser.to(accelerator.device)
+    direction = torch.from_numpy(centroid.astype(numpy.float32)).to(accelerator.device)
+    Trainer(
+        accelerator=accelerator,
+        swapper=swapper,
+        pairs=pairs,
+        options=options,
+        loss=SwapLoss(preset, recogniser, direction),
+        preset=preset,
+        steps=preset.count_steps(len(train)),
+        seed=config.seed,
+        run=run,
+    ).optimise(
+        resume and run.checkpoint_path.exists(),
+        observer.on_step,
+        lambda step: judge.draw_preview(run, step, swapper.run),
+    )
+
+    observer.on_stage("Writing back and judging")
+    tuned = write_back(graph.model, swapper.export_weights())
+    session = create_session(tuned.SerializeToString(), run.reference)
+    check_parity(swapper, session, sample, sources, WRITTEN_PARITY_LIMIT)
+    report = judge.write_report(run, session, known)
+    card = _create_card(run, options, centroid, report)
+    _write_model(run, tuned, card)
+    return run, report
+
+
+def _pick(records: dict[str, CropRecord], ids: list[str], run: Run) -> list[CropRecord]:
+    missing = [identifier for identifier in ids if identifier not in records]
+    if missing:
+        raise DatasetError(
+            f"run {run.reference}",
+            f"{len(missing)} of its crops are no longer among the person's.",
+            "Train anew without --resume.",
+        )
+    return [records[identifier] for identifier in ids]
+
+
+def _create_card(
+    run: Run, options: SwapperOptions, centroid: numpy.ndarray[Any, Any], report: dict[str, Any]
+) -> ModelCard:
+    config = run.config
+    return ModelCard(
+        person=config.person,
+        version=config.version,
+        base_name=config.base_name,
+        base_sha256=config.base_sha256,
+        base_vendor=config.base_vendor,
+        base_licence=config.base_licence,
+        type=options.type,
+        template=options.template,
+        size=options.size,
+        mean=options.mean,
+        standard_deviation=options.standard_deviation,
+        person_vector=tuple(float(value) for value in centroid),
+        consent_digest=config.consent_digest,
+        dataset_digest=config.dataset_digest,
+        preset=config.preset_name,
+        package_version=config.package_version,
+        created=config.created.isoformat(timespec="seconds"),
+        judge_result={
+            "verdict": report["verdict"],
+            "proven": report["proven"],
+            "face_l1_change": report["face_l1"]["change"],
+            "judge": report["judge"]["recogniser"] if report["judge"] else None,
+            "judge_change": report["judge"]["change"] if report["judge"] else None,
+        },
+    )
+
+
+def _write_model(run: Run, tuned: ModelProto, card: ModelCard) -> None:
+    set_metadata(tuned, encode_metadata(card))
+    try:
+        save_model(tuned, run.model_path)
+    except OSError as error:
+        raise TrainingError(
+            str(run.model_path),
+            f"the tuned model cannot be written ({error.strerror}).",
+            f"Make room, then: facefusion-finetune train {run.config.person} --resume. The trained"
+            " weights are in the checkpoint.",
+        ) from error

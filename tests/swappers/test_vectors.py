@@ -1,0 +1,43 @@
+"""The path from a recogniser's vector to a swapper's source input."""
+
+import numpy
+
+from facefusion_finetune.swappers.vectors import (
+    balance_source_vector,
+    create_centroid,
+    prepare_source_vector,
+)
+
+generator = numpy.random.default_rng(0)
+EMAP = generator.normal(size=(512, 512)).astype(numpy.float32)
+
+
+def test_source_input_does_not_depend_on_the_vector_length_and_is_not_normalised() -> None:
+    vector = generator.normal(size=512)
+    latent = prepare_source_vector(vector, EMAP)
+    assert latent.shape == (1, 512)
+    assert latent.dtype == numpy.float32
+    numpy.testing.assert_allclose(prepare_source_vector(vector * 23, EMAP), latent, rtol=1e-5)
+    expected = vector @ EMAP / numpy.sqrt((vector**2).sum())
+    numpy.testing.assert_allclose(latent[0], expected, rtol=1e-4, atol=1e-5)
+    assert abs(numpy.linalg.norm(latent) - 1) > 1
+
+
+def test_centroid_weighs_directions_not_lengths() -> None:
+    first, second = numpy.eye(512)[:2]
+    centroid = create_centroid(numpy.stack([first * 100, second]))
+    numpy.testing.assert_allclose(centroid[:2], numpy.sqrt([0.5, 0.5]))
+
+
+def test_weight_half_leaves_the_source_and_the_ends_mix_the_target() -> None:
+    source = generator.normal(size=(1, 512)).astype(numpy.float32)
+    target = generator.normal(size=512) * 9
+    direction = target / numpy.linalg.norm(target)
+    numpy.testing.assert_array_equal(balance_source_vector(source, target, 0.5), source)
+    for weight, share in ((0.0, 0.35), (1.0, -0.35), (0.25, 0.175)):
+        numpy.testing.assert_allclose(
+            balance_source_vector(source, target, weight)[0],
+            source[0] * (1 - share) + direction * share,
+            rtol=1e-4,
+            atol=1e-5,
+        )

@@ -1,0 +1,59 @@
+"""Presets are data, and a wrong one is refused in words."""
+
+import pytest
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.training.presets import list_presets, load_preset, parse_preset
+from tests.support.demo_world import QUICK_PRESET
+
+
+@pytest.mark.parametrize("name", list_presets())
+def test_presets_that_ship_are_valid(name: str) -> None:
+    preset = load_preset(name)
+    assert preset.count_steps(100) > 0
+    assert preset.description.endswith(".")
+
+
+def test_reconstruction_is_the_recipe_that_circulates() -> None:
+    preset = load_preset("reconstruction")
+    assert preset.losses.model_dump() == {
+        "l1": 0.5,
+        "high_pass": 0,
+        "perceptual": 0.3,
+        "identity": 0.2,
+    }
+    assert preset.pairs.model_dump() == {"cycle": 0, "self": 1, "prior": 0}
+    assert (preset.layers, preset.learning_rate, preset.minimum_crops) == ("last_3", 1e-5, 50)
+    assert 2 <= preset.batch_size <= 4
+    assert preset.count_steps(100) == 20 * 25
+
+
+def test_unknown_preset_lists_the_known() -> None:
+    with pytest.raises(UsageError, match="balanced, fast, reconstruction"):
+        load_preset("best")
+
+
+def test_missing_preset_file() -> None:
+    with pytest.raises(UsageError, match="cannot be read"):
+        load_preset("missing.toml")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("batch_size", "batchsize", "'batchsize' is unknown. Did you mean 'batch_size'"),
+        ("high_pass", "highpass", "'losses.highpass' is unknown. Did you mean 'high_pass'"),
+        ("steps = 8", "steps = 0", "steps: Input should be greater than or equal to 1"),
+        ("steps = 8", "", "give either steps or epochs"),
+        ("steps = 8", "steps = 8\nepochs = 2", "give either steps or epochs"),
+        ("cycle = 2\nself = 1\nprior = 1", "", "all pairs are 0"),
+        ("l1 = 1.0", "l1 = -1.0", "losses.l1: Input should be greater"),
+        ("steps = 8", "steps = [", "it is no TOML"),
+    ],
+)
+def test_wrong_preset(old: str, new: str, message: str) -> None:
+    assert old in QUICK_PRESET
+    with pytest.raises(UsageError) as caught:
+        parse_preset(QUICK_PRESET.replace(old, new, 1), "mine.toml")
+    assert message in str(caught.value)
+    assert "mine.toml" in str(caught.value)

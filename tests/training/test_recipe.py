@@ -1,0 +1,222 @@
+"""Training: finished, interrupted and resumed, refused."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from facefusion_finetune import home
+from facefusion_finetune.dataset.manifest import cutout_path, read_manifest, write_manifest
+from facefusion_finetune.errors import ConsentError, DatasetError, SwapperError, TrainingError
+from facefusion_finetune.evaluation.rerun import evaluate_run
+from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.training import checkpoint
+from facefusion_finetune.training.recipe import Observer, resume_person, train_person
+from facefusion_finetune.training.run import Run, find_run
+
+
+class StoppedError(Exception):
+    """Stands for a user's Ctrl-C."""
+
+
+def _stop_after(step: int) -> Observer:
+    def on_step(done: int, total: int, values: dict[str, float]) -> None:
+        if done == step:
+            raise StoppedError
+
+    return Observer(on_step=on_step)
+
+
+def _weights(run: Run) -> dict[str, bytes]:
+    model = onnx.load(str(run.model_path))
+    return {tensor.name: tensor.SerializeToString() for tensor in model.graph.initializer}
+
+
+def test_finished_run_leaves_model_report_and_metrics(
+    trained: Person, analyser: DemoAnalyser
+) -> None:
+    run = find_run(trained, None)
+    card = read_card(run.model_path)
+    assert (card.person, card.version, card.base_name) == ("ada", 1, "demo")
+    assert card.base_licence == "Apache-2.0"
+    assert card.consent_digest == trained.require_consent().sha256
+    assert card.dataset_digest == run.config.dataset_digest
+    lines = (run.directory / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, 9))
+    assert {"loss", "l1", "high_pass", "perceptual", "identity"} <= set(json.loads(lines[0]))
+    assert (run.directory / "previews" / "step_000004.png").is_file()
+    assert (run.directory / "report.html").is_file()
+    base = onnx.load(str(analyser.get_swapper("demo").path))
+    after = _weights(run)
+    changed = {
+        tensor.name
+        for tensor in base.graph.initializer
+        if after[tensor.name] != tensor.SerializeToString()
+    }
+    assert changed == {
+        f"Conv_{number}.{role}" for number in (594, 596, 612) for role in ("weight", "bias")
+    }
+    assert list(after) == [tensor.name for tensor in base.graph.initializer]
+    assert numpy_helper.to_array(base.graph.initializer[-1]).shape == (512, 512)
+
+
+def test_resumed_run_ends_as_one_that_was_never_stopped(
+    extracted: Person, trained_home: Path, analyser: DemoAnalyser, preset_file: Path
+) -> None:
+    with pytest.raises(StoppedError):
+        train_person(
+            extracted, analyser, "demo", str(preset_file), seed=11, observer=_stop_after(5)
+        )
+    run = find_run(extracted, None)
+    assert not run.is_finished
+    assert checkpoint.load_checkpoint(run.checkpoint_path).step == 4
+    resumed, _ = resume_person(extracted, analyser)
+    assert resumed.config == run.config
+    steps = [
+        json.loads(line)["step"]
+        for line in (run.directory / "metrics.jsonl").read_text().splitlines()
+    ]
+    assert steps == list(range(1, 9))
+    mine = _weights(resumed)
+    shutil.rmtree(home.home_directory())
+    shutil.copytree(trained_home, home.home_directory())
+    assert mine == _weights(find_run(extracted, None))
+
+
+def test_interrupted_before_the_first_checkpoint_starts_over(
+    extracted: Person, analyser: DemoAnalyser, preset_file: Path
+) -> None:
+    with pytest.raises(StoppedError):
+        train_person(extracted, analyser, "demo", str(preset_file), observer=_stop_after(1))
+    run, _ = resume_person(extracted, analyser)
+    assert run.is_finished
+
+
+def test_nothing_to_resume(trained: Person, analyser: DemoAnalyser) -> None:
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        resume_person(trained, analyser)
+
+
+def test_half_written_checkpoint_leaves_the_one_before(
+    extracted: Person,
+    analyser: DemoAnalyser,
+    preset_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, folder = home.write_whole, home.home_directory()
+    calls = 0
+
+    def fail_third(path: Path, write: Callable[..., object], mode: int = 0o600) -> None:
+        nonlocal calls
+        if path.name == "last.safetensors":
+            calls += 1
+            if calls == 3:
+
+                def half(file: object) -> None:
+                    file.write(b"half")  # type: ignore[attr-defined]
+                    raise OSError(28, "No space left on device")
+
+                real(path, half, mode)
+        real(path, write, mode)
+
+    monkeypatch.setattr(home, "write_whole", fail_third)
+    with pytest.raises(OSError, match="No space left"):
+        train_person(extracted, analyser, "demo", str(preset_file))
+    monkeypatch.undo()
+    monkeypatch.setenv(home.HOME_VARIABLE, str(folder))
+    run = find_run(extracted, None)
+    assert checkpoint.load_checkpoint(run.checkpoint_path).step == 4
+    assert [path.name for path in run.checkpoint_path.parent.iterdir()] == ["last.safetensors"]
+    assert resume_person(extracted, analyser)[0].is_finished
+
+
+def test_damaged_checkpoint(extracted: Person, analyser: DemoAnalyser, preset_file: Path) -> None:
+    with pytest.raises(StoppedError):
+        train_person(extracted, analyser, "demo", str(preset_file), observer=_stop_after(3))
+    path = find_run(extracted, None).checkpoint_path
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="checkpoint is damaged"):
+        resume_person(extracted, analyser)
+
+
+def test_resume_with_another_base_file(
+    extracted: Person,
+    analyser: DemoAnalyser,
+    preset_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(StoppedError):
+        train_person(extracted, analyser, "demo", str(preset_file), observer=_stop_after(3))
+    other = tmp_path / "swapper.onnx"
+    options = analyser.get_swapper("demo")
+    other.write_bytes(options.path.read_bytes() + b"\x00")
+    changed = SwapperOptions(**{**vars(options), "path": other})
+    monkeypatch.setattr(analyser, "get_swapper", lambda name: changed)
+    with pytest.raises(TrainingError, match="the digests differ"):
+        resume_person(extracted, analyser)
+
+
+def test_too_few_crops(extracted: Person, analyser: DemoAnalyser) -> None:
+    with pytest.raises(DatasetError, match="needs at least 50 that train") as caught:
+        train_person(extracted, analyser, "demo", "reconstruction")
+    assert "24 crops train" in caught.value.why
+    assert not extracted.runs_directory.exists()
+
+
+def test_no_crops(person: Person, analyser: DemoAnalyser) -> None:
+    with pytest.raises(DatasetError, match="0 crops train"):
+        train_person(person, analyser, "demo", "fast")
+
+
+def test_no_consent(extracted: Person, analyser: DemoAnalyser) -> None:
+    nobody = extracted.model_copy(update={"consent": None})
+    with pytest.raises(ConsentError):
+        train_person(nobody, analyser, "demo", "fast")
+
+
+def test_unknown_base(extracted: Person, analyser: DemoAnalyser, preset_file: Path) -> None:
+    with pytest.raises(SwapperError):
+        train_person(extracted, analyser, "inswapper_9000", str(preset_file))
+    assert not extracted.runs_directory.exists()
+
+
+def test_missing_cutout(extracted: Person, analyser: DemoAnalyser, preset_file: Path) -> None:
+    record = next(record for record in read_manifest(extracted) if record.kept)
+    cutout_path(extracted, record.id).unlink()
+    with pytest.raises(DatasetError, match="missing or damaged"):
+        train_person(extracted, analyser, "demo", str(preset_file))
+
+
+def test_evaluation_again_gives_the_same_figures(trained: Person, analyser: DemoAnalyser) -> None:
+    run = find_run(trained, None)
+    before = json.loads((run.directory / "report.json").read_text())
+    assert evaluate_run(trained, run, analyser) == before
+    records = read_manifest(trained)
+    write_manifest(trained, [r for r in records if r.id != run.config.held_out[0]])
+    with pytest.raises(DatasetError, match="1 of its held-out crops are gone"):
+        evaluate_run(trained, run, analyser)
+
+
+def test_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
+    extracted: Person,
+    analyser: DemoAnalyser,
+    preset_file: Path,
+    tmp_path: Path,
+) -> None:
+    wild = tmp_path / "wild.toml"
+    text = preset_file.read_text().replace("learning_rate = 1e-3", "learning_rate = 1e20")
+    wild.write_text(text.replace("checkpoint_every = 2", "checkpoint_every = 1"))
+    with pytest.raises(TrainingError, match="not a number any more"):
+        train_person(extracted, analyser, "demo", str(wild))
+    path = find_run(extracted, None).checkpoint_path
+    assert checkpoint.load_checkpoint(path).step >= 1
+    assert numpy.isfinite(checkpoint.load_checkpoint(path).weights["Conv_612.bias"].numpy()).any()
