@@ -1,0 +1,1 @@
+"""Processors, as under FaceFusion's own `processors`."""

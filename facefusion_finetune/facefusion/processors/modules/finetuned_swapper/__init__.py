@@ -1,0 +1,1 @@
+"""The processor that swaps with a person's tuned model."""

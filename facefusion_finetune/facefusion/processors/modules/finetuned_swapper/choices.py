@@ -1,0 +1,23 @@
+"""What can be chosen: persons' models, pixel boosts, weights."""
+
+from facefusion_finetune.host import adapter
+from facefusion_finetune.registry.names import find_active, models_directory
+
+finetuned_swapper_types = ("inswapper",)
+"""Kinds of base swappers the processor can feed."""
+
+finetuned_swapper_weight_range = [step / 20 for step in range(21)]
+
+PIXEL_BOOST_LIMIT = 1024
+
+
+def list_models() -> list[str]:
+    """Persons with an active model, in order of their names."""
+    return sorted(find_active(models_directory(adapter.HOST_PATH)))
+
+
+def list_pixel_boosts(size: tuple[int, int]) -> list[str]:
+    """Pixel boosts for a model of `size` (width, height): its multiples, up to 1024."""
+    width, height = size
+    total = max(PIXEL_BOOST_LIMIT // max(size), 1)
+    return [f"{width * factor}x{height * factor}" for factor in range(1, total + 1)]

@@ -1,0 +1,228 @@
+"""The processor `finetuned_swapper`: what FaceFusion asks of a processor, for a tuned model.
+
+The swap is the one of the host's own face swapper, so that the frame is fed as in training; what
+differs is where the model lies and that it carries its person.
+"""
+
+import threading
+from argparse import ArgumentParser
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from facefusion import config, inference_manager, logger, state_manager
+from facefusion.app_context import detect_app_context
+from facefusion.common_helper import get_first
+from facefusion.filesystem import in_directory, is_image, is_video, same_file_extension
+from facefusion.jobs import job_store
+from facefusion.model_helper import get_static_model_initializer
+from facefusion.program_helper import find_argument_group
+
+from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import (
+    choices,
+    models,
+    swap,
+)
+from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import (
+    ActiveModel,
+    FinetunedSwapperInputs,
+)
+from facefusion_finetune.host import adapter
+from facefusion_finetune.registry.card import ModelCard, decode_metadata
+
+KEYS = ["finetuned_swapper_model", "finetuned_swapper_pixel_boost", "finetuned_swapper_weight"]
+
+ACTIVE_MODELS: dict[str, ActiveModel] = {}
+"""The model in use, by app context. The UI shares its state with a run in progress; what is chosen
+there meanwhile, or activated, must not change the person in the middle of a video."""
+
+MODEL_CARDS: WeakKeyDictionary[Any, ModelCard] = WeakKeyDictionary()
+"""The card inside the file, by the session that loaded it."""
+
+LOCK = threading.RLock()
+
+
+def get_inference_pool() -> Any:
+    """The host's pool with the session of the model in use, under the key `finetuned_swapper`."""
+    model = get_active_model()
+    model_source_set = {"finetuned_swapper": {"path": str(model.path)}}
+    # the host's pool has no lock of its own, and two threads would load the model twice
+    with LOCK:
+        return inference_manager.get_inference_pool(
+            __name__, get_model_names(model), model_source_set
+        )
+
+
+def clear_inference_pool() -> None:
+    """Drop the session of the model in use, if there is one."""
+    model = ACTIVE_MODELS.get(detect_app_context())
+    if model:
+        with LOCK:
+            inference_manager.clear_inference_pool(__name__, get_model_names(model))
+
+
+def get_model_names(model: ActiveModel) -> list[str]:
+    """What the host caches the session by: another content under the same name is another one."""
+    return [model.name, model.digest]
+
+
+def get_active_model() -> ActiveModel:
+    """The model in use in this app context, since the last `pre_check` or `pre_process`.
+
+    Raises:
+        FinetuneError: The chosen one is not active, damaged, or of a kind that cannot be run.
+    """
+    return ACTIVE_MODELS.get(detect_app_context()) or choose_model()
+
+
+def choose_model() -> ActiveModel:
+    """Check the model the user chose, and use it from now on; errors as in `get_active_model`."""
+    app_context = detect_app_context()
+    model = models.load_model(state_manager.get_item("finetuned_swapper_model"))
+    with LOCK:
+        previous = ACTIVE_MODELS.get(app_context)
+        if previous and previous != model:
+            clear_inference_pool()
+        ACTIVE_MODELS[app_context] = model
+    return model
+
+
+def get_session() -> Any:
+    """The onnxruntime session of the model in use; errors as in `get_active_model`."""
+    session = get_inference_pool().get("finetuned_swapper")
+    if session is None:
+        raise models.create_error("unreadable", name=get_active_model().name, reason="it is gone")
+    return session
+
+
+def get_card(session: Any) -> ModelCard:
+    """The card inside the loaded file, which is what counts.
+
+    Raises:
+        FinetuneError: The file carries none, or one that cannot be run.
+    """
+    card = MODEL_CARDS.get(session)
+    if card is None:
+        model = get_active_model()
+        card = decode_metadata(session.get_modelmeta().custom_metadata_map, str(model.path))
+        models.check_card(card, model.path)
+        MODEL_CARDS[session] = card
+    return card
+
+
+def register_args(program: ArgumentParser) -> None:
+    """Add the options; no `choices`, since a deleted person would then end every command."""
+    group_processors = find_argument_group(program, "processors")
+    if group_processors:
+        default_model = get_first(choices.list_models())
+        group_processors.add_argument(
+            "--finetuned-swapper-model",
+            help=adapter.translate("help.model", __package__),
+            default=config.get_str_value("processors", "finetuned_swapper_model", default_model),
+        )
+        group_processors.add_argument(
+            "--finetuned-swapper-pixel-boost",
+            help=adapter.translate("help.pixel_boost", __package__),
+            default=config.get_str_value("processors", "finetuned_swapper_pixel_boost"),
+        )
+        group_processors.add_argument(
+            "--finetuned-swapper-weight",
+            help=adapter.translate("help.weight", __package__),
+            type=float,
+            default=config.get_float_value("processors", "finetuned_swapper_weight", "0.5"),
+        )
+        job_store.register_step_keys(KEYS)
+
+
+def apply_args(args: dict[str, Any], apply_state_item: Any) -> None:
+    """Put the options into the state; jobs stored earlier may lack them."""
+    for key in KEYS:
+        apply_state_item(key, args.get(key))
+
+
+def get_common_modules() -> list[ModuleType]:
+    """The host's modules this one needs, the content check among them."""
+    return adapter.COMMON_MODULES
+
+
+def pre_check() -> bool:
+    """Whether the common modules and the chosen model are whole; says why not."""
+    if not adapter.check_common_modules():
+        return False
+    try:
+        choose_model()
+    except FinetuneError as error:
+        logger.error(str(error), __name__)
+        return False
+    return True
+
+
+def pre_process(mode: str) -> bool:
+    """Whether a run, a preview or a stream can begin; loads the model.
+
+    Args:
+        mode: output, preview or stream.
+    """
+    target_path = state_manager.get_item("target_path")
+    output_path = state_manager.get_item("output_path")
+
+    if mode in ["output", "preview"] and not is_image(target_path) and not is_video(target_path):
+        return refuse("choose_image_or_video_target")
+    if mode == "output" and not in_directory(output_path):
+        return refuse("specify_image_or_video_output")
+    if mode == "output" and not same_file_extension(target_path, output_path):
+        return refuse("match_target_and_output_extension")
+
+    try:
+        swap.check_source()
+        choose_model()
+        card = get_card(get_session())
+        swap.get_pixel_boost_size(card)
+        swap.get_weight()
+    except FinetuneError as error:
+        logger.error(str(error), __name__)
+        return False
+    return True
+
+
+def refuse(notation: str) -> bool:
+    """Log a text of the host, as its own processors do."""
+    logger.error(adapter.translate(notation) + adapter.translate("exclamation_mark"), __name__)
+    return False
+
+
+def post_process() -> None:
+    """Free what the memory strategy asks for."""
+    adapter.clear_frame_caches()
+    if state_manager.get_item("video_memory_strategy") in ["strict", "moderate"]:
+        get_static_model_initializer.cache_clear()
+        clear_inference_pool()
+    if state_manager.get_item("video_memory_strategy") == "strict":
+        for common_module in get_common_modules():
+            common_module.clear_inference_pool()
+
+
+def process_frame(inputs: FinetunedSwapperInputs) -> Any:
+    """Swap the selected faces of one frame.
+
+    Args:
+        inputs: What the host knows of the frame; the reference frame is absent for the webcam.
+
+    Returns:
+        The frame and its mask, or the frame alone for a host that gives no mask.
+    """
+    temp_vision_frame = inputs["temp_vision_frame"]
+    target_vision_frame = adapter.get_target_vision_frame(inputs)
+    target_faces = adapter.select_target_faces(inputs)
+    if target_faces:
+        session = get_session()
+        card = get_card(session)
+        source_vision_frames = inputs.get("source_vision_frames") or []
+        source_vector = swap.prepare_source(source_vision_frames, get_active_model().path, card)
+        for target_face in target_faces:
+            scaled_face = adapter.scale_face(target_face, target_vision_frame, temp_vision_frame)
+            temp_vision_frame = swap.swap_face(
+                source_vector, scaled_face, session, card, temp_vision_frame
+            )
+    return adapter.create_outputs(inputs, temp_vision_frame)

@@ -1,0 +1,74 @@
+"""Every text of the processor."""
+
+from typing import Any
+
+LOCALES: dict[str, Any] = {
+    "en": {
+        "help": {
+            "model": "choose the person to swap in: NAME, or NAME@VERSION of a tuned model",
+            "pixel_boost": "choose the pixel boost resolution: a multiple of the model's size",
+            "weight": "specify the degree of weight applied to the face, from 0 to 1",
+        },
+        "uis": {
+            "model_dropdown": "FINETUNED SWAPPER MODEL",
+            "pixel_boost_dropdown": "FINETUNED SWAPPER PIXEL BOOST",
+            "weight_slider": "FINETUNED SWAPPER WEIGHT",
+        },
+        "errors": {
+            "no_model": {
+                "given": "finetuned_swapper",
+                "why": "no tuned model is chosen, and none is active in this FaceFusion.",
+                "todo": "Activate one (facefusion-finetune models activate NAME) and choose it"
+                " with --finetuned-swapper-model NAME.",
+            },
+            "unknown_model": {
+                "given": "model '{reference}'",
+                "why": "no such model is active in this FaceFusion. Active: {active}.",
+                "todo": "Choose one of these, or run: facefusion-finetune models activate NAME.",
+            },
+            "wrong_hash": {
+                "given": "model '{name}'",
+                "why": "the file is damaged: its crc32 {digest} is not the {expected} it was"
+                " activated with. It is left as it is.",
+                "todo": "Activate it again: facefusion-finetune models activate NAME@VERSION.",
+            },
+            "unreadable": {
+                "given": "model '{name}'",
+                "why": "a file of the model cannot be read ({reason}).",
+                "todo": "Activate it again: facefusion-finetune models activate NAME@VERSION.",
+            },
+            "unsupported_type": {
+                "given": "model '{name}'",
+                "why": "its base is a swapper of the type '{type}', which this version cannot run.",
+                "todo": "Use a model tuned from one of the types: {types}.",
+            },
+            "unsupported_template": {
+                "given": "model '{name}'",
+                "why": "this FaceFusion has no warp template '{template}'.",
+                "todo": "Use a FaceFusion of the version the model was tuned with.",
+            },
+            "pixel_boost": {
+                "given": "--finetuned-swapper-pixel-boost '{pixel_boost}'",
+                "why": "it is no multiple of the size of the model '{name}'.",
+                "todo": "Choose one of: {choices}.",
+            },
+            "weight": {
+                "given": "--finetuned-swapper-weight '{weight}'",
+                "why": "it is not between 0 and 1.",
+                "todo": "Choose a number from 0 to 1; 0.5 is usual.",
+            },
+            "source": {
+                "given": "source '{paths}'",
+                "why": "it is neither an image nor an audio file that can be read.",
+                "todo": "Name an image with a face, or leave the source out to swap in the person"
+                " the model was tuned to.",
+            },
+            "source_face": {
+                "given": "source '{paths}'",
+                "why": "no face was detected in it.",
+                "todo": "Name an image with a face, or leave the source out to swap in the person"
+                " the model was tuned to.",
+            },
+        },
+    }
+}

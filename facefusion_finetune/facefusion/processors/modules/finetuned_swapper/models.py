@@ -1,0 +1,120 @@
+"""From what the user chose to a checked model file.
+
+A damaged file given to the host's inference pool ends the whole process, and the host's own
+download check deletes it. So all is checked here, and nothing is ever removed.
+"""
+
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+import facefusion.face_helper
+from facefusion.model_helper import get_static_model_initializer
+
+from facefusion_finetune.errors import FinetuneError, RegistryError
+from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import choices
+from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
+from facefusion_finetune.host import adapter
+from facefusion_finetune.people.names import split_reference
+from facefusion_finetune.registry.card import ModelCard, decode_card
+from facefusion_finetune.registry.names import card_path, find_active, hash_path, models_directory
+
+CHUNK_SIZE = 1 << 20
+
+PARSED_DIGESTS: dict[Path, str] = {}
+"""crc32 of the files the host holds the emap of, which it keeps by path alone."""
+
+
+def create_error(key: str, **values: object) -> FinetuneError:
+    """An error in the words of `locales`."""
+    given, why, todo = (
+        adapter.translate(f"errors.{key}.{part}", __package__).format(**values)
+        for part in ("given", "why", "todo")
+    )
+    return RegistryError(given, why, todo)
+
+
+def load_model(reference: str | None) -> ActiveModel:
+    """Find and check the model of that name.
+
+    Args:
+        reference: NAME (its highest active version), NAME@VERSION, or None.
+
+    Raises:
+        FinetuneError: None is chosen, it is not active, damaged, or of a kind that cannot be run.
+    """
+    path = find_model(reference)
+    digest = check_digest(path)
+    try:
+        card = decode_card(card_path(path).read_text("utf-8"), str(card_path(path)))
+        check_card(card, path)
+        if PARSED_DIGESTS.setdefault(path, digest) != digest:
+            get_static_model_initializer.cache_clear()
+            PARSED_DIGESTS[path] = digest
+        # parses the whole file, so that one onnx cannot read never gets to the pool
+        get_static_model_initializer(str(path))
+    except FinetuneError:
+        raise
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise create_error("unreadable", name=path.stem, reason=reason) from error
+    return ActiveModel(path, digest, card)
+
+
+def find_model(reference: str | None) -> Path:
+    """The model file, unchecked.
+
+    Raises:
+        FinetuneError: None is chosen, the name is not valid, or no such model is active.
+    """
+    if not reference:
+        raise create_error("no_model")
+    person, version = split_reference(reference)
+    active = find_active(models_directory(adapter.HOST_PATH))
+    versions = active.get(person, {})
+    if version is None and versions:
+        version = max(versions)
+    if version is None or version not in versions:
+        names = [f"{name}@{number}" for name in sorted(active) for number in sorted(active[name])]
+        raise create_error("unknown_model", reference=reference, active=", ".join(names) or "none")
+    return versions[version]
+
+
+def check_digest(path: Path) -> str:
+    """The crc32 of the file, as it was activated with.
+
+    Raises:
+        FinetuneError: A file cannot be read, or the crc32 is another one.
+    """
+    try:
+        expected = hash_path(path).read_text("utf-8").strip()
+        stat = path.stat()
+        digest = calculate_static_digest(path, stat.st_mtime_ns, stat.st_size)
+    except (OSError, UnicodeDecodeError) as error:
+        raise create_error("unreadable", name=path.stem, reason=error) from error
+    if digest != expected:
+        raise create_error("wrong_hash", name=path.stem, digest=digest, expected=expected)
+    return digest
+
+
+@lru_cache(maxsize=64)
+def calculate_static_digest(path: Path, _modified: int, _size: int) -> str:
+    """crc32 as 8 hex digits; read again only when the file's time or size changed."""
+    crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_SIZE):
+            crc = zlib.crc32(chunk, crc)
+    return f"{crc:08x}"
+
+
+def check_card(card: ModelCard, path: Path) -> None:
+    """Check that this version of the package and of the host can run the model.
+
+    Raises:
+        FinetuneError: Its type or its warp template is not known.
+    """
+    if card.type not in choices.finetuned_swapper_types:
+        types = ", ".join(choices.finetuned_swapper_types)
+        raise create_error("unsupported_type", name=path.stem, type=card.type, types=types)
+    if card.template not in facefusion.face_helper.WARP_TEMPLATE_SET:
+        raise create_error("unsupported_template", name=path.stem, template=card.template)

@@ -1,0 +1,246 @@
+"""Faces as FaceFusion finds, aligns, masks and pastes them: what is trained on is what it feeds."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.errors import FootageError, HostError, SwapperError
+from facefusion_finetune.faces.protocol import (
+    DetectedFace,
+    FaceMasks,
+    Mask,
+    Matrix,
+    Points,
+    VisionFrame,
+)
+from facefusion_finetune.host.locate import Host
+from facefusion_finetune.host.session import import_adapter, initialise_state
+from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+
+FEATURE_REGIONS = ("left-eye", "right-eye", "mouth", "upper-lip", "lower-lip")
+
+
+class FaceFusionAnalyser:
+    """Implements `faces.protocol.FaceAnalyser` over a FaceFusion folder.
+
+    FaceFusion is imported into this process and keeps its settings in its own modules, so that
+    there can be one such analyser, for one folder, per process.
+
+    Args:
+        host: The FaceFusion to ask.
+        overrides: Settings by their name in FaceFusion's state, for example
+            `{"face_detector_model": "yunet"}`; else its defaults and its facefusion.ini count.
+
+    Raises:
+        HostError: FaceFusion cannot be imported, refuses its settings, or lacks models.
+        UsageError: An override is not known or not accepted.
+    """
+
+    def __init__(self, host: Host, overrides: Mapping[str, Any] | None = None) -> None:
+        self._host = host
+        self._adapter = import_adapter(host)
+        initialise_state(host, overrides or {})
+        self._state = importlib.import_module("facefusion.state_manager")
+        self._face_helper = importlib.import_module("facefusion.face_helper")
+        self._face_masker = importlib.import_module("facefusion.face_masker")
+        self._check_models()
+
+    @property
+    def name(self) -> str:
+        """For example `facefusion 3.8.1`."""
+        return self._host.name
+
+    def is_blocked(self, path: Path) -> bool:
+        """Whether FaceFusion's content check refuses the image or video file.
+
+        Raises:
+            FootageError: The file is no image or video FaceFusion can read, so it has no answer.
+        """
+        is_blocked: bool | None = self._adapter.is_blocked(str(path.absolute()))
+        if is_blocked is None:
+            raise FootageError(
+                str(path),
+                "FaceFusion cannot read it as an image or a video, so its content is unchecked.",
+                "Convert it, for example to png, mp4 or mkv.",
+            )
+        return is_blocked
+
+    def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
+        """All faces of a frame, best detector score first."""
+        faces = [_convert_face(face) for face in self._adapter.detect_faces(vision_frame)]
+        return sorted(faces, key=lambda face: face.detector_score, reverse=True)
+
+    def warp_templates(self) -> Mapping[str, Points]:
+        """Every warp template's five points in the unit square, by name."""
+        template_set = self._face_helper.WARP_TEMPLATE_SET
+        return {name: numpy.array(points, numpy.float64) for name, points in template_set.items()}
+
+    def warp_face(
+        self, vision_frame: VisionFrame, landmark_5: Points, template: str, size: tuple[int, int]
+    ) -> tuple[VisionFrame, Matrix]:
+        """The aligned crop of `size` (width, height) and the 2 x 3 matrix that made it."""
+        crop_vision_frame, affine_matrix = self._face_helper.warp_face_by_face_landmark_5(
+            vision_frame, landmark_5, template, size
+        )
+        return crop_vision_frame, affine_matrix
+
+    def paste_back(
+        self, vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
+    ) -> VisionFrame:
+        """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
+        pasted: VisionFrame = self._face_helper.paste_back(vision_frame, crop, mask, matrix)
+        return pasted
+
+    def create_paste_mask(self, crop: VisionFrame) -> Mask:
+        """The mask of the face mask types that are set, but for `area`, which needs landmarks."""
+        mask_types = self._state.get_item("face_mask_types")
+        masks = []
+        if "occlusion" in mask_types:
+            masks.append(self._face_masker.create_occlusion_mask(crop))
+        if "region" in mask_types:
+            regions = self._state.get_item("face_mask_regions")
+            masks.append(self._face_masker.create_region_mask(crop, regions))
+        if "box" in mask_types or not masks:
+            blur = self._state.get_item("face_mask_blur")
+            padding = self._state.get_item("face_mask_padding")
+            masks.append(self._face_masker.create_box_mask(crop, blur, padding))
+        paste_mask: Mask = numpy.minimum.reduce(masks).clip(0, 1)
+        return paste_mask
+
+    def create_masks(self, crop: VisionFrame) -> FaceMasks:
+        """Face, occlusion and feature masks of an aligned crop, by the parser and occluder set."""
+        regions = importlib.import_module("facefusion.choices").face_mask_regions
+        return FaceMasks(
+            face=self._face_masker.create_region_mask(crop, regions),
+            visible=self._face_masker.create_occlusion_mask(crop),
+            features=self._face_masker.create_region_mask(crop, list(FEATURE_REGIONS)),
+        )
+
+    def get_swapper(self, name: str) -> SwapperOptions:
+        """The base swapper of that name; FaceFusion downloads it if it is not there.
+
+        Raises:
+            SwapperError: There is no such swapper, or its file is missing or damaged.
+        """
+        module = self._adapter.load_processor_module("face_swapper")
+        model_set = self._adapter.get_model_set(module)
+        if name not in model_set:
+            raise SwapperError(
+                f"base {name!r}",
+                "FaceFusion has no face swapper of that name.",
+                f"Choose one of: {', '.join(sorted(model_set))}.",
+            )
+        options = model_set[name]
+        _provide_files(name, options)
+        metadata = options.get("__metadata__", {})
+        width, height = options["size"]
+        return SwapperOptions(
+            name=name,
+            path=Path(options["sources"]["face_swapper"]["path"]),
+            type=options["type"],
+            template=options["template"],
+            size=(width, height),
+            mean=_convert_triple(options["mean"]),
+            standard_deviation=_convert_triple(options["standard_deviation"]),
+            vendor=metadata.get("vendor", "unknown"),
+            licence=metadata.get("license", "unknown"),
+        )
+
+    def get_recogniser(self) -> RecogniserOptions:
+        """The recogniser whose vectors FaceFusion drives its swappers by."""
+        module = importlib.import_module("facefusion.face_recognizer")
+        options = module.get_model_options()
+        width, height = options.get("size")
+        path = Path(options.get("sources").get("face_recognizer").get("path"))
+        return RecogniserOptions(
+            name=path.stem,
+            path=path,
+            template=options.get("template"),
+            size=(width, height),
+            mean=127.5,
+            standard_deviation=127.5,
+        )
+
+    def get_judge(self) -> RecogniserOptions | None:
+        """None: FaceFusion has one recogniser only."""
+        return None
+
+    def sample_other_vectors(self, count: int, seed: int) -> NDArray[numpy.float64]:
+        """(count, 512): random directions on the recogniser's sphere.
+
+        In 512 dimensions they are nearly orthogonal to each other and to any person, as the
+        vectors of people who do not resemble each other are.
+        """
+        directions = numpy.random.default_rng(seed).standard_normal((count, 512))
+        others: NDArray[numpy.float64] = directions / numpy.linalg.norm(
+            directions, axis=1, keepdims=True
+        )
+        return others
+
+    def _check_models(self) -> None:
+        """Run the checks FaceFusion itself runs before it touches a frame."""
+        if not importlib.import_module("facefusion.core").common_pre_check():
+            raise HostError(
+                str(self._host.path),
+                "FaceFusion's own check failed: its content check was changed, or models of it"
+                " are missing and cannot be downloaded.",
+                "Restore FaceFusion's files (git status), or connect to the network once.",
+            )
+        if not self._adapter.check_common_modules():
+            raise HostError(
+                str(self._host.path),
+                "models FaceFusion needs to find faces are missing or damaged and could not be"
+                " downloaded (see the lines above).",
+                "Connect to the network once, or run `facefusion force-download`.",
+            )
+
+
+def _convert_face(face: Any) -> DetectedFace:
+    return DetectedFace(
+        bounding_box=numpy.asarray(face.bounding_box, numpy.float64),
+        landmark_5=numpy.asarray(face.landmark_set["5/68"], numpy.float64),
+        landmark_68=numpy.asarray(face.landmark_set["68"], numpy.float64),
+        detector_score=float(face.score_set["detector"]),
+        landmarker_score=float(face.score_set["landmarker"]),
+        embedding=numpy.asarray(face.embedding, numpy.float64),
+    )
+
+
+def _convert_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third
+
+
+def _provide_files(name: str, options: Mapping[str, Any]) -> None:
+    """Have FaceFusion download what is missing; a damaged file is reported, never deleted here."""
+    download = importlib.import_module("facefusion.download")
+    hash_helper = importlib.import_module("facefusion.hash_helper")
+    hashes, sources = options["hashes"], options["sources"]
+    paths = [Path(source["path"]) for source in sources.values()]
+    if not all(path.is_file() and path.with_suffix(".hash").is_file() for path in paths):
+        download.conditional_download_hashes(hashes)
+        missing = {key: source for key, source in sources.items() if not _exists(source)}
+        if missing:
+            download.conditional_download_sources(missing)
+        importlib.import_module("facefusion.process_manager").end()
+    for path in paths:
+        if not path.is_file():
+            raise SwapperError(
+                f"base {name!r}",
+                f"its file {path} is missing and could not be downloaded.",
+                "Connect to the network, or put the file and its .hash there.",
+            )
+        if not hash_helper.validate_hash(str(path)):
+            raise SwapperError(
+                f"base {name!r}",
+                f"its file {path} is damaged: its crc32 is not the one beside it.",
+                "Delete it, so that FaceFusion downloads it again.",
+            )
+
+
+def _exists(source: Mapping[str, str]) -> bool:
+    return Path(source["path"]).is_file()

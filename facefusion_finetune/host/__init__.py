@@ -1,0 +1,1 @@
+"""The FaceFusion folder: found, linked, started, and every difference between its versions."""

@@ -1,0 +1,202 @@
+"""Every difference between the FaceFusion versions 3.4 to 3.8, in one place.
+
+Import it only where `facefusion` can be imported: inside FaceFusion, or after
+`faces.facefusion` has found the folder. All names of the host that the processor needs are imported
+here or in the processor at the top, so that a host which renames one is noticed at once, by the
+shim, and not in the middle of a run.
+
+The same in all these versions and therefore used directly: `state_manager`, `logger`, `config`,
+`inference_manager.get_inference_pool`, `process_manager`, `filesystem`, `face_helper`,
+`face_masker`, `pixel_boost`, `job_store`. No provider hook (`resolve_execution_providers` to 3.6,
+`resolve_inference_providers` in 3.7, `adjust_` and `override_inference_providers` from 3.8) is
+defined: without one, every version uses the execution providers the user chose.
+"""
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import facefusion
+from facefusion import (
+    content_analyser,
+    face_classifier,
+    face_detector,
+    face_landmarker,
+    face_masker,
+    face_recognizer,
+    face_store,
+    filesystem,
+    process_manager,
+    video_manager,
+    vision,
+)
+from facefusion.face_selector import select_faces
+
+try:
+    from facefusion import face_creator
+
+    average_faces = face_creator.average_face_identity
+    clear_face_store = face_store.clear_faces
+    get_static_faces = face_creator.get_static_faces
+    HAS_FRAME_LIST = True
+except ImportError:  # up to 3.6; get_many_faces itself stores what it found
+    from facefusion import face_analyser as face_creator
+
+    average_faces = face_creator.get_average_face
+    clear_face_store = face_store.clear_static_faces
+    get_static_faces = face_creator.get_many_faces
+    HAS_FRAME_LIST = False
+
+try:
+    from facefusion import translator
+except ImportError:  # up to 3.4
+    from facefusion import wording
+
+    translator = None
+
+get_many_faces = face_creator.get_many_faces
+scale_face = face_creator.scale_face
+
+HOST_PATH = Path(facefusion.__file__).resolve().parents[1]
+"""The FaceFusion folder."""
+
+COMMON_MODULES: list[ModuleType] = [
+    content_analyser,
+    face_classifier,
+    face_detector,
+    face_landmarker,
+    face_masker,
+    face_recognizer,
+]
+
+
+def check_common_modules() -> bool:
+    """Run `pre_check` of all common modules; the host is never left in 'checking'."""
+    if all(module.pre_check() for module in COMMON_MODULES):
+        return True
+    # the host ends its own check only when it went well, and waits for that end elsewhere
+    process_manager.end()
+    return False
+
+
+def detect_faces(vision_frame: Any) -> list[Any]:
+    """All faces of a frame; nothing of it stays in the host's stores.
+
+    Args:
+        vision_frame: H x W x 3, BGR.
+    """
+    faces: list[Any] = get_many_faces([vision_frame])
+    if not HAS_FRAME_LIST:
+        clear_face_store()
+    return faces
+
+
+def get_target_vision_frame(inputs: Mapping[str, Any]) -> Any:
+    """The frame to find faces in: from 3.7 on the middle of a list."""
+    if "target_vision_frames" in inputs:
+        target_vision_frames = inputs["target_vision_frames"]
+        return target_vision_frames[len(target_vision_frames) // 2]
+    return inputs["target_vision_frame"]
+
+
+def select_target_faces(inputs: Mapping[str, Any]) -> list[Any]:
+    """The faces to swap, as the host's face selector is set."""
+    reference_vision_frame = inputs.get("reference_vision_frame")
+    if HAS_FRAME_LIST:
+        source_vision_frames = inputs.get("source_vision_frames") or []
+        target_vision_frames = inputs["target_vision_frames"]
+        target_faces = select_faces(
+            reference_vision_frame, source_vision_frames, target_vision_frames
+        )
+    else:
+        target_faces = select_faces(reference_vision_frame, inputs["target_vision_frame"])
+    return list(target_faces or [])
+
+
+def create_outputs(inputs: Mapping[str, Any], temp_vision_frame: Any) -> Any:
+    """What `process_frame` returns: from 3.5 on the frame and its mask."""
+    if "temp_vision_mask" in inputs:
+        return temp_vision_frame, inputs["temp_vision_mask"]
+    return temp_vision_frame
+
+
+def translate(notation: str, package: str | None = None) -> str:
+    """A text of the host, or of `package`.locales.
+
+    Args:
+        notation: Keys joined by dots.
+        package: Full name of the package whose `locales` holds the text; None for the host's.
+    """
+    text: str | None
+    if translator is not None:
+        text = translator.get(notation, package or "facefusion")
+    elif package is None:
+        text = wording.get(notation)
+    else:
+        text = _find_text(importlib.import_module(package + ".locales").LOCALES["en"], notation)
+    return text or notation
+
+
+def clear_frame_caches() -> None:
+    """Drop every frame and every open video the host keeps between steps."""
+    for name in ("read_static_image", "read_static_video_frame", "read_static_video_chunk"):
+        read = getattr(vision, name, None)
+        if read is not None:
+            read.cache_clear()
+    video_manager.clear_video_pool()
+
+
+def load_processor_module(processor: str) -> ModuleType:
+    """A processor of the host by name."""
+    name = "facefusion.processors.modules." + processor
+    if translator is not None:
+        name += ".core"
+    return importlib.import_module(name)
+
+
+def get_model_set(module: ModuleType) -> Mapping[str, Mapping[str, Any]]:
+    """The options of all models of a host module, by name; asks the download providers once."""
+    model_set: Mapping[str, Mapping[str, Any]] = module.create_static_model_set("full")
+    return model_set
+
+
+def is_blocked(path: str) -> bool | None:
+    """Whether the host's content check refuses the whole file, as it lies there now.
+
+    Returns:
+        None where it has no answer: the host cannot read the file as an image or a video.
+    """
+    # both answers are cached by path, and a reader of an earlier call would stand at the end
+    content_analyser.analyse_image.cache_clear()
+    content_analyser.analyse_video.cache_clear()
+    video_manager.clear_video_pool()
+    try:
+        if not _can_read(path):
+            return None
+        if filesystem.is_video(path):
+            frame_total = vision.count_video_frame_total(path)
+            return bool(content_analyser.analyse_video(path, 0, frame_total))
+        return bool(content_analyser.analyse_image(path))
+    except ZeroDivisionError:
+        # the host samples one frame a second and divides by the whole frames per second
+        return None
+    finally:
+        video_manager.clear_video_pool()
+
+
+def _can_read(path: str) -> bool:
+    try:
+        if filesystem.is_video(path):
+            return vision.read_video_frame(path, 0) is not None
+        return vision.read_image(path) is not None
+    except Exception:  # the host stumbles over a damaged video in many ways
+        return False
+
+
+def _find_text(texts: Mapping[str, Any], notation: str) -> str | None:
+    current: Any = texts
+    for fragment in notation.split("."):
+        current = current.get(fragment) if isinstance(current, Mapping) else None
+    return current if isinstance(current, str) else None

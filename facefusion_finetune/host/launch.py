@@ -1,0 +1,116 @@
+"""The command `facefusion`: start the linked FaceFusion with the arguments given."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from facefusion_finetune.errors import FinetuneError, HostError
+from facefusion_finetune.host.link import is_linked
+from facefusion_finetune.host.locate import Host, locate
+
+PATH_OPTIONS = (
+    "--source-paths",
+    "--target-path",
+    "--output-path",
+    "--config-path",
+    "--temp-path",
+    "--jobs-path",
+    "--source-pattern",
+    "--target-pattern",
+    "--output-pattern",
+)
+SHORT_PATH_OPTIONS = ("-s", "-t", "-o")
+
+
+def main() -> None:
+    """Console command: FaceFusion's own exit code, or that of the error."""
+    arguments = sys.argv[1:]
+    try:
+        host = locate()
+        if asks_for_processor(arguments) and not is_linked(host):
+            raise HostError(
+                "finetuned_swapper",
+                f"the FaceFusion in {host.path} is not linked.",
+                f"Run `facefusion-finetune link {host.path}` once.",
+            )
+    except FinetuneError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    sys.exit(run(host, make_paths_absolute(arguments, Path.cwd())))
+
+
+def asks_for_processor(arguments: Sequence[str]) -> bool:
+    """Whether the arguments name the processor or one of its options."""
+    return any(
+        argument == "finetuned_swapper" or argument.startswith("--finetuned-swapper")
+        for argument in arguments
+    )
+
+
+def make_paths_absolute(arguments: Sequence[str], folder: Path) -> list[str]:
+    """Resolve the values of path options against `folder`.
+
+    FaceFusion runs in its own folder, where a relative path of the user would mean another file.
+
+    Args:
+        arguments: FaceFusion's arguments.
+        folder: The folder the user is in.
+    """
+    absolute = []
+    takes_path = False
+    for argument in arguments:
+        if not argument.startswith("-") or argument == "-":
+            absolute.append(_make_absolute(argument, folder) if takes_path else argument)
+            continue
+        option, value = _split_option(argument)
+        takes_path = _is_path_option(option)
+        if takes_path and value:
+            absolute.append(option + _make_absolute(value, folder))
+            takes_path = False
+        else:
+            absolute.append(argument)
+    return absolute
+
+
+def run(host: Host, arguments: Sequence[str]) -> int:
+    """Run FaceFusion as its own process in its own folder, and wait for it.
+
+    Its processors are listed relative to the current folder, and it may replace its own process.
+
+    Args:
+        host: The FaceFusion to start.
+        arguments: Its arguments, with absolute paths.
+
+    Returns:
+        Its exit code; 128 + number where a signal ended it.
+    """
+    # the terminal sends Ctrl-C to FaceFusion as well, which tidies up and ends; raising here could
+    # lose its exit code
+    signal.signal(signal.SIGINT, lambda _number, _frame: None)
+    process = subprocess.Popen([sys.executable, "facefusion.py", *arguments], cwd=host.path)
+    signal.signal(signal.SIGTERM, lambda _number, _frame: process.terminate())
+    code = process.wait()
+    return 128 - code if code < 0 else code
+
+
+def _split_option(argument: str) -> tuple[str, str]:
+    """`--option=value`, `-o=value` or `-ovalue` as what stands before the value, and the value."""
+    if argument.startswith("--"):
+        option, mark, value = argument.partition("=")
+        return option + mark, value
+    return argument[:2], argument[2:].removeprefix("=")
+
+
+def _is_path_option(option: str) -> bool:
+    """Whether FaceFusion reads `option`, maybe shortened, as one that takes paths."""
+    if option in SHORT_PATH_OPTIONS:
+        return True
+    name = option.removesuffix("=")
+    return len(name) > 2 and any(known.startswith(name) for known in PATH_OPTIONS)
+
+
+def _make_absolute(value: str, folder: Path) -> str:
+    return os.path.abspath(folder / value) if value else value

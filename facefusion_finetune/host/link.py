@@ -1,0 +1,189 @@
+"""Put the guarded shim files into a FaceFusion folder, and take exactly these out again."""
+
+from configparser import ConfigParser, Error
+from dataclasses import dataclass
+from pathlib import Path
+
+from facefusion_finetune.errors import HostError
+from facefusion_finetune.home import write_bytes
+from facefusion_finetune.host.locate import Host, forget, locate, remember
+from facefusion_finetune.registry.names import models_directory
+
+MARKER = "# Written by `facefusion-finetune link`"
+SHIM_FOLDER = Path("facefusion", "processors", "modules", "finetuned_swapper")
+SHIMS = {
+    SHIM_FOLDER / "__init__.py": "__init__.py.txt",
+    SHIM_FOLDER / "core.py": "core.py.txt",
+}
+"""Shim files, relative to the FaceFusion folder, and their templates in this package."""
+
+_TEMPLATES = Path(__file__).parent / "shims"
+_EXCLUDE_BLOCK = f"# facefusion-finetune\n/{SHIM_FOLDER.as_posix()}/\n".encode()
+
+
+@dataclass(frozen=True)
+class Unlinked:
+    """What `unlink` did, and what the user should know."""
+
+    host: Host
+    removed: tuple[Path, ...]
+    warnings: tuple[str, ...]
+
+
+def link(given: Path | None = None) -> Host:
+    """Write the shim files into FaceFusion and remember its folder; again is harmless.
+
+    Args:
+        given: The FaceFusion folder, else the one `locate` finds.
+
+    Raises:
+        HostError: There is no FaceFusion, it is too old, cannot be written, or holds files of
+            somebody else at these paths.
+    """
+    host = locate(given)
+    _refuse_foreign_files(host)
+    try:
+        (host.path / SHIM_FOLDER).mkdir(exist_ok=True)
+        for shim, template in SHIMS.items():
+            write_bytes(host.path / shim, (_TEMPLATES / template).read_bytes(), mode=0o644)
+        _exclude_from_git(host)
+    except OSError as error:
+        raise _cannot_change(host, error) from error
+    remember(host)
+    return host
+
+
+def unlink(given: Path | None = None) -> Unlinked:
+    """Remove the shim files and every trace of them; models of persons stay.
+
+    Args:
+        given: The FaceFusion folder, else the one `locate` finds.
+
+    Raises:
+        HostError: There is no FaceFusion, it cannot be written, or holds files of somebody else
+            at these paths.
+    """
+    host = locate(given)
+    _refuse_foreign_files(host)
+    removed = tuple(shim for shim in SHIMS if (host.path / shim).is_file())
+    try:
+        for shim in removed:
+            (host.path / shim).unlink()
+        _remove_shim_folder(host)
+        _include_in_git(host)
+        _remove_if_empty(models_directory(host.path))
+    except OSError as error:
+        raise _cannot_change(host, error) from error
+    forget(host)
+    return Unlinked(host, removed, tuple(_list_leftovers(host)))
+
+
+def is_linked(host: Host) -> bool:
+    """Whether all shim files are in the host's folder."""
+    return all(_is_ours(host.path / shim) for shim in SHIMS)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.read_text("utf-8", errors="replace").startswith(MARKER)
+    except OSError:
+        return False
+
+
+def _refuse_foreign_files(host: Host) -> None:
+    for shim in SHIMS:
+        path = host.path / shim
+        if path.is_symlink() or (path.exists() and not _is_ours(path)):
+            raise HostError(
+                str(path),
+                "this file was not written by facefusion-finetune, so it is left alone.",
+                "Move it away and try again.",
+            )
+
+
+def _cannot_change(host: Host, error: OSError) -> HostError:
+    return HostError(
+        str(error.filename or host.path),
+        f"FaceFusion's folder cannot be changed ({error.strerror}).",
+        "Make it writable for you, or work on a copy of FaceFusion that is.",
+    )
+
+
+def _remove_shim_folder(host: Host) -> None:
+    folder = host.path / SHIM_FOLDER
+    stems = {shim.stem for shim in SHIMS}
+    for bytecode in (folder / "__pycache__").glob("*.pyc"):
+        if bytecode.name.split(".")[0] in stems:
+            bytecode.unlink()
+    _remove_if_empty(folder / "__pycache__")
+    _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _find_exclude_file(host: Host) -> Path | None:
+    """`info/exclude` of the repository, also where `.git` is a file (worktree, submodule)."""
+    git = host.path / ".git"
+    if git.is_file():
+        pointer = git.read_text("utf-8").strip().removeprefix("gitdir:").strip()
+        git = (host.path / pointer).resolve()
+        common = git / "commondir"
+        if common.is_file():
+            git = (git / common.read_text("utf-8").strip()).resolve()
+    return git / "info" / "exclude" if git.is_dir() else None
+
+
+def _exclude_from_git(host: Host) -> None:
+    path = _find_exclude_file(host)
+    if path is None:
+        return
+    content = path.read_bytes() if path.is_file() else b""
+    if _EXCLUDE_BLOCK not in content:
+        path.parent.mkdir(exist_ok=True)
+        # in front, so that taking it out again restores a last line without an end
+        write_bytes(path, _EXCLUDE_BLOCK + content, mode=0o644)
+
+
+def _include_in_git(host: Host) -> None:
+    path = _find_exclude_file(host)
+    if path is None or not path.is_file():
+        return
+    content = path.read_bytes()
+    if _EXCLUDE_BLOCK not in content:
+        return
+    rest = content.replace(_EXCLUDE_BLOCK, b"")
+    if rest:
+        write_bytes(path, rest, mode=0o644)
+    else:
+        path.unlink()
+
+
+def _list_leftovers(host: Host) -> list[str]:
+    """What the user should know after unlinking."""
+    warnings = []
+    config = host.path / "facefusion.ini"
+    for section, option, value in (
+        ("processors", "processors", "finetuned_swapper"),
+        ("uis", "ui_layouts", "finetune"),
+    ):
+        if value in _read_option(config, section, option):
+            warnings.append(
+                f"{config} still has `{option} = ... {value}`: FaceFusion refuses to start until"
+                f" you take `{value}` out of that line."
+            )
+    directory = models_directory(host.path)
+    if directory.is_dir():
+        warnings.append(f"The models of persons were not removed; they lie in {directory}.")
+    return warnings
+
+
+def _read_option(config: Path, section: str, option: str) -> list[str]:
+    parser = ConfigParser(interpolation=None)
+    try:
+        parser.read(config, encoding="utf-8")
+    except (Error, UnicodeDecodeError):
+        return []
+    return parser.get(section, option, fallback="").split()

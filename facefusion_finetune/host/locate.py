@@ -1,0 +1,150 @@
+"""Where FaceFusion lies, and which version it is."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from facefusion_finetune.errors import HostError
+from facefusion_finetune.home import create_private_directory, home_directory, write_text
+
+PATH_VARIABLE = "FACEFUSION_PATH"
+OLDEST_VERSION = (3, 4)
+UNNUMBERED_VERSION = (999,)
+"""What a development version without a number counts as: newer than any release."""
+
+_VERSION_ENTRY = re.compile(r"""['"]version['"]\s*:\s*['"]([^'"]+)['"]""")
+
+
+@dataclass(frozen=True)
+class Host:
+    """A FaceFusion folder and its version, for example `(3, 8, 1)`."""
+
+    path: Path
+    version: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """`facefusion 3.8.1`."""
+        if self.version == UNNUMBERED_VERSION:
+            return "facefusion (development version)"
+        return "facefusion " + ".".join(map(str, self.version))
+
+
+def locate(given: Path | None = None) -> Host:
+    """Find FaceFusion: `given`, FACEFUSION_PATH, the linked one, the current folder, ~/facefusion.
+
+    Args:
+        given: A folder the user named; nothing else is tried then.
+
+    Raises:
+        HostError: There is none, the named folder is none, or the one found is too old.
+    """
+    if given is not None:
+        return read_host(given.expanduser().resolve(), str(given))
+    configured = os.environ.get(PATH_VARIABLE)
+    if configured:
+        path = Path(configured).expanduser().resolve()
+        return read_host(path, f"{PATH_VARIABLE}={configured}")
+
+    looked_at = []
+    for origin, path in _list_usual_places():
+        if is_facefusion(path):
+            return read_host(path, str(path))
+        looked_at.append(f"{path} ({origin})")
+    raise HostError(
+        "FaceFusion",
+        f"no FaceFusion folder was found. Looked at: {PATH_VARIABLE} (not set), "
+        + ", ".join(looked_at)
+        + ".",
+        "Name its folder: `facefusion-finetune link PATH`, or set FACEFUSION_PATH.",
+    )
+
+
+def is_facefusion(path: Path) -> bool:
+    """Whether the folder looks like a FaceFusion checkout of any version."""
+    return (path / "facefusion.py").is_file() and _metadata_path(path).is_file()
+
+
+def read_host(path: Path, given: str) -> Host:
+    """The host in `path`.
+
+    Args:
+        path: An absolute folder.
+        given: How the user named it, for the error.
+
+    Raises:
+        HostError: The folder is no FaceFusion, or one older than 3.4.
+    """
+    if not is_facefusion(path):
+        why = "is not a FaceFusion folder (facefusion.py and facefusion/metadata.py are missing)."
+        if not path.is_dir():
+            why = "is not a folder."
+        raise HostError(given, why, "Name the folder that holds facefusion.py.")
+    version, text = _read_version(path)
+    if version < OLDEST_VERSION:
+        raise HostError(
+            given,
+            f"this is FaceFusion {text}; its processors are loaded in a way that is not supported.",
+            "Use FaceFusion 3.5 or newer (3.4 works as far as it can).",
+        )
+    return Host(path, version)
+
+
+def remember(host: Host) -> None:
+    """Make `host` the linked one.
+
+    Raises:
+        HostError: The file that remembers it cannot be written.
+    """
+    path = _memory_path()
+    try:
+        create_private_directory(path.parent)
+        write_text(path, json.dumps({"path": str(host.path)}) + "\n")
+    except OSError as error:
+        raise HostError(
+            str(path),
+            f"the linked FaceFusion cannot be remembered ({error.strerror}).",
+            "Make the folder writable, or set FACEFUSION_FINETUNE_HOME.",
+        ) from error
+
+
+def forget(host: Host) -> None:
+    """Forget the linked host if it is `host`."""
+    if recall() == host.path:
+        _memory_path().unlink(missing_ok=True)
+
+
+def recall() -> Path | None:
+    """Folder of the host linked last; None if there is none or the memory is damaged."""
+    try:
+        return Path(json.loads(_memory_path().read_text("utf-8"))["path"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _list_usual_places() -> Iterator[tuple[str, Path]]:
+    linked = recall()
+    if linked is not None:
+        yield "linked last", linked
+    yield "the current folder", Path.cwd()
+    yield "the home folder", Path.home() / "facefusion"
+
+
+def _memory_path() -> Path:
+    return home_directory() / "host.json"
+
+
+def _metadata_path(path: Path) -> Path:
+    return path / "facefusion" / "metadata.py"
+
+
+def _read_version(path: Path) -> tuple[tuple[int, ...], str]:
+    match = _VERSION_ENTRY.search(_metadata_path(path).read_text("utf-8", errors="replace"))
+    text = match[1] if match else ""
+    numbers = re.match(r"\d+(?:\.\d+)*", text)
+    if not numbers:
+        return UNNUMBERED_VERSION, text
+    return tuple(map(int, numbers[0].split("."))), text

@@ -1,0 +1,80 @@
+"""Fixtures shared by all tests."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
+from facefusion_finetune.home import HOME_VARIABLE
+from facefusion_finetune.host.link import link
+from facefusion_finetune.host.locate import read_host
+from tests.support import host as support
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a FaceFusion where there is none, and say why."""
+    reason = support.explain_missing()
+    if reason:
+        for item in items:
+            if item.get_closest_marker("host"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep the tests out of the user's own data folder."""
+    before = os.environ.get(HOME_VARIABLE)
+    home = tmp_path_factory.mktemp("home")
+    os.environ[HOME_VARIABLE] = str(home)
+    yield home
+    if before is None:
+        del os.environ[HOME_VARIABLE]
+    else:
+        os.environ[HOME_VARIABLE] = before
+
+
+@pytest.fixture(scope="session")
+def furnished_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the checkout with small stand-in models; tests leave it as it is."""
+    checkout = support.find_checkout()
+    assert checkout is not None
+    return support.furnish(checkout, tmp_path_factory.mktemp("furnished") / "facefusion-copy")
+
+
+@pytest.fixture(scope="session")
+def linked_host(furnished_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A furnished copy with the plug-in linked and the model `jane` in two versions."""
+    host = tmp_path_factory.mktemp("linked") / "facefusion-copy"
+    support.furnish_like(furnished_host, furnished_host, host)
+    link(host)
+    support.register_model(host, "jane", 1)
+    support.register_model(host, "jane", 2, turned=True)
+    return host
+
+
+@pytest.fixture(scope="session")
+def source_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of one person."""
+    video = support.find_footage("headpose_m", "headpose_m.mp4")
+    return support.extract_frame(video, 1, tmp_path_factory.mktemp("source") / "source.png")
+
+
+@pytest.fixture(scope="session")
+def target_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A picture of another person, 640 x 480."""
+    video = support.find_footage("asl_a", "yes.mkv")
+    return support.extract_frame(video, 0.5, tmp_path_factory.mktemp("target") / "target.png")
+
+
+@pytest.fixture(scope="session")
+def target_video() -> Path:
+    """A clip of the same person."""
+    return support.find_footage("asl_a", "yes.mkv")
+
+
+@pytest.fixture(scope="session")
+def host_analyser(linked_host: Path) -> FaceFusionAnalyser:
+    """FaceFusion inside this process; a process can hold only one, so all tests share it."""
+    return FaceFusionAnalyser(read_host(linked_host, str(linked_host)), support.BENCH_SETTINGS)

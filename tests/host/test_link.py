@@ -1,0 +1,152 @@
+"""Linking writes exactly the shim files; unlinking leaves no trace."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from facefusion_finetune.errors import HostError
+from facefusion_finetune.host.link import SHIM_FOLDER, SHIMS, is_linked, link, unlink
+from facefusion_finetune.host.locate import locate, recall
+from facefusion_finetune.registry.names import models_directory
+from tests.support.host import create_fake_checkout, list_files
+
+IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FACEFUSION_FINETUNE_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("FACEFUSION_PATH", raising=False)
+    return create_fake_checkout(tmp_path / "checkout")
+
+
+def git(folder: Path, *arguments: str) -> str:
+    command = ["git", *IDENTITY, *arguments]
+    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+def test_exactly_the_shims_are_written(checkout: Path) -> None:
+    before = list_files(checkout)
+    host = link(checkout)
+    written = set(list_files(checkout)) - set(before)
+    assert written == {path.as_posix() for path in SHIMS}
+    assert written == {
+        "facefusion/processors/modules/finetuned_swapper/__init__.py",
+        "facefusion/processors/modules/finetuned_swapper/core.py",
+    }
+    assert is_linked(host)
+    assert recall() == checkout
+    after = list_files(checkout)
+    link(checkout)
+    assert list_files(checkout) == after
+
+
+def test_unlinking_leaves_no_trace(checkout: Path) -> None:
+    before, folders = list_files(checkout, without=()), sorted(checkout.rglob("*"))
+    link(checkout)
+    bytecode = checkout / SHIM_FOLDER / "__pycache__"
+    bytecode.mkdir()
+    (bytecode / "core.cpython-312.pyc").write_bytes(b"")
+    (checkout / ".assets" / "models" / "finetuned").mkdir(parents=True)
+    result = unlink(checkout)
+    assert list_files(checkout, without=()) == before
+    assert [path for path in sorted(checkout.rglob("*")) if ".assets" not in path.parts] == folders
+    assert not models_directory(checkout).exists()
+    assert set(result.removed) == set(SHIMS)
+    assert result.warnings == ()
+    assert recall() is None
+    assert unlink(checkout).removed == ()
+
+
+def test_models_of_persons_stay_and_are_named(checkout: Path) -> None:
+    link(checkout)
+    model = models_directory(checkout) / "jane-1.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"")
+    (warning,) = unlink(checkout).warnings
+    assert model.is_file()
+    assert str(model.parent) in warning
+
+
+def test_left_over_settings_are_named(checkout: Path) -> None:
+    link(checkout)
+    (checkout / "facefusion.ini").write_text(
+        "[processors]\nprocessors = face_swapper finetuned_swapper\n"
+        "[uis]\nui_layouts = default finetune\n"
+    )
+    warnings = unlink(checkout).warnings
+    assert len(warnings) == 2
+    assert "processors = ... finetuned_swapper" in warnings[0]
+    assert "ui_layouts = ... finetune" in warnings[1]
+    link(checkout)
+    (checkout / "facefusion.ini").write_text("[processors]\nprocessors = face_swapper\n")
+    assert unlink(checkout).warnings == ()
+
+
+@pytest.mark.parametrize("exclude", [b"", b"# mine\n*.tmp", b"*.tmp\n", None])
+def test_git_sees_nothing(checkout: Path, exclude: bytes | None) -> None:
+    git(checkout, "init", "-q")
+    path = checkout / ".git" / "info" / "exclude"
+    path.unlink(missing_ok=True)
+    if exclude is not None:
+        path.write_bytes(exclude)
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "all")
+    link(checkout)
+    link(checkout)
+    assert git(checkout, "status", "--porcelain") == ""
+    assert path.read_bytes().count(b"finetuned_swapper") == 1
+    unlink(checkout)
+    if exclude:
+        assert path.read_bytes() == exclude
+    else:
+        assert not path.exists() or path.read_bytes() == b""
+
+
+def test_git_worktree(checkout: Path, tmp_path: Path) -> None:
+    git(checkout, "init", "-q")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "all")
+    worktree = tmp_path / "worktree"
+    git(checkout, "worktree", "add", "-q", str(worktree))
+    assert (worktree / ".git").is_file()
+    link(worktree)
+    assert git(worktree, "status", "--porcelain") == ""
+    unlink(worktree)
+    assert "finetuned" not in (checkout / ".git" / "info" / "exclude").read_text()
+
+
+@pytest.mark.parametrize("act", [link, unlink])
+def test_a_foreign_file_is_left_alone(checkout: Path, act: object) -> None:
+    foreign = checkout / SHIM_FOLDER / "core.py"
+    foreign.parent.mkdir()
+    foreign.write_text("print('mine')\n")
+    assert callable(act)
+    with pytest.raises(HostError, match="not written by facefusion-finetune"):
+        act(checkout)
+    assert foreign.read_text() == "print('mine')\n"
+    assert not is_linked(locate(checkout))
+
+
+@pytest.mark.skipif(
+    os.name == "nt" or os.geteuid() == 0, reason="the superuser may write everywhere"
+)
+def test_a_read_only_folder_is_said(checkout: Path) -> None:
+    modules = checkout / SHIM_FOLDER.parent
+    modules.chmod(0o500)
+    try:
+        with pytest.raises(HostError, match="cannot be changed"):
+            link(checkout)
+    finally:
+        modules.chmod(0o700)
+
+
+def test_an_unwritable_folder_is_said(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object, **_kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied", str(checkout))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(HostError, match=r"cannot be changed \(Permission denied\)"):
+        link(checkout)
