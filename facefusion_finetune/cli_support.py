@@ -76,6 +76,13 @@ def show_progress() -> "Iterator[Observer]":
 
     # FaceFusion limits OpenMP to one thread in the processes it starts; training wants them all.
     os.environ.pop("OMP_NUM_THREADS", None)
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield Observer(
+            lambda text: console.print(text, highlight=False),
+            lambda step, total, values: _print_step(console, step, total, values),
+        )
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -84,7 +91,7 @@ def show_progress() -> "Iterator[Observer]":
         TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("Starting", total=None, figures="")
 
         def on_stage(text: str) -> None:
@@ -94,6 +101,12 @@ def show_progress() -> "Iterator[Observer]":
             progress.update(task, completed=step, total=total, figures=f"loss {values['loss']:.4f}")
 
         yield Observer(on_stage, on_step)
+
+
+def _print_step(console: Console, step: int, total: int, values: dict[str, float]) -> None:
+    """In a log file one line for each tenth of the way."""
+    if step * 10 // total > (step - 1) * 10 // total:
+        console.print(f"step {step} of {total}: loss {values['loss']:.4f}", highlight=False)
 
 
 def print_report(run: "Run", report: dict[str, Any]) -> None:

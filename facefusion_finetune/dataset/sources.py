@@ -171,8 +171,12 @@ def _read_video(path: Path, frames_per_second: float) -> Iterator[Frame]:
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process:
             assert process.stdout is not None
             try:
+                former = None
                 while (pixels := _read_ppm(process.stdout)) is not None:
-                    yield Frame(number, number / frames_per_second, pixels)
+                    # A video slower than the sampling shows each picture several times.
+                    if former is None or not numpy.array_equal(pixels, former):
+                        yield Frame(number, number / frames_per_second, pixels)
+                    former = pixels
                     number += 1
             finally:
                 process.kill()

@@ -89,6 +89,14 @@ def test_video_is_sampled_evenly(tmp_path: Path) -> None:
 
 
 @needs_ffmpeg
+def test_slow_video_gives_each_picture_once(tmp_path: Path) -> None:
+    path = _write_video(tmp_path / "a.mp4", rate=2)
+    frames = list(read_frames(list_sources([path])[0], frames_per_second=10))
+    assert len(frames) == 4
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.5, 1.0, 1.5], abs=0.11)
+
+
+@needs_ffmpeg
 def test_rotated_video_is_turned_upright(tmp_path: Path) -> None:
     plain = _write_video(tmp_path / "a.mp4")
     turned = tmp_path / "b.mp4"

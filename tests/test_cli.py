@@ -1,0 +1,123 @@
+"""The commands as a user types them: what they print, where, and how they end."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from facefusion_finetune import cli, cli_support
+from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.people.profile import Person
+
+Result = tuple[int, str, str]
+
+
+@pytest.fixture
+def run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], analyser: DemoAnalyser
+):
+    """Run a command in this process, with the demo's analyser in FaceFusion's place."""
+    monkeypatch.setattr(cli, "open_analyser", lambda host, settings: analyser)
+
+    def call(*arguments: str | Path) -> Result:
+        monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        code = ended.value.code
+        return int(code) if isinstance(code, int) else 0, captured.out, captured.err
+
+    return call
+
+
+def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -> None:
+    host = tmp_path / "facefusion"
+    (host / "facefusion").mkdir(parents=True)
+    (host / "facefusion.py").touch()
+    (host / "facefusion" / "metadata.py").write_text("METADATA = { 'version': '3.8.1' }")
+
+    code, out, _ = run("person", "add", "ada", "--consent-note", "drawn")
+    assert (code, "consent recorded" in out) == (0, True)
+    code, out, _ = run("extract", "ada", footage)
+    assert code == 0
+    assert "ada: 36 crops kept of 36 faces in 36 frames and 6 shots" in out
+    code, out, _ = run("train", "ada", "--base", "demo", "--preset", preset_file, "--seed", "11")
+    assert code == 0
+    assert "report:" in out
+    code, out, _ = run("evaluate", "ada", "--json")
+    assert (code, json.loads(out)["model"]) == (0, "ada@1")
+    code, out, _ = run("models", "activate", "ada@1", "--force", "--host", host)
+    assert code == 0
+    assert (host / ".assets/models/finetuned/ada-1.onnx").is_file()
+    code, out, _ = run("models", "list", "--json", "--host", host)
+    assert [(row["model"], row["active"]) for row in json.loads(out)] == [("ada@1", True)]
+    code, out, _ = run("models", "show", "ada", "--host", host)
+    assert "base_licence: Apache-2.0" in out
+    code, out, _ = run("models", "verify", "ada", "--host", host)
+    assert (code, "ada-1.onnx: whole" in out) == (0, True)
+    code, out, _ = run("person", "show", "ada", "--json")
+    assert json.loads(out)["crops_kept"] == 36
+    code, out, _ = run("models", "deactivate", "ada", "--host", host)
+    assert (code, out.count("removed")) == (0, 3)
+    code, _, err = run("models", "verify", "ada", "--host", host)
+    assert (code, "it is not active" in err) == (1, True)
+    code, out, _ = run("models", "remove", "ada@1", "--yes", "--host", host)
+    assert code == 0
+    code, out, _ = run("models", "list", "--host", host)
+    assert "There is no model yet." in out
+    code, out, _ = run("person", "remove", "ada", "--yes")
+    assert "nothing is held about this person" in out
+    code, out, _ = run("person", "list")
+    assert "Nobody is on record." in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["person", "add", "a/b", "--consent-note", "x"], 2, "only letters, digits"),
+        (["person", "add", "ada"], 2, "exactly one proof of consent"),
+        (["person", "show", "eve"], 2, "nobody of that name is on record"),
+        (["extract", "eve", "x.png"], 2, "nobody of that name is on record"),
+        (["extract", "ada", "missing.mp4"], 1, "there is no such file or folder"),
+        (["train", "ada", "--preset", "best"], 2, "there is none of that name"),
+        (["train", "ada", "--base", "demo", "--preset", "fast"], 1, "0 crops train"),
+        (["train", "ada", "--resume"], 1, "nothing to resume"),
+        (["evaluate", "ada"], 1, "no such training run"),
+        (["models", "activate", "ada@x"], 2, "no version"),
+        (["train"], 2, "Missing argument"),
+    ],
+)
+def test_wrong_use(run, person: Person, arguments: list[str], code: int, message: str) -> None:
+    ended, _, err = run(*arguments)
+    assert ended == code
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+    if "Missing argument" not in message:
+        assert err.startswith("error: ")
+        assert "why:" in err
+        assert "do:" in err
+
+
+def test_setting_that_is_no_pair() -> None:
+    from facefusion_finetune.errors import UsageError
+
+    with pytest.raises(UsageError, match="not KEY=VALUE"):
+        cli_support.open_analyser(None, ["log_level"])
+
+
+def test_help_of_every_command_is_quick_and_needs_no_torch() -> None:
+    code = (
+        "import sys; from facefusion_finetune.cli import app\n"
+        "try: app(['train', '--help'])\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "--resume" in done.stdout
+
+
+def test_version(run) -> None:
+    assert run("--version")[:2] == (0, "facefusion-finetune 0.1.0\n")

@@ -1,0 +1,42 @@
+"""What a user can set is written down, and what is written down exists."""
+
+import re
+from pathlib import Path
+
+import typer
+
+from facefusion_finetune.cli import app
+from facefusion_finetune.training.presets import LossWeights, PairMix, Preset, list_presets
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def _commands(group: typer.core.TyperGroup, prefix: str = "") -> list[str]:
+    found = []
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        found += _commands(command, f"{prefix}{name} ") if inner else [prefix + name]  # type: ignore[arg-type]
+    return found
+
+
+def test_every_command_is_in_the_readme() -> None:
+    group = typer.main.get_command(app)
+    missing = [name for name in _commands(group) if f"facefusion-finetune {name}" not in README]  # type: ignore[arg-type]
+    assert not missing
+
+
+def test_every_preset_and_key_is_documented() -> None:
+    text = (ROOT / "docs" / "presets.md").read_text("utf-8")
+    keys = [key for key in Preset.model_fields if key not in {"pairs", "losses"}]
+    keys += [f"pairs.{key}" for key in PairMix.model_fields]
+    keys += [f"losses.{key}" for key in LossWeights.model_fields]
+    for name in [*keys, *list_presets()]:
+        assert f"| `{name}`" in text, name
+    documented = re.findall(r"^\| `([a-z_.0-9]+)`", text, re.MULTILINE)
+    assert sorted(documented) == sorted([*keys, *list_presets()])
+
+
+def test_files_the_readme_names_are_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
