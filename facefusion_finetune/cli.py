@@ -228,11 +228,17 @@ def train(
     person = load_person(name)
     person.require_consent()
     analyser = open_analyser(host, settings)
-    with show_progress() as observer:
-        if resume:
-            run, report = resume_person(person, analyser, observer=observer)
-        else:
-            run, report = train_person(person, analyser, base, preset, seed, observer=observer)
+    try:
+        with show_progress() as observer:
+            if resume:
+                run, report = resume_person(person, analyser, observer=observer)
+            else:
+                run, report = train_person(person, analyser, base, preset, seed, observer=observer)
+    except KeyboardInterrupt:
+        typer.echo(
+            f"Interrupted. Nothing is lost: facefusion-finetune train {name} --resume", err=True
+        )
+        raise typer.Exit(1) from None
     print_report(run, report)
 
 

@@ -1,8 +1,9 @@
 """Where things live on disk, and how they get there whole."""
 
+import contextlib
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,20 @@ def home_directory() -> Path:
     if configured:
         return Path(configured).expanduser().resolve()
     return Path(platformdirs.user_data_dir("facefusion-finetune", appauthor=False))
+
+
+@contextlib.contextmanager
+def use_home(folder: Path) -> Iterator[None]:
+    """Let `folder` be the home for a while, then the former one again."""
+    former = os.environ.get(HOME_VARIABLE)
+    os.environ[HOME_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if former is None:
+            del os.environ[HOME_VARIABLE]
+        else:
+            os.environ[HOME_VARIABLE] = former
 
 
 def people_directory() -> Path:

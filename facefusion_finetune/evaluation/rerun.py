@@ -13,7 +13,7 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.graph import read_swapper
 from facefusion_finetune.swappers.sessions import create_session
-from facefusion_finetune.training.recipe import resolve_base
+from facefusion_finetune.training.base import resolve_base
 from facefusion_finetune.training.run import Run, check_base
 
 

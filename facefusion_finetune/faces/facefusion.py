@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.errors import FootageError, HostError, SwapperError
+from facefusion_finetune.errors import HostError, SwapperError, UnreadableError
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
     FaceMasks,
@@ -58,11 +58,11 @@ class FaceFusionAnalyser:
         """Whether FaceFusion's content check refuses the image or video file.
 
         Raises:
-            FootageError: The file is no image or video FaceFusion can read, so it has no answer.
+            UnreadableError: The file is no image or video FaceFusion can read, so it has no answer.
         """
         is_blocked: bool | None = self._adapter.is_blocked(str(path.absolute()))
         if is_blocked is None:
-            raise FootageError(
+            raise UnreadableError(
                 str(path),
                 "FaceFusion cannot read it as an image or a video, so its content is unchecked.",
                 "Convert it, for example to png, mp4 or mkv.",

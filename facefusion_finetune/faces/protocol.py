@@ -62,7 +62,11 @@ class FaceAnalyser(Protocol):
         """Who answers, with a version, for example `facefusion 3.8.1`."""
 
     def is_blocked(self, path: Path) -> bool:
-        """Whether the content check refuses this image or video file."""
+        """Whether the content check refuses this image or video file.
+
+        Raises:
+            UnreadableError: The file cannot be read, so that its content is unchecked.
+        """
 
     def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
         """All faces of a frame, best detector score first."""

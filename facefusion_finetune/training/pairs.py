@@ -47,17 +47,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class PairSet:
-    """All pairs of a run, kept as bytes where they are pictures."""
+    """All pairs of a run. Each picture is kept once, as bytes, however many pairs show it."""
 
     kinds: list[Kind]
     crop: NDArray[numpy.int64]
-    """(n,): index of the crop each pair was made from."""
-    target: NDArray[numpy.uint8]
-    """(n, H, W, 3), BGR."""
+    """(n,): the crop each pair was made from."""
+    slot: NDArray[numpy.int64]
+    """(n,): where a cycle pair's input lies in `inputs`, and a prior pair's truth in `made`."""
     source: NDArray[numpy.float32]
     """(n, 512)."""
-    truth: NDArray[numpy.float32]
-    """(n, 3, H, W), RGB, 0 to 1."""
+    pictures: NDArray[numpy.uint8]
+    """(crops, H, W, 3), BGR: the real frames."""
+    inputs: NDArray[numpy.uint8]
+    """(cycle pairs, H, W, 3), BGR."""
+    made: NDArray[numpy.float16]
+    """(prior pairs, 3, H, W), RGB, 0 to 1: what the base made of the frame."""
     face: NDArray[numpy.float32]
     """(crops, H, W)."""
     matrix: NDArray[numpy.float32]
@@ -67,15 +71,25 @@ class PairSet:
         """The pairs at `indices` as tensors."""
         rows = numpy.asarray(indices)
         crops = self.crop[rows]
+        targets = [
+            self.inputs[self.slot[row]] if self.kinds[row] == "cycle" else self.pictures[crop]
+            for row, crop in zip(rows, crops, strict=True)
+        ]
+        truths = [
+            self.made[self.slot[row]].astype(numpy.float32)
+            if self.kinds[row] == "prior"
+            else _to_rgb(self.pictures[crop])
+            for row, crop in zip(rows, crops, strict=True)
+        ]
         is_person = [self.kinds[row] != "prior" for row in rows]
 
         def place(array: NDArray[numpy.float32]) -> Tensor:
             return torch.from_numpy(numpy.ascontiguousarray(array)).to(device)
 
         return Batch(
-            target=place(normalise_crops(self.target[rows], options)),
+            target=place(normalise_crops(numpy.stack(targets), options)),
             source=place(self.source[rows]),
-            truth=place(self.truth[rows]),
+            truth=place(numpy.stack(truths)),
             face=place(self.face[crops][:, None]),
             matrix=place(self.matrix[crops]),
             is_person=torch.tensor(is_person, device=device),
@@ -162,10 +176,7 @@ def create_pairs(
         preset: Says which kinds and how many of each.
         generator: Draws the vectors.
     """
-    parts: list[tuple[Kind, NDArray[numpy.uint8], NDArray[numpy.float32], NDArray[numpy.float32]]]
-    parts = []
     pictures = numpy.stack([crop.crop for crop in crops])
-    real = numpy.ascontiguousarray(pictures[..., ::-1].transpose(0, 3, 1, 2) / 255.0, numpy.float32)
     own = stack_embeddings([crop.record for crop in crops])
     person = base.prepare_vector(centroid)
     count = len(crops)
@@ -183,27 +194,45 @@ def create_pairs(
         chosen = generator.integers(0, len(others), count)
         return numpy.stack([base.prepare_vector(others[index]) for index in chosen])
 
+    kinds: list[Kind] = []
+    sources = []
+    inputs = [numpy.empty((0, *pictures.shape[1:]), dtype=numpy.uint8)]
+    made = [numpy.empty((0, 3, *pictures.shape[1:3]), dtype=numpy.float16)]
     if preset.pairs.self:
-        parts.append(("self", pictures, draw_own_vectors(), real))
+        kinds.append("self")
+        sources.append(draw_own_vectors())
     for _ in range(preset.variants):
         if preset.pairs.cycle:
-            inputs = create_cycle_inputs(crops, draw_other_vectors(), base, analyser)
-            parts.append(("cycle", inputs, draw_own_vectors(), real))
+            kinds.append("cycle")
+            inputs.append(create_cycle_inputs(crops, draw_other_vectors(), base, analyser))
+            sources.append(draw_own_vectors())
         if preset.pairs.prior:
-            vectors = draw_other_vectors()
-            parts.append(("prior", pictures, vectors, base.swap(pictures, vectors).clip(0, 1)))
+            kinds.append("prior")
+            sources.append(draw_other_vectors())
+            made.append(base.swap(pictures, sources[-1]).clip(0, 1).astype(numpy.float16))
     recogniser = analyser.get_recogniser()
+    matrices = [crop.matrix_to(analyser, recogniser) for crop in crops]
     return PairSet(
-        kinds=[kind for kind, *_ in parts for _ in range(count)],
-        crop=numpy.tile(numpy.arange(count), len(parts)),
-        target=numpy.concatenate([inputs for _, inputs, _, _ in parts]),
-        source=numpy.concatenate([vectors for _, _, vectors, _ in parts]),
-        truth=numpy.concatenate([truth for *_, truth in parts]),
-        face=numpy.stack([crop.face for crop in crops]),
-        matrix=numpy.stack([crop.matrix_to(analyser, recogniser) for crop in crops]).astype(
-            numpy.float32
+        kinds=[kind for kind in kinds for _ in range(count)],
+        crop=numpy.tile(numpy.arange(count), len(kinds)),
+        slot=numpy.concatenate(
+            [
+                kinds[:position].count(kind) * count + numpy.arange(count)
+                for position, kind in enumerate(kinds)
+            ]
         ),
+        source=numpy.concatenate(sources),
+        pictures=pictures,
+        inputs=numpy.concatenate(inputs),
+        made=numpy.concatenate(made),
+        face=numpy.stack([crop.face for crop in crops]),
+        matrix=numpy.stack(matrices).astype(numpy.float32),
     )
+
+
+def _to_rgb(picture: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
+    """(H, W, 3) BGR bytes to (3, H, W) RGB in 0..1."""
+    return numpy.asarray(picture[..., ::-1].transpose(2, 0, 1) / 255.0, dtype=numpy.float32)
 
 
 def draw_batch(pairs: PairSet, mix: PairMix, size: int, seed: int, step: int) -> list[int]:

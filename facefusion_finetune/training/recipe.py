@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
-from onnx import ModelProto
 
 from facefusion_finetune import __version__
 from facefusion_finetune.dataset.crops import load_crops
@@ -21,18 +19,19 @@ from facefusion_finetune.dataset.manifest import (
     stack_embeddings,
 )
 from facefusion_finetune.dataset.split import split_by_shot
-from facefusion_finetune.errors import DatasetError, SwapperError, TrainingError
+from facefusion_finetune.errors import DatasetError, TrainingError
 from facefusion_finetune.evaluation.held_out import HeldOutJudge
 from facefusion_finetune.evaluation.protocol import KnownSwap
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert import TorchSwapper, check_parity
 from facefusion_finetune.swappers.graph import SwapperGraph, read_swapper, select_layers
 from facefusion_finetune.swappers.sessions import create_session, normalise_crops
 from facefusion_finetune.swappers.vectors import create_centroid
-from facefusion_finetune.swappers.writeback import save_model, set_metadata, write_back
+from facefusion_finetune.swappers.writeback import write_back
+from facefusion_finetune.training.base import resolve_base
+from facefusion_finetune.training.finish import create_card, write_model
 from facefusion_finetune.training.loop import StepCallback, Trainer
 from facefusion_finetune.training.losses import SwapLoss
 from facefusion_finetune.training.pairs import BaseSwapper, create_pairs
@@ -60,34 +59,6 @@ class Observer:
 
     on_stage: Callable[[str], None] = field(default=lambda text: None)
     on_step: StepCallback = field(default=lambda step, total, values: None)
-
-
-def resolve_base(base: str, analyser: FaceAnalyser) -> SwapperOptions:
-    """The base swapper a user names: by FaceFusion's name, or by the path of an ONNX file.
-
-    Raises:
-        SwapperError: There is no such swapper, or the analyser has no template for the file.
-    """
-    path = Path(base)
-    if path.suffix != ".onnx":
-        return analyser.get_swapper(base)
-    graph = read_swapper(path)
-    template = "arcface_128"
-    if template not in analyser.warp_templates():
-        raise SwapperError(
-            base, f"{analyser.name} has no template {template!r} to align it by.", "Name a base."
-        )
-    return SwapperOptions(
-        name=path.stem,
-        path=path.resolve(),
-        type="inswapper",
-        template=template,
-        size=graph.size,
-        mean=(0.0, 0.0, 0.0),
-        standard_deviation=(1.0, 1.0, 1.0),
-        vendor="unknown",
-        licence="unknown: that of the given file",
-    )
 
 
 def train_person(
@@ -262,8 +233,8 @@ def _carry_out(
     session = create_session(tuned.SerializeToString(), run.reference)
     check_parity(swapper, session, sample, sources, WRITTEN_PARITY_LIMIT)
     report = judge.write_report(run, session, known)
-    card = _create_card(run, options, centroid, report)
-    _write_model(run, tuned, card)
+    card = create_card(run, options, centroid, report)
+    write_model(run, tuned, card)
     return run, report
 
 
@@ -276,48 +247,3 @@ def _pick(records: dict[str, CropRecord], ids: list[str], run: Run) -> list[Crop
             "Train anew without --resume.",
         )
     return [records[identifier] for identifier in ids]
-
-
-def _create_card(
-    run: Run, options: SwapperOptions, centroid: numpy.ndarray[Any, Any], report: dict[str, Any]
-) -> ModelCard:
-    config = run.config
-    return ModelCard(
-        person=config.person,
-        version=config.version,
-        base_name=config.base_name,
-        base_sha256=config.base_sha256,
-        base_vendor=config.base_vendor,
-        base_licence=config.base_licence,
-        type=options.type,
-        template=options.template,
-        size=options.size,
-        mean=options.mean,
-        standard_deviation=options.standard_deviation,
-        person_vector=tuple(float(value) for value in centroid),
-        consent_digest=config.consent_digest,
-        dataset_digest=config.dataset_digest,
-        preset=config.preset_name,
-        package_version=config.package_version,
-        created=config.created.isoformat(timespec="seconds"),
-        judge_result={
-            "verdict": report["verdict"],
-            "proven": report["proven"],
-            "face_l1_change": report["face_l1"]["change"],
-            "judge": report["judge"]["recogniser"] if report["judge"] else None,
-            "judge_change": report["judge"]["change"] if report["judge"] else None,
-        },
-    )
-
-
-def _write_model(run: Run, tuned: ModelProto, card: ModelCard) -> None:
-    set_metadata(tuned, encode_metadata(card))
-    try:
-        save_model(tuned, run.model_path)
-    except OSError as error:
-        raise TrainingError(
-            str(run.model_path),
-            f"the tuned model cannot be written ({error.strerror}).",
-            f"Make room, then: facefusion-finetune train {run.config.person} --resume. The trained"
-            " weights are in the checkpoint.",
-        ) from error

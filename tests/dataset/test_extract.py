@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset import extract, manifest
+from facefusion_finetune.dataset import collect, manifest
 from facefusion_finetune.dataset.crops import load_crops
 from facefusion_finetune.dataset.extract import extract_footage
 from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest
@@ -145,10 +145,10 @@ def test_small_faces_are_left_out_with_the_reason(
         for path in footage.rglob("*.png")
         for box in [analyser.detect_faces(cv2.imread(str(path)))[0].bounding_box]
     )
-    monkeypatch.setattr(extract, "SMALLEST_FACE", sides[len(sides) // 2])
+    monkeypatch.setattr(collect, "SMALLEST_FACE", sides[len(sides) // 2])
     result = extract_footage(person, [footage], analyser)
     assert result.rejected == {"too small": len(sides) // 2}
-    monkeypatch.setattr(extract, "SMALLEST_FACE", 1e6)
+    monkeypatch.setattr(collect, "SMALLEST_FACE", 1e6)
     shutil.rmtree(person.directory / "crops")
     (person.directory / "crops.jsonl").unlink()
     with pytest.raises(FootageError, match="no face in it can be used") as caught:

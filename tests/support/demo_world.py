@@ -1,9 +1,6 @@
 """A drawn person with consent and crops, and a trained run, made once and copied by each test."""
 
-import contextlib
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -94,7 +91,7 @@ def extracted_home(
 ) -> Path:
     """A home with the person's crops; not to be changed."""
     folder = tmp_path_factory.mktemp("extracted") / "home"
-    with _home(folder):
+    with home.use_home(folder):
         extract_footage(_add(), [footage], analyser)
     return folder
 
@@ -109,7 +106,7 @@ def trained_home(
     """A home with a finished run; not to be changed."""
     folder = tmp_path_factory.mktemp("trained") / "home"
     shutil.copytree(extracted_home, folder)
-    with _home(folder):
+    with home.use_home(folder):
         train_person(load_person(PERSON), analyser, "demo", str(preset_file), seed=11)
     return folder
 
@@ -136,17 +133,3 @@ def trained(home_folder: Path, trained_home: Path) -> Person:
 
 def _add() -> Person:
     return add_person(PERSON, create_consent(None, "A drawn person agrees to nothing."))
-
-
-@contextlib.contextmanager
-def _home(folder: Path) -> Iterator[None]:
-    """Point the package at a home, in fixtures that live longer than one test."""
-    former = os.environ.get(home.HOME_VARIABLE)
-    os.environ[home.HOME_VARIABLE] = str(folder)
-    try:
-        yield
-    finally:
-        if former is None:
-            del os.environ[home.HOME_VARIABLE]
-        else:
-            os.environ[home.HOME_VARIABLE] = former

@@ -1,6 +1,7 @@
 """A FaceFusion for tests: a furnished copy of a checkout, its commands, a person's model."""
 
 import hashlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from facefusion_finetune.host.locate import PATH_VARIABLE, is_facefusion
 from facefusion_finetune.registry.card import ModelCard, encode_card, encode_metadata
 from facefusion_finetune.registry.names import card_path, hash_path, model_path, models_directory
 
+HOST_MODULES = ("cv2", "gradio", "numpy", "onnx", "onnxruntime", "scipy", "tqdm")
 BENCH_VARIABLE = "FACEFUSION_FINETUNE_BENCH"
 OTHER_PATHS_VARIABLE = "FACEFUSION_PATHS"
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -77,6 +79,9 @@ def explain_missing() -> str | None:
     """Why tests with a FaceFusion cannot run here; None if they can."""
     if find_checkout() is None:
         return f"no FaceFusion checkout ({PATH_VARIABLE}, ~/facefusion)"
+    lacking = [name for name in HOST_MODULES if importlib.util.find_spec(name) is None]
+    if lacking:
+        return f"FaceFusion's requirements are not installed: {', '.join(lacking)}"
     for command in ("ffmpeg", "ffprobe", "curl"):
         if not shutil.which(command):
             return f"{command} is not installed"

@@ -1,7 +1,9 @@
 """Training: finished, interrupted and resumed, refused."""
 
 import json
-import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,10 +87,41 @@ def test_resumed_run_ends_as_one_that_was_never_stopped(
         for line in (run.directory / "metrics.jsonl").read_text().splitlines()
     ]
     assert steps == list(range(1, 9))
-    mine = _weights(resumed)
-    shutil.rmtree(home.home_directory())
-    shutil.copytree(trained_home, home.home_directory())
-    assert mine == _weights(find_run(extracted, None))
+    with home.use_home(trained_home):
+        whole = _weights(find_run(extracted, None))
+    assert _weights(resumed) == whole
+
+
+def test_killed_process_is_resumed_to_the_same_weights(
+    extracted: Person,
+    trained_home: Path,
+    footage: Path,
+    other_footage: Path,
+    analyser: DemoAnalyser,
+    preset_file: Path,
+) -> None:
+    code = f"""
+import os, signal
+from pathlib import Path
+from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.people.profile import load_person
+from facefusion_finetune.training.recipe import Observer, train_person
+
+def on_step(done, total, values):
+    if done == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+analyser = DemoAnalyser([Path({str(footage)!r}), Path({str(other_footage)!r})])
+person = load_person("ada")
+observer = Observer(on_step=on_step)
+train_person(person, analyser, "demo", {str(preset_file)!r}, seed=11, observer=observer)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    resumed, _ = resume_person(extracted, analyser)
+    with home.use_home(trained_home):
+        whole = _weights(find_run(extracted, None))
+    assert _weights(resumed) == whole
 
 
 def test_interrupted_before_the_first_checkpoint_starts_over(
