@@ -1,0 +1,1 @@
+"""The embedded default world: procedural people whose true swap is known, and tiny networks."""

@@ -1,0 +1,148 @@
+"""Where the parts of a demo face lie, shared by the renderer and the landmarks.
+
+Three coordinate systems: pixels of the frame; the head's plane, whose unit is about half a face
+width, x to the picture's right, y down, upright with the head; and the face, the head's plane
+seen from the front. The head is a shallow paraboloid, so that turning it moves what lies high
+(nose, mouth) further than what lies low (cheeks, outline): pseudo-3D, exactly invertible.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from facefusion_finetune.demo.people import Cast
+
+FRAME_SIZE = 192
+"""Width and height of a demo frame in pixels."""
+CROP_SIZE = 64
+TEMPLATE = "demo_64"
+CROP_UNIT = 0.424
+"""Length of one face unit in the aligned crop, as a share of the crop's width."""
+CROP_CENTRE = (0.5, 0.481)
+"""Where the face's origin lies in the aligned crop, in the unit square."""
+MEAN_POINTS = ((-0.33, -0.12), (0.33, -0.12), (0.0, 0.23), (-0.25, 0.53), (0.25, 0.53))
+"""Eyes, nose tip, mouth corners of the average face, in face units."""
+TEMPLATE_POINTS = tuple(
+    (CROP_CENTRE[0] + CROP_UNIT * x, CROP_CENTRE[1] + CROP_UNIT * y) for x, y in MEAN_POINTS
+)
+
+HEIGHT, WIDE, LONG = 0.5, 0.95, 1.25
+NOSE_HEIGHT = 0.16
+
+
+@dataclass(frozen=True)
+class Pose:
+    """Sines and cosines of a batch of heads and their place in the frame; each (batch, 1, 1)."""
+
+    yaw_sin: torch.Tensor
+    yaw_cos: torch.Tensor
+    pitch_sin: torch.Tensor
+    pitch_cos: torch.Tensor
+    roll_sin: torch.Tensor
+    roll_cos: torch.Tensor
+    centre_x: torch.Tensor
+    centre_y: torch.Tensor
+    scale: torch.Tensor
+    """Pixels of the frame per face unit."""
+
+    @staticmethod
+    def of(cast: Cast) -> "Pose":
+        """Read pose and place: yaw to 32 degrees, pitch to 18, roll to 20."""
+        angles = [cast.scene[name] * math.radians(limit) for name, limit in _LIMITS.items()]
+        turns = [turn(angle) for angle in angles for turn in (torch.sin, torch.cos)]
+        centre = [FRAME_SIZE * cast.scene.between(f"centre_{axis}", 0.45, 0.55) for axis in "xy"]
+        return Pose(*[*turns, *centre, cast.scene.between("scale", 32.0, 48.0)])
+
+    def to_head(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frame pixels to the head's plane."""
+        x, y = (x - self.centre_x) / self.scale, (y - self.centre_y) / self.scale
+        return x * self.roll_cos + y * self.roll_sin, y * self.roll_cos - x * self.roll_sin
+
+    def to_face(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The head's plane to the face: solves `to_frame`'s projection for the near side."""
+        wide, long = 1 / (self.yaw_cos * WIDE) ** 2, 1 / (self.pitch_cos * LONG) ** 2
+        square = HEIGHT * (self.yaw_sin**2 * wide + self.pitch_sin**2 * long)
+        slope = 1 - 2 * HEIGHT * (x * self.yaw_sin * wide + y * self.pitch_sin * long)
+        level = HEIGHT * (1 - x * x * wide - y * y * long)
+        # beyond the silhouette there is no solution; the clamp continues it smoothly enough
+        root = (slope * slope + 4 * square * level).clamp(min=1e-4).sqrt()
+        depth = (2 * level / (slope + root).clamp(min=0.2)).clamp(min=-1.0)
+        return (x - depth * self.yaw_sin) / self.yaw_cos, (
+            y - depth * self.pitch_sin
+        ) / self.pitch_cos
+
+    def to_frame(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points of the face to frame pixels."""
+        depth = HEIGHT * (1 - (x / WIDE) ** 2 - (y / LONG) ** 2)
+        x = x * self.yaw_cos + depth * self.yaw_sin
+        y = y * self.pitch_cos + depth * self.pitch_sin
+        x, y = x * self.roll_cos - y * self.roll_sin, x * self.roll_sin + y * self.roll_cos
+        return self.centre_x + self.scale * x, self.centre_y + self.scale * y
+
+
+_LIMITS = {"yaw": 32.0, "pitch": 18.0, "roll": 20.0}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Positions and sizes of a batch of faces in face units; each (batch, 1, 1)."""
+
+    eye_x: torch.Tensor
+    eye_y: tuple[torch.Tensor, torch.Tensor]
+    """Left eye, right eye, as seen in the picture."""
+    eye_width: torch.Tensor
+    eye_height: torch.Tensor
+    brow_y: tuple[torch.Tensor, torch.Tensor]
+    brow_width: torch.Tensor
+    nose_x: torch.Tensor
+    nose_y: torch.Tensor
+    nose_width: torch.Tensor
+    mouth_x: torch.Tensor
+    mouth_y: torch.Tensor
+    mouth_width: torch.Tensor
+    gap: torch.Tensor
+    """Half the opening of the mouth at its middle."""
+    corner_rise: torch.Tensor
+    """How far the mouth's corners lie above its middle."""
+    upper_lip: torch.Tensor
+    lower_lip: torch.Tensor
+    head_width: torch.Tensor
+    head_length: torch.Tensor
+
+    @staticmethod
+    def of(cast: Cast, pose: Pose) -> "Layout":
+        """Lay out the faces of a batch, in their expression."""
+        coarse, detail, outer, scene = cast.coarse, cast.detail, cast.outer, cast.scene
+        eye_y = coarse.between("eye_height", -0.19, -0.05)
+        eye_uneven, brow_uneven = 0.035 * detail["eyes_uneven"], 0.04 * detail["brow_uneven"]
+        eye_width = coarse.between("eye_size", 0.12, 0.20)
+        brow_y = eye_y - coarse.between("brow_height", 0.17, 0.33) - 0.07 * scene["brow_raise"]
+        opening, smile = scene.amount("mouth_open"), scene["smile"]
+        lip = coarse.between("lip_weight", 0.035, 0.095)
+        nose_turn_x = NOSE_HEIGHT * pose.yaw_sin / pose.yaw_cos
+        nose_turn_y = NOSE_HEIGHT * pose.pitch_sin / pose.pitch_cos
+        return Layout(
+            eye_x=coarse.between("eye_spacing", 0.27, 0.39),
+            eye_y=(eye_y - eye_uneven, eye_y + eye_uneven),
+            eye_width=eye_width,
+            eye_height=eye_width * coarse.between("eye_roundness", 0.45, 0.95),
+            brow_y=(brow_y - brow_uneven, brow_y + brow_uneven),
+            brow_width=coarse.between("brow_length", 0.14, 0.23),
+            nose_x=0.04 * detail["nose_bend"] + nose_turn_x,
+            nose_y=coarse.between("nose_length", 0.13, 0.30) + nose_turn_y,
+            nose_width=coarse.between("nose_width", 0.08, 0.18),
+            mouth_x=0.05 * detail["mouth_shift"],
+            mouth_y=coarse.between("mouth_height", 0.47, 0.60),
+            mouth_width=coarse.between("mouth_width", 0.17, 0.30) * (1 + 0.12 * smile),
+            gap=0.10 * opening,
+            corner_rise=0.09 * smile + 0.04 * detail["lip_corner"],
+            upper_lip=lip,
+            lower_lip=lip * 1.25,
+            head_width=outer.between("head_width", 0.68, 0.84),
+            head_length=outer.between("head_length", 0.95, 1.10),
+        )
+
+    def lip_line(self, share: torch.Tensor) -> torch.Tensor:
+        """Height of the closed mouth's line at -1 (left corner) to 1 (right corner)."""
+        return self.mouth_y + self.corner_rise * (0.4 - share * share)

@@ -1,0 +1,247 @@
+"""The analyser of the demo's world: it knows its frames, and refuses all others.
+
+No FaceFusion, no download: faces come from the footage's `world.json`, vectors and swaps from the
+tiny networks in the package. Warp, masks and paste back are this module's own, on OpenCV.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.demo.geometry import (
+    CROP_CENTRE,
+    CROP_SIZE,
+    CROP_UNIT,
+    MEAN_POINTS,
+    TEMPLATE,
+    TEMPLATE_POINTS,
+)
+from facefusion_finetune.demo.world import WorldFace, hash_frame, import_extra, read_footage
+from facefusion_finetune.errors import FootageError, SwapperError
+from facefusion_finetune.faces.align import fit_similarity
+from facefusion_finetune.faces.protocol import (
+    DetectedFace,
+    FaceMasks,
+    Mask,
+    Matrix,
+    Points,
+    VisionFrame,
+)
+from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+
+WEIGHTS = Path(__file__).parent.parent / "demo" / "weights"
+SWAPPER = "demo"
+
+
+class DemoAnalyser:
+    """Implements `FaceAnalyser` for footage written by `demo.world.write_footage`."""
+
+    def __init__(self, footage: Sequence[Path], weights: Path = WEIGHTS) -> None:
+        """Learn the world.
+
+        Args:
+            footage: Folders, each with a `world.json`.
+            weights: Folder of `swapper.onnx`, `recogniser.onnx`, `judge.onnx`, `others.npy`.
+
+        Raises:
+            FootageError: A folder is no demo footage, or the `[demo]` extra is not installed.
+        """
+        self._cv2 = import_extra("cv2")
+        self._weights = weights
+        self._faces: dict[str, WorldFace] = {}
+        self._files: set[Path] = set()
+        for folder in footage:
+            known = read_footage(folder)
+            self._faces.update(known)
+            self._files.update((folder / face.file).resolve() for face in known.values())
+
+    @property
+    def name(self) -> str:
+        """Who answers, with the package's version."""
+        return f"demo {metadata.version('facefusion-finetune')}"
+
+    def is_blocked(self, path: Path) -> bool:
+        """False for this world's frames: they show nobody.
+
+        Raises:
+            FootageError: The file is not of this world; nobody has checked what it shows.
+        """
+        if path.resolve() in self._files:
+            return False
+        raise FootageError(
+            str(path),
+            "is not a frame of the demo's world, and the demo cannot check other content.",
+            "Use FaceFusion's analyser for real footage.",
+        )
+
+    def find_face(self, vision_frame: VisionFrame) -> WorldFace:
+        """What the world knows of a frame, for example to render a true swap onto it.
+
+        Raises:
+            FootageError: The frame is not of this world.
+        """
+        face = self._faces.get(hash_frame(vision_frame))
+        if face is None:
+            shape = " x ".join(str(side) for side in vision_frame.shape)
+            raise FootageError(
+                f"a frame of {shape}",
+                "is not one of the demo's world, and the demo knows no other faces.",
+                "Give unchanged frames of the folders the analyser was made with.",
+            )
+        return face
+
+    def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
+        """The one face of a frame, where the world says it is.
+
+        Raises:
+            FootageError: The frame is not of this world.
+        """
+        face = self.find_face(vision_frame)
+        five, many = face.locate()
+        crop, _ = self.warp_face(vision_frame, five, TEMPLATE, (CROP_SIZE, CROP_SIZE))
+        return [DetectedFace(face.bound(), five, many, 1.0, 1.0, self.embed(crop))]
+
+    def embed(self, crop: VisionFrame) -> NDArray[numpy.float64]:
+        """(512,): the recogniser's vector, not normalised, of an aligned `demo_64` crop."""
+        options = self.get_recogniser()
+        values = (crop[..., ::-1].astype(numpy.float32) - options.mean) / options.standard_deviation
+        feed = {"input": values.transpose(2, 0, 1)[None].astype(numpy.float32)}
+        vector: NDArray[numpy.float64] = self._recogniser.run(None, feed)[0][0].astype("float64")
+        return vector
+
+    @cached_property
+    def _recogniser(self) -> Any:
+        onnxruntime = import_extra("onnxruntime")
+        path = str(self.get_recogniser().path)
+        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+    def warp_templates(self) -> Mapping[str, Points]:
+        """The one template of the demo's swapper, recogniser and judge."""
+        return {TEMPLATE: numpy.array(TEMPLATE_POINTS)}
+
+    def warp_face(
+        self, vision_frame: VisionFrame, landmark_5: Points, template: str, size: tuple[int, int]
+    ) -> tuple[VisionFrame, Matrix]:
+        """The aligned crop of `size` (width, height) and the matrix that made it.
+
+        Raises:
+            KeyError: The demo has no such template.
+        """
+        goal = self.warp_templates()[template] * size
+        matrix = fit_similarity(landmark_5[None], goal)[0]
+        crop = self._cv2.warpAffine(
+            vision_frame,
+            matrix,
+            size,
+            flags=self._cv2.INTER_LINEAR,
+            borderMode=self._cv2.BORDER_REPLICATE,
+        )
+        return crop, matrix
+
+    def paste_back(
+        self, vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
+    ) -> VisionFrame:
+        """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
+        cv2 = self._cv2
+        size = (vision_frame.shape[1], vision_frame.shape[0])
+        back = cv2.invertAffineTransform(matrix)
+        share = cv2.warpAffine(mask, back, size).clip(0, 1)[..., None]
+        laid = cv2.warpAffine(
+            crop.astype(numpy.float32), back, size, borderMode=cv2.BORDER_REPLICATE
+        )
+        mixed = vision_frame * (1 - share) + laid * share
+        pasted: VisionFrame = mixed.round().clip(0, 255).astype(numpy.uint8)
+        return pasted
+
+    def create_paste_mask(self, crop: VisionFrame) -> Mask:
+        """A box that is 1 inside and falls to 0 over the outer 15 % of each side."""
+        height, width = crop.shape[:2]
+        ramps = []
+        for length in (height, width):
+            rim = numpy.minimum(numpy.arange(length), numpy.arange(length)[::-1]) / (0.15 * length)
+            rim = rim.clip(0, 1)
+            ramps.append(rim * rim * (3 - 2 * rim))
+        mask: Mask = numpy.outer(*ramps).astype(numpy.float32)
+        return mask
+
+    def create_masks(self, crop: VisionFrame) -> FaceMasks:
+        """Masks by the template's geometry; in the demo nothing stands in front of a face."""
+        height, width = crop.shape[:2]
+        across = ((numpy.arange(width) + 0.5) / width - CROP_CENTRE[0])[None] / CROP_UNIT
+        down = ((numpy.arange(height) + 0.5) / height - CROP_CENTRE[1])[:, None] / CROP_UNIT
+
+        def oval(x: float, y: float, wide: float, high: float) -> Mask:
+            radius = numpy.hypot((across - x) / wide, (down - y) / high)
+            cover: Mask = ((1 - radius) / 0.15 + 0.5).clip(0, 1).astype(numpy.float32)
+            return cover
+
+        left, right, _, *corners = MEAN_POINTS
+        mouth = (corners[0][0] + corners[1][0]) / 2, corners[0][1]
+        ovals = [oval(*left, 0.24, 0.17), oval(*right, 0.24, 0.17), oval(*mouth, 0.36, 0.20)]
+        return FaceMasks(
+            face=oval(0.0, 0.14, 0.76, 0.92),
+            visible=numpy.ones((height, width), dtype=numpy.float32),
+            features=numpy.maximum.reduce(ovals),
+        )
+
+    def get_swapper(self, name: str) -> SwapperOptions:
+        """The demo's swapper, which has inswapper's layout.
+
+        Raises:
+            SwapperError: It is not called `demo`, or its file is missing.
+        """
+        if name != SWAPPER:
+            raise SwapperError(
+                name, "is no swapper of the demo's world.", f"The demo has one: {SWAPPER}."
+            )
+        return SwapperOptions(
+            name=SWAPPER,
+            path=self._find("swapper.onnx"),
+            type="inswapper",
+            template=TEMPLATE,
+            size=(CROP_SIZE, CROP_SIZE),
+            mean=(0.0, 0.0, 0.0),
+            standard_deviation=(1.0, 1.0, 1.0),
+            vendor="facefusion-finetune",
+            licence="Apache-2.0",
+        )
+
+    def get_recogniser(self) -> RecogniserOptions:
+        """The recogniser whose vectors drive the demo's swapper; it is blind to detail."""
+        return self._describe("demo_recogniser", "recogniser.onnx")
+
+    def get_judge(self) -> RecogniserOptions:
+        """A second network with other architecture and training; it tells siblings apart."""
+        return self._describe("demo_judge", "judge.onnx")
+
+    def sample_other_vectors(self, count: int, seed: int) -> NDArray[numpy.float64]:
+        """(count, 512): unit vectors of people the networks were trained on.
+
+        Up to the number stored nobody comes twice.
+        """
+        stored = numpy.load(self._find("others.npy")).astype(numpy.float64)
+        stored /= numpy.linalg.norm(stored, axis=1, keepdims=True)
+        generator = numpy.random.default_rng(seed)
+        chosen: NDArray[numpy.float64] = stored[
+            generator.choice(len(stored), count, replace=count > len(stored))
+        ]
+        return chosen
+
+    def _describe(self, name: str, file: str) -> RecogniserOptions:
+        size = (CROP_SIZE, CROP_SIZE)
+        return RecogniserOptions(name, self._find(file), TEMPLATE, size, 127.5, 127.5)
+
+    def _find(self, file: str) -> Path:
+        path = self._weights / file
+        if not path.is_file():
+            raise SwapperError(
+                str(path),
+                "is missing, so the demo has no networks.",
+                "Install the package again, or make them: python -m facefusion_finetune.demo.train",
+            )
+        return path
