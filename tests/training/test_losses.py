@@ -76,7 +76,7 @@ def test_identity_falls_when_followed(analyser: DemoAnalyser) -> None:
     first.backward()
     assert output.grad is not None
     second, _ = loss((output - 0.02 * output.grad.sign()).detach(), batch)
-    assert float(second) < float(first)
+    assert second.item() < first.item()
 
 
 def test_face_counts_more_than_the_rest(analyser: DemoAnalyser) -> None:

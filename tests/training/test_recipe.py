@@ -1,6 +1,8 @@
 """Training: finished, interrupted and resumed, refused."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from facefusion_finetune.dataset.manifest import cutout_path, read_manifest, wri
 from facefusion_finetune.errors import ConsentError, DatasetError, SwapperError, TrainingError
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.faces.demo import DemoAnalyser
-from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training import checkpoint
@@ -93,35 +95,48 @@ def test_resumed_run_ends_as_one_that_was_never_stopped(
 
 
 def test_killed_process_is_resumed_to_the_same_weights(
-    extracted: Person,
-    trained_home: Path,
-    footage: Path,
-    other_footage: Path,
-    analyser: DemoAnalyser,
-    preset_file: Path,
+    extracted_home: Path, footage: Path, other_footage: Path, preset_file: Path, tmp_path: Path
 ) -> None:
+    """Each part in a process of its own, so that all run with the same number of threads."""
     code = f"""
-import os, signal
+import os, signal, sys
 from pathlib import Path
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.training.recipe import Observer, train_person
+from facefusion_finetune.training.recipe import Observer, resume_person, train_person
 
 def on_step(done, total, values):
-    if done == 5:
+    if sys.argv[1] == "killed" and done == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
 analyser = DemoAnalyser([Path({str(footage)!r}), Path({str(other_footage)!r})])
 person = load_person("ada")
-observer = Observer(on_step=on_step)
-train_person(person, analyser, "demo", {str(preset_file)!r}, seed=11, observer=observer)
+if sys.argv[1] == "resumed":
+    resume_person(person, analyser)
+else:
+    observer = Observer(on_step=on_step)
+    train_person(person, analyser, "demo", {str(preset_file)!r}, seed=11, observer=observer)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    resumed, _ = resume_person(extracted, analyser)
-    with home.use_home(trained_home):
-        whole = _weights(find_run(extracted, None))
-    assert _weights(resumed) == whole
+    weights = {}
+    for folder, part, expected in (
+        ("one", "whole", 0),
+        ("two", "killed", -signal.SIGKILL),
+        ("two", "resumed", 0),
+    ):
+        if not (tmp_path / folder).exists():
+            shutil.copytree(extracted_home, tmp_path / folder)
+        done = subprocess.run(
+            [sys.executable, "-c", code, part],
+            env={**os.environ, home.HOME_VARIABLE: str(tmp_path / folder)},
+            capture_output=True,
+            check=False,
+        )
+        assert done.returncode == expected, done.stderr
+        with home.use_home(tmp_path / folder):
+            run = find_run(load_person("ada"), None)
+            assert run.is_finished == (part != "killed")
+            weights[part] = _weights(run) if run.is_finished else {}
+    assert weights["resumed"] == weights["whole"]
 
 
 def test_interrupted_before_the_first_checkpoint_starts_over(
