@@ -40,7 +40,7 @@ class CropRecord(BaseModel):
     id: str
     """16 hex digits from the source's digest, the frame and the face."""
     source: str
-    """Path of the file as it was given."""
+    """Absolute path of the file, links resolved."""
     source_sha256: str
     frame: int
     """Number of the sample within the source."""

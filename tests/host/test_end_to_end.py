@@ -242,7 +242,7 @@ def test_crops_equal_what_the_processor_feeds(
     kept = [record for record in read_manifest(person) if record.kept]
     clip = support.find_footage("asl_a", "help.mkv")
     frames = list(read_frames(list_sources([clip])[0], 6))
-    records = [record for record in kept if Path(record.source) == clip]
+    records = [record for record in kept if Path(record.source) == clip.resolve()]
     assert len(records) > 5
     for crop in load_crops(person, records, host_analyser, options):
         frame = frames[crop.record.frame].pixels
