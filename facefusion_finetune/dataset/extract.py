@@ -1,10 +1,13 @@
 """Footage -> crops: consent, content check, faces, identity, cut-outs, manifest."""
 
+import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy
+import psutil
 from numpy.typing import NDArray
 
 from facefusion_finetune import home
@@ -17,6 +20,9 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.vectors import create_centroid
 
 FRAMES_PER_SECOND = 6.0
+STAGING = ".extract-"
+"""Begins the name of the folder an extraction works in; its process id follows."""
+
 Progress = Callable[[str, int, int], None]
 """Called with the source's name, its number from 1 and how many there are."""
 
@@ -51,7 +57,8 @@ def extract_footage(
     anchor = _find_anchor(known, reference, analyser)
     result = ExtractionResult()
     directory = home.create_private_directory(manifest.crops_directory(person))
-    with tempfile.TemporaryDirectory(prefix=".extract-", dir=directory) as folder:
+    _remove_leftovers(directory)
+    with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-", dir=directory) as folder:
         found: list[CropRecord] = []
         every = sources.list_sources(paths)
         collector = Collector(analyser, Path(folder), result)
@@ -89,6 +96,14 @@ def extract_footage(
         manifest.write_manifest(person, known + final)
     result.total_kept = sum(record.kept for record in known + final)
     return result
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Delete what a killed extraction left: it may show people nobody asked for consent."""
+    for folder in directory.glob(f"{STAGING}*"):
+        process = folder.name.removeprefix(STAGING).split("-")[0]
+        if not process.isdecimal() or not psutil.pid_exists(int(process)):
+            shutil.rmtree(folder)
 
 
 def _find_anchor(

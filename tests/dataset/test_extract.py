@@ -1,6 +1,9 @@
 """Footage to crops, in the drawn world."""
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -190,6 +193,21 @@ def test_full_disk_keeps_what_was_there(
     with pytest.raises(OSError, match="No space left"):
         extract_footage(extracted, [other_footage], analyser)
     assert {path: path.read_bytes() for path in _files(extracted)} == before
+
+
+def test_leftovers_of_a_killed_extraction_are_removed(
+    person: Person, footage: Path, analyser: DemoAnalyser
+) -> None:
+    crops = manifest.crops_directory(person)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left, live = crops / f".extract-{ended.pid}-a", crops / f".extract-{os.getpid()}-b"
+    for folder in (left, live):
+        folder.mkdir(parents=True)
+        (folder / "face.png").write_bytes(b"somebody")
+    extract_footage(person, [footage / "shot-001"], analyser)
+    assert not left.exists()
+    assert live.exists()
 
 
 def test_damaged_manifest_is_named(extracted: Person) -> None:
