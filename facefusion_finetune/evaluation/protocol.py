@@ -141,7 +141,7 @@ def decide(l1: dict[str, Any], judge: dict[str, Any] | None) -> tuple[str, str]:
     Returns:
         `better`, `worse` or `no difference`, and a sentence for people.
     """
-    closer = -l1["change"]["high"] > 0
+    closer = l1["change"]["high"] < 0
     farther = l1["change"]["low"] > 0
     likelier = judge is not None and judge["change"]["low"] > 0
     unlikelier = judge is not None and judge["change"]["high"] < 0

@@ -10,6 +10,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune import __version__, home
+from facefusion_finetune.evaluation.metrics import measure_face_l1
 from facefusion_finetune.evaluation.pictures import (
     choose_rows,
     draw_grid,
@@ -133,10 +134,8 @@ def _compare_known(
     faces = numpy.stack([swap.face for swap in known])
     first, second = before(crops), after(crops)
     result = compare_on_truth(first, second, truths, faces, [swap.block for swap in known])
-    copied = compare_on_truth(
-        crops.astype(numpy.float32), second, truths, faces, [swap.block for swap in known]
-    )
-    result["copy_of_target"] = copied["before"]
+    copied = measure_face_l1(crops.astype(numpy.float32), truths.astype(numpy.float32), faces)
+    result["copy_of_target"] = round(float(copied.mean()), 4)
     rows = choose_rows(numpy.array(result["pairs"]))
     grid = draw_grid(
         {

@@ -164,6 +164,7 @@ def create_pairs(
     analyser: FaceAnalyser,
     preset: Preset,
     generator: numpy.random.Generator,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> PairSet:
     """Every pair a preset asks for.
 
@@ -175,6 +176,7 @@ def create_pairs(
         analyser: Aligns, masks and pastes.
         preset: Says which kinds and how many of each.
         generator: Draws the vectors.
+        progress: Told how many of how many rounds over the crops are done.
     """
     pictures = numpy.stack([crop.crop for crop in crops])
     own = stack_embeddings([crop.record for crop in crops])
@@ -201,7 +203,8 @@ def create_pairs(
     if preset.pairs.self:
         kinds.append("self")
         sources.append(draw_own_vectors())
-    for _ in range(preset.variants):
+    for variant in range(preset.variants):
+        progress(variant, preset.variants)
         if preset.pairs.cycle:
             kinds.append("cycle")
             inputs.append(create_cycle_inputs(crops, draw_other_vectors(), base, analyser))

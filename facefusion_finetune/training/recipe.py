@@ -200,10 +200,17 @@ def _carry_out(
     base_session = create_session(options.path, options.name)
     check_parity(swapper, base_session, sample, sources)
 
-    observer.on_stage("Making pairs")
     pairs = create_pairs(
-        train, centroid, others, base, analyser, preset, numpy.random.default_rng(config.seed)
+        train,
+        centroid,
+        others,
+        base,
+        analyser,
+        preset,
+        numpy.random.default_rng(config.seed),
+        lambda done, total: observer.on_stage(f"Making pairs ({done + 1} of {total})"),
     )
+    observer.on_stage("Making held-out pairs")
     judge = HeldOutJudge(held_out, analyser, options, graph.emap, centroid, base_session)
 
     observer.on_stage("Training")
