@@ -56,8 +56,12 @@ class Trainer:
             TrainingError: The loss is no number any more, or the checkpoint cannot be used.
         """
         trained = self.swapper.trained
+        # Before a checkpoint is loaded, so that a resumed run has the rates it began with.
+        scales = self._scale_rates()
         optimiser = torch.optim.Adam(
-            list(trained.values()), lr=self.preset.learning_rate, betas=(0.9, 0.99)
+            [{"params": [tensor]} for tensor in trained.values()],
+            lr=self.preset.learning_rate,
+            betas=(0.9, 0.99),
         )
         average = {name: tensor.detach().clone() for name, tensor in trained.items()}
         start = self._restore(optimiser, average) if resume else 0
@@ -65,8 +69,8 @@ class Trainer:
         for step in range(start, self.steps):
             began = time.perf_counter()
             rate = self._rate(step)
-            for group in prepared.param_groups:
-                group["lr"] = rate
+            for group, scale in zip(prepared.param_groups, scales, strict=True):
+                group["lr"] = rate * scale
             rows = draw_batch(
                 self.pairs, self.preset.pairs, self.preset.batch_size, self.seed, step
             )
@@ -103,6 +107,25 @@ class Trainer:
                 self._place(last)
             on_step(done, self.steps, values)
         self._place(average)
+
+    def _scale_rates(self) -> list[float]:
+        """What the preset's rate is multiplied with for each trainable tensor.
+
+        Adam moves every weight by about its rate. A layer that sums over many inputs changes by as
+        many rates at once, which wrecks a wide layer where a narrow one learns. So a relative rate
+        is measured against the weights' size over the root of their number per output. A bias
+        takes the scale of its layer's weight, which comes before it.
+        """
+        if self.preset.rate == "absolute":
+            return [1.0] * len(self.swapper.trained)
+        scales: list[float] = []
+        for tensor in self.swapper.trained.values():
+            if tensor.ndim > 1:
+                size = float(tensor.detach().square().mean().sqrt())
+                scales.append(size / math.sqrt(tensor[0].numel()))
+            else:
+                scales.append(scales[-1] if scales else 1e-3)
+        return scales
 
     def _rate(self, step: int) -> float:
         preset = self.preset

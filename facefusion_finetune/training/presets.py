@@ -64,6 +64,9 @@ class Preset(BaseModel):
     epochs: Annotated[int, Field(ge=1)] | None = None
     """Either steps or epochs over the crops that train."""
     learning_rate: Annotated[float, Field(gt=0)]
+    rate: Literal["absolute", "relative"] = "absolute"
+    """`absolute`: Adam's rate for every weight. `relative`: by how large a share one step can
+    change a layer's output at most, whatever the layer's width and weights."""
     schedule: Literal["constant", "cosine"]
     warm_up: Share
     """Share of the steps over which the rate rises from 0."""

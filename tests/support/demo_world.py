@@ -27,6 +27,7 @@ outside_weight = 0.4
 batch_size = 4
 steps = 8
 learning_rate = 1e-3
+rate = "absolute"
 schedule = "cosine"
 warm_up = 0.1
 ema = 0.5
