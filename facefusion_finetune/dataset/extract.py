@@ -70,32 +70,41 @@ def extract_footage(
                 continue
             seen.add(digest)
             found += collector.collect(source, digest, frames_per_second)
-        if result.known_sources == len(every):
+        if not found and result.known_sources:
             result.total_kept = sum(record.kept for record in known)
             return result
         footage = ", ".join(str(path) for path in paths)
         if not found:
+            unread = f" ({len(result.unreadable)} files cannot be read)"
             raise FootageError(
                 footage,
-                f"no face was found in its {result.frames} frames.",
+                f"no face was found in its {result.frames} frames"
+                f"{unread if result.unreadable else ''}.",
                 "Give footage in which the face is visible, upright and at least"
                 f" {SMALLEST_FACE:.0f} pixels wide.",
             )
         records = _choose(found, anchor, footage, result)
+        _keep(person, Path(folder), known, records)
+    result.total_kept = sum(record.kept for record in known + records)
+    return result
+
+
+def _keep(person: Person, folder: Path, known: list[CropRecord], records: list[CropRecord]) -> None:
+    """Move the kept crops in and write the manifest, or leave everything as it was."""
+    moved: list[Path] = []
+    try:
         for record in records:
             if record.kept:
                 for path in (
                     manifest.cutout_path(person, record.id),
                     manifest.masks_path(person, record.id),
                 ):
-                    (Path(folder) / path.name).replace(path)
-        final = [
-            record if record.kept else record.model_copy(update={"sha256": ""})
-            for record in records
-        ]
-        manifest.write_manifest(person, known + final)
-    result.total_kept = sum(record.kept for record in known + final)
-    return result
+                    moved.append((folder / path.name).replace(path))
+        manifest.write_manifest(person, known + records)
+    except BaseException:
+        for path in moved:
+            path.unlink()
+        raise
 
 
 def _remove_leftovers(directory: Path) -> None:
@@ -157,6 +166,5 @@ def _choose(
 
 def _strip(record: CropRecord) -> CropRecord:
     """What may stay on disk of a face nobody gave consent for: that it was there."""
-    return record.model_copy(
-        update={"kept": False, "reason": "another face", "embedding": None, "landmark_68": []}
-    )
+    changes = {"kept": False, "reason": "another face", "sha256": ""}
+    return record.model_copy(update={**changes, "embedding": None, "landmark_68": []})

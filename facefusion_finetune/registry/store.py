@@ -84,6 +84,8 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
     path = names.model_path(directory, person.name, run.config.version)
     written: list[Path] = []
     try:
+        # First of all: a model that nobody remembers would survive the person's removal.
+        _remember_host(person, host)
         directory.mkdir(parents=True, exist_ok=True)
         checksum = _checksum(run.model_path)
         for file, text in (
@@ -103,7 +105,6 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
             "Make room or grant access, then activate again. Nothing half-written was left, and"
             " the base is untouched.",
         ) from error
-    _remember_host(person, host)
     deactivate(person, host, keep=run.config.version)
     return path
 

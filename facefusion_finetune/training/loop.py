@@ -124,7 +124,7 @@ class Trainer:
                 size = float(tensor.detach().square().mean().sqrt())
                 scales.append(size / math.sqrt(tensor[0].numel()))
             else:
-                scales.append(scales[-1] if scales else 1e-3)
+                scales.append(scales[-1])
         return scales
 
     def _rate(self, step: int) -> float:

@@ -195,6 +195,38 @@ def test_full_disk_keeps_what_was_there(
     assert {path: path.read_bytes() for path in _files(extracted)} == before
 
 
+def test_manifest_that_cannot_be_written_keeps_no_crop(
+    person: Person, footage: Path, analyser: DemoAnalyser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: str, mode: int = 0o600) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(home, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        extract_footage(person, [footage / "shot-001"], analyser)
+    assert [path.name for path in _files(person)] == ["person.toml"]
+
+
+def test_known_folder_with_a_file_that_gave_nothing_adds_nothing(
+    person: Person, footage: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(footage, folder)
+    (folder / "shot-001" / "broken.png").write_bytes(b"no picture")
+
+    class Trusting(DemoAnalyser):
+        def is_blocked(self, path: Path) -> bool:
+            return False
+
+    extract_footage(person, [folder], Trusting([folder]))
+    again = extract_footage(person, [folder], Trusting([folder]))
+    assert (again.kept, again.total_kept) == (0, SHOTS * FRAMES_PER_SHOT)
+    (folder / "only").mkdir()
+    (folder / "only" / "broken.png").write_bytes(b"no picture either")
+    with pytest.raises(FootageError, match="1 files cannot be read"):
+        extract_footage(person, [folder / "only"], Trusting([folder]))
+
+
 def test_leftovers_of_a_killed_extraction_are_removed(
     person: Person, footage: Path, analyser: DemoAnalyser
 ) -> None:

@@ -23,6 +23,12 @@ def test_distance_counts_the_face_alone() -> None:
     assert measure_face_l1(picture, truth, numpy.ones_like(face)).tolist() == [15]
 
 
+def test_covered_face_is_no_fault_in_the_mean() -> None:
+    truth = numpy.zeros((1, 4, 4, 3), dtype=numpy.float32)
+    covered = numpy.zeros((1, 4, 4), dtype=numpy.float32)
+    assert measure_face_l1(truth + 9, truth, covered).tolist() == [0]
+
+
 def test_similarity_ignores_length() -> None:
     rows = numpy.array([[3.0, 0.0], [0.0, 7.0], [1.0, 1.0]], dtype=numpy.float32)
     scores = measure_similarity(rows, numpy.array([1.0, 0.0]))

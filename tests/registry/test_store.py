@@ -125,6 +125,22 @@ def test_failed_second_activation_keeps_the_active_model(
     assert store.verify(path).version == 1
 
 
+def test_host_is_on_record_before_the_model_is_there(
+    trained: Person, run: Run, host: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = home.write_whole
+
+    def killed(target: Path, write: object, mode: int = 0o600) -> None:
+        if target.suffix == ".onnx":
+            assert store.known_hosts(trained) == [host.resolve()]
+            raise KeyboardInterrupt
+        real(target, write, mode)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(home, "write_whole", killed)
+    with pytest.raises(KeyboardInterrupt):
+        store.activate(trained, run, host, force=True)
+
+
 def test_new_version_takes_the_place_of_the_old(trained: Person, run: Run, host: Path) -> None:
     directory = names.models_directory(host)
     store.activate(trained, run, host, force=True)
