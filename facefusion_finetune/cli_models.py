@@ -1,8 +1,9 @@
 """`facefusion-finetune models ...`."""
 
 import json
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -15,7 +16,19 @@ from facefusion_finetune.cli_support import (
 )
 from facefusion_finetune.errors import HostError, RegistryError
 
+if TYPE_CHECKING:
+    from facefusion_finetune.people.profile import Person
+    from facefusion_finetune.training.run import Run
+
 models_app = typer.Typer(help="Versions of a person's model.", no_args_is_help=True)
+
+
+class Precision(StrEnum):
+    """Of a file's weights."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
 
 Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]")]
 
@@ -36,8 +49,9 @@ def list_models(as_json: Json = False, host: HostOption = None) -> None:
             rows.append(
                 {
                     "model": version.run.reference,
-                    "base": version.run.config.base_name,
-                    "preset": version.run.config.preset_name,
+                    "base": version.run.record.base_name,
+                    "preset": version.run.record.preset_name,
+                    "imported": version.run.is_imported,
                     "finished": version.card is not None,
                     "verdict": judged.get("verdict"),
                     "proven": judged.get("proven", False),
@@ -51,7 +65,7 @@ def list_models(as_json: Json = False, host: HostOption = None) -> None:
         (
             f"{row['model']:24} {row['base']:20} {row['preset']:16}"
             f" {row['verdict'] or 'not finished':14} {'proven' if row['proven'] else 'unproven':9}"
-            f" {'active' if row['active'] else ''}"
+            f" {'imported ' if row['imported'] else ''}{'active' if row['active'] else ''}"
             for row in rows
         ),
         "There is no model yet.",
@@ -69,14 +83,11 @@ def show_model(model: Reference, as_json: Json = False, host: HostOption = None)
     person, number = load_reference(model)
     run = find_run(person, number)
     version = store.list_versions(person, [run], _find_host(host))[0]
-    if version.card is None:
-        raise RegistryError(
-            f"model {run.reference}",
-            "its training is not finished.",
-            f"Go on: facefusion-finetune train {person.name} --resume.",
-        )
+    store.require_finished(run)
+    assert version.card is not None
     values = asdict(version.card)
-    del values["person_vector"]
+    for key in ("person_vector", "person_source", "person_picture"):
+        del values[key]
     values |= {"active": version.active, "file": str(run.model_path)}
     typer.echo(json.dumps(values, indent=2) if as_json else describe(values))
 
@@ -92,11 +103,8 @@ def activate(
     """Let FaceFusion use this version (of NAME alone: the last finished one)."""
     from facefusion_finetune.host.locate import locate
     from facefusion_finetune.registry import store
-    from facefusion_finetune.training.run import find_run, list_runs
 
-    person, number = load_reference(model)
-    finished = [run.config.version for run in list_runs(person) if run.is_finished]
-    run = find_run(person, number or max(finished, default=None))
+    person, run = _find_finished(model)
     path = store.activate(person, run, locate(host).path, force)
     label = "" if store.read_card(run.model_path).judge_result.get("proven") else " (unproven)"
     typer.echo(f"{run.reference} is active{label}: {path}")
@@ -119,7 +127,7 @@ def deactivate(model: Reference, host: HostOption = None) -> None:
 
 @models_app.command("verify")
 def verify(model: Reference, host: HostOption = None) -> None:
-    """Check the active model of a person: checksum, structure, card."""
+    """Check the active model of a person: checksum, card, base, structure."""
     from facefusion_finetune.host.locate import locate
     from facefusion_finetune.registry import names, store
 
@@ -147,7 +155,7 @@ def remove(
     """Delete one version: its run, and its model in FaceFusion."""
     import shutil
 
-    from facefusion_finetune.registry import store
+    from facefusion_finetune.registry import bases, store
     from facefusion_finetune.training.run import find_run
 
     person, number = load_reference(model)
@@ -161,7 +169,65 @@ def remove(
         path for folder in sorted(folders) for path in store.deactivate(person, folder, number)
     ]
     shutil.rmtree(run.directory)
-    print_lines((f"removed {path}" for path in [*removed, run.directory]), "")
+    removed += [run.directory, *bases.release_home_bases()]
+    print_lines((f"removed {path}" for path in removed), "")
+
+
+@models_app.command("export")
+def export(
+    model: Reference,
+    output: Annotated[Path, typer.Option(help="The file to write.")],
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="With all weights in it; needs no base beside it.")
+    ] = False,
+    precision: Annotated[
+        Precision, typer.Option(help="fp16 halves the weights; the file is standalone then.")
+    ] = Precision.FP32,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+    ] = False,
+) -> None:
+    """Write a model to a file for another machine (of NAME alone: the last finished one)."""
+    from facefusion_finetune.registry import transfer
+
+    person, run = _find_finished(model)
+    half = precision is Precision.FP16
+    made = transfer.export_model(person, run, output, standalone, half, overwrite)
+    typer.echo(f"{run.reference}: {made.path} ({made.size / 1e6:.1f} MB)")
+    if made.base is not None:
+        typer.echo(
+            f"It holds the tuned weights alone. The other machine needs {made.base}; without it,"
+            " export with --standalone."
+        )
+
+
+@models_app.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="From `models export`.")],
+    name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Who it is here; else as it says.")
+    ] = None,
+    host: HostOption = None,
+) -> None:
+    """Take in a model from another machine, as the person's next version."""
+    from facefusion_finetune.registry import names, transfer
+
+    folder = _find_host(host)
+    active = names.models_directory(folder) if folder else None
+    made = transfer.import_model(file, name, [active.parent, active] if active else [])
+    run = made.run
+    typer.echo(f"{run.reference}: imported from {file} (there {made.origin}), unproven here.")
+    typer.echo(made.note or f"It is linked to {run.record.base_name}, which is on this machine.")
+    typer.echo(f"Use it: facefusion-finetune models activate {run.reference} --force")
+
+
+def _find_finished(model: str) -> "tuple[Person, Run]":
+    """The run of that version, or the person's last finished one."""
+    from facefusion_finetune.training.run import find_run, list_runs
+
+    person, number = load_reference(model)
+    finished = [run.record.version for run in list_runs(person) if run.is_finished]
+    return person, find_run(person, number or max(finished, default=None))
 
 
 def _find_host(host: Path | None) -> Path | None:

@@ -61,7 +61,7 @@ def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -
     code, out, _ = run("person", "show", "ada", "--json")
     assert json.loads(out)["crops_kept"] == 36
     code, out, _ = run("models", "deactivate", "ada", "--host", host)
-    assert (code, out.count("removed")) == (0, 3)
+    assert (code, out.count("removed")) == (0, 4)
     code, _, err = run("models", "verify", "ada", "--host", host)
     assert (code, "it is not active" in err) == (1, True)
     code, out, _ = run("models", "remove", "ada@1", "--yes", "--host", host)

@@ -13,10 +13,13 @@ from facefusion_finetune.evaluation.protocol import HELD_OUT_SEED, HeldOutPairs,
 from facefusion_finetune.evaluation.report import write_report
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.convert import run_session
+from facefusion_finetune.swappers.conversion.parity import run_session
 from facefusion_finetune.swappers.sessions import denormalise_output, normalise_crops
+from facefusion_finetune.swappers.source import PersonSource, SourceMaker
+from facefusion_finetune.swappers.vectors import prepare_source_inputs
 from facefusion_finetune.training.pairs import BaseSwapper, Forward, create_cycle_inputs
 from facefusion_finetune.training.run import Run
+from facefusion_finetune.training.sources import draw_others
 
 Item = TypeVar("Item")
 
@@ -32,8 +35,8 @@ class HeldOutJudge:
         held_out: list[AlignedCrop],
         analyser: FaceAnalyser,
         options: SwapperOptions,
-        emap: NDArray[numpy.float32],
-        centroid: NDArray[numpy.float64],
+        maker: SourceMaker,
+        person: PersonSource,
         base_session: onnxruntime.InferenceSession,
     ) -> None:
         """Make the held-out pairs.
@@ -42,8 +45,8 @@ class HeldOutJudge:
             held_out: Crops of shots that no step trains on; at most `MOST_PAIRS` are used.
             analyser: Aligns, masks, pastes and knows the recognisers.
             options: Of the base.
-            emap: (512, 512), of the base.
-            centroid: (512,), the person's vector.
+            maker: Of the base.
+            person: As the tuned model carries it.
             base_session: The base file. onnxruntime makes the pairs, whatever trains, so that
                 they can be made again elsewhere.
         """
@@ -51,13 +54,16 @@ class HeldOutJudge:
         self._analyser = analyser
         self._options = options
         self._base_session = base_session
-        base = BaseSwapper(
-            lambda targets, sources: run_session(base_session, targets, sources), emap, options
-        )
-        others = analyser.sample_other_vectors(len(chosen), HELD_OUT_SEED)
-        vectors = numpy.stack([base.prepare_vector(vector) for vector in others])
-        self._pairs = HeldOutPairs(chosen, create_cycle_inputs(chosen, vectors, base, analyser))
-        self._source = base.prepare_vector(centroid)[None]
+        self._source = prepare_source_inputs(person.source[None])
+        others = draw_others(maker, analyser, len(chosen), HELD_OUT_SEED, person.vector)
+        if others is None:
+            # There is nobody to swap on first; the report says what this leaves open.
+            inputs = numpy.stack([crop.crop for crop in chosen])
+        else:
+            inputs = create_cycle_inputs(
+                chosen, others, BaseSwapper(self._run_base, options), analyser
+            )
+        self._pairs = HeldOutPairs(chosen, inputs, are_swapped=others is not None)
 
     def draw_preview(self, run: Run, step: int, forward: Forward) -> Path:
         """Write `previews/step_NNNNNN.png`: fixed held-out pairs as they look at this step."""
@@ -65,7 +71,7 @@ class HeldOutJudge:
         inputs = self._pairs.inputs[rows]
         grid = draw_grid(
             {
-                "somebody else": inputs,
+                self._pairs.input_title: inputs,
                 "before": self._swap(inputs, self._run_base),
                 f"step {step}": self._swap(inputs, forward),
                 "truth": self._pairs.truths[rows],
@@ -98,10 +104,10 @@ class HeldOutJudge:
     ) -> NDArray[numpy.float32]:
         return run_session(self._base_session, targets, sources)
 
-    def _swap(self, crops: NDArray[numpy.uint8], forward: Forward) -> NDArray[numpy.float32]:
+    def _swap(self, crops: NDArray[numpy.uint8], forward: Forward) -> NDArray[Any]:
         targets = normalise_crops(crops, self._options)
         sources = numpy.repeat(self._source, len(targets), axis=0)
-        return denormalise_output(forward(targets, sources))
+        return denormalise_output(forward(targets, sources), self._options)
 
 
 def _spread(items: list[Item], count: int) -> list[Item]:

@@ -1,8 +1,8 @@
 """Held-out pairs and their scores: base against tuned, on frames no step has seen.
 
-'Before' is the frozen base driven by the person's centroid; 'after' is the tuned file with the same
-vector. The input of a held-out pair is the base's swap of somebody else onto a real frame of the
-person, and the truth is that frame.
+'Before' is the frozen base driven by the person's centroid or picture; 'after' is the tuned file
+with the same source. The input of a held-out pair is the base's swap of somebody else onto a real
+frame of the person, and the truth is that frame.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ from facefusion_finetune.swappers.sessions import create_session, embed_crops
 from facefusion_finetune.swappers.vectors import create_centroid
 
 HELD_OUT_SEED = 7919
-"""Draws the other people's vectors; fixed, and apart from the seeds that training uses."""
+"""Draws the other people; fixed, and apart from the seeds that training uses."""
 
 BLOCK_SECONDS = 1.0
 BLOCK_FRAMES = 6
@@ -43,6 +43,14 @@ class HeldOutPairs:
     crops: list[AlignedCrop]
     inputs: NDArray[numpy.uint8]
     """(n, H, W, 3), BGR."""
+    are_swapped: bool = True
+    """False where there was nobody else to swap on, so that the inputs are the truths. To copy
+    them would be perfect, so that nothing can be judged by them."""
+
+    @property
+    def input_title(self) -> str:
+        """What the inputs show, in a picture."""
+        return "somebody else" if self.are_swapped else "input"
 
     @property
     def truths(self) -> NDArray[numpy.uint8]:

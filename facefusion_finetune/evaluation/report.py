@@ -33,6 +33,25 @@ SELF_GRADED = (
     " the swap. Nothing is proven by it; the model stays unproven."
 )
 
+NO_OTHERS = (
+    "The base is driven by a picture, and there are no pictures of other people. What the report"
+    " usually measures, how well the person comes back after somebody else was swapped on, could"
+    " not be measured. The figures below swap the person onto the person's own held-out frames:"
+    " returning the frame as it is would be a perfect answer, so that they prove nothing."
+)
+NOT_JUDGED = ("not judged", "This model was not judged: there was nobody else to swap on first.")
+
+SWAPPED_TEXT = (
+    "Somebody else was swapped onto a real frame of the person, then the person was swapped back:"
+    " by the base (before) and by the tuned model (after). The truth is the real frame. Rows run"
+    " from the largest gain to the largest loss."
+)
+SELF_TEXT = (
+    "The person is swapped onto the person's own frames: by the base (before) and by the tuned"
+    " model (after). The truth is the frame itself. Rows run from the largest gain to the largest"
+    " loss."
+)
+
 
 @dataclass(frozen=True)
 class _Picture:
@@ -55,8 +74,8 @@ def write_report(
     Args:
         run: Where it goes.
         pairs: Held-out pairs.
-        before: The base, driven by the person's vector.
-        after: The tuned model, driven by the same vector.
+        before: The base, driven by the person's vector or picture.
+        after: The tuned model, driven by the same.
         analyser: Whose recognisers judge.
         known: Targets with their true swaps, where the world can draw them.
 
@@ -72,11 +91,14 @@ def write_report(
         if judge_options
         else None
     )
-    verdict, sentence = decide(l1, judge)
+    verdict, sentence = decide(l1, judge) if pairs.are_swapped else NOT_JUDGED
+    notes = [] if judge else [SELF_GRADED]
+    if not pairs.are_swapped:
+        notes.append(NO_OTHERS)
     config = run.config
     rows = choose_rows(numpy.array(l1["pairs"]))
     shown: dict[str, NDArray[numpy.uint8] | NDArray[numpy.float32]] = {
-        "somebody else": pairs.inputs[rows],
+        pairs.input_title: pairs.inputs[rows],
         "before": first[rows],
         "after": second[rows],
         "truth": pairs.truths[rows],
@@ -84,9 +106,7 @@ def write_report(
     pictures = [
         _Picture(
             "Held-out frames of the person",
-            "Somebody else was swapped onto a real frame of the person, then the person was"
-            " swapped back: by the base (before) and by the tuned model (after). The truth is the"
-            " real frame. Rows run from the largest gain to the largest loss.",
+            SWAPPED_TEXT if pairs.are_swapped else SELF_TEXT,
             "held_out.png",
             draw_grid(shown),
         )
@@ -98,7 +118,7 @@ def write_report(
         "verdict": verdict,
         "sentence": sentence,
         "proven": verdict == "better" and judge is not None,
-        "notes": [] if judge else [SELF_GRADED],
+        "notes": notes,
         "preset": config.preset_name,
         "seed": config.seed,
         "analyser": config.analyser,

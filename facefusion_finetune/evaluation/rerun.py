@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy
-
 from facefusion_finetune.dataset.crops import load_crops
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.errors import DatasetError, TrainingError
@@ -11,10 +9,11 @@ from facefusion_finetune.evaluation.held_out import HeldOutJudge
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.store import read_card
-from facefusion_finetune.swappers.graph import read_swapper
 from facefusion_finetune.swappers.sessions import create_session
-from facefusion_finetune.training.base import resolve_base
+from facefusion_finetune.swappers.source import SourceMaker
+from facefusion_finetune.training.base import open_base, resolve_base
 from facefusion_finetune.training.run import Run, check_base
+from facefusion_finetune.training.sources import restore_person
 
 
 def evaluate_run(person: Person, run: Run, analyser: FaceAnalyser) -> dict[str, Any]:
@@ -43,13 +42,13 @@ def evaluate_run(person: Person, run: Run, analyser: FaceAnalyser) -> dict[str, 
             "Train anew.",
         )
     crops = load_crops(person, records, analyser, options)
-    vector = read_card(run.model_path).get_vector()
+    emap = open_base(options, analyser).emap
     judge = HeldOutJudge(
         crops,
         analyser,
         options,
-        read_swapper(options.path).emap,
-        numpy.asarray(vector),
+        SourceMaker(options, emap),
+        restore_person(read_card(run.model_path), emap),
         create_session(options.path, options.name),
     )
     return judge.write_report(run, create_session(run.model_path, run.reference))

@@ -21,7 +21,14 @@ from facefusion_finetune.demo.geometry import (
     TEMPLATE,
     TEMPLATE_POINTS,
 )
-from facefusion_finetune.demo.world import WorldFace, hash_frame, import_extra, read_footage
+from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, draw_person, draw_scene
+from facefusion_finetune.demo.world import (
+    WorldFace,
+    hash_frame,
+    import_extra,
+    read_footage,
+    render_frames,
+)
 from facefusion_finetune.errors import FootageError, SwapperError
 from facefusion_finetune.faces.align import fit_similarity
 from facefusion_finetune.faces.protocol import (
@@ -189,8 +196,16 @@ class DemoAnalyser:
             features=numpy.maximum.reduce(ovals),
         )
 
-    def get_swapper(self, name: str) -> SwapperOptions:
+    def list_swappers(self) -> list[str]:
+        """The demo's one swapper."""
+        return [SWAPPER]
+
+    def get_swapper(self, name: str, path: Path | None = None) -> SwapperOptions:
         """The demo's swapper, which has inswapper's layout.
+
+        Args:
+            name: `demo`.
+            path: A file derived from it that takes its place.
 
         Raises:
             SwapperError: It is not called `demo`, or its file is missing.
@@ -201,7 +216,7 @@ class DemoAnalyser:
             )
         return SwapperOptions(
             name=SWAPPER,
-            path=self._find("swapper.onnx"),
+            path=path or self._find("swapper.onnx"),
             type="inswapper",
             template=TEMPLATE,
             size=(CROP_SIZE, CROP_SIZE),
@@ -231,6 +246,24 @@ class DemoAnalyser:
             generator.choice(len(stored), count, replace=count > len(stored))
         ]
         return chosen
+
+    def sample_other_pictures(
+        self, count: int, seed: int, template: str, size: tuple[int, int]
+    ) -> NDArray[numpy.uint8]:
+        """(count, H, W, 3): drawn people whom the networks may have been trained on, each in a
+        scene of their own; nobody twice.
+
+        Raises:
+            KeyError: The demo has no such template.
+        """
+        generator = numpy.random.default_rng(seed)
+        pictures = []
+        for person_seed in generator.choice(FIRST_UNSEEN_SEED, count, replace=False).tolist():
+            person, scene = draw_person(person_seed), draw_scene(person_seed)
+            (frame,) = render_frames(person, scene[None])
+            five, _ = WorldFace("", person, scene).locate()
+            pictures.append(self.warp_face(frame, five, template, size)[0])
+        return numpy.stack(pictures)
 
     def _describe(self, name: str, file: str) -> RecogniserOptions:
         size = (CROP_SIZE, CROP_SIZE)

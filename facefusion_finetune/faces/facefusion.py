@@ -1,7 +1,8 @@
 """Faces as FaceFusion finds, aligns, masks and pastes them: what is trained on is what it feeds."""
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Set
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,12 @@ from facefusion_finetune.faces.protocol import (
 )
 from facefusion_finetune.host.locate import Host
 from facefusion_finetune.host.session import import_adapter, initialise_state
-from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+from facefusion_finetune.swappers.catalogue import (
+    FAMILIES,
+    RecogniserOptions,
+    SwapperOptions,
+    create_options,
+)
 
 FEATURE_REGIONS = ("left-eye", "right-eye", "mouth", "upper-lip", "lower-lip")
 
@@ -120,35 +126,37 @@ class FaceFusionAnalyser:
             features=self._face_masker.create_region_mask(crop, list(FEATURE_REGIONS)),
         )
 
-    def get_swapper(self, name: str) -> SwapperOptions:
-        """The base swapper of that name; FaceFusion downloads it if it is not there.
+    def list_swappers(self) -> list[str]:
+        """FaceFusion's face swappers of a type that can be fed."""
+        return sorted(
+            name
+            for name, entry in self._adapter.get_face_swapper_set().items()
+            if entry["type"] in FAMILIES
+        )
+
+    def get_swapper(self, name: str, path: Path | None = None) -> SwapperOptions:
+        """The base swapper of that name; FaceFusion downloads what is not there.
+
+        Args:
+            name: As FaceFusion calls it.
+            path: A file derived from it that takes its place; its own file is then not needed.
 
         Raises:
-            SwapperError: There is no such swapper, or its file is missing or damaged.
+            SwapperError: There is no such swapper, it is of an unknown type, or a file of it is
+                missing or damaged.
         """
-        module = self._adapter.load_processor_module("face_swapper")
-        model_set = self._adapter.get_model_set(module)
+        model_set = self._adapter.get_face_swapper_set()
         if name not in model_set:
             raise SwapperError(
                 f"base {name!r}",
                 "FaceFusion has no face swapper of that name.",
-                f"Choose one of: {', '.join(sorted(model_set))}.",
+                f"Choose one of: {', '.join(self.list_swappers())}.",
             )
-        options = model_set[name]
-        _provide_files(name, options)
-        metadata = options.get("__metadata__", {})
-        width, height = options["size"]
-        return SwapperOptions(
-            name=name,
-            path=Path(options["sources"]["face_swapper"]["path"]),
-            type=options["type"],
-            template=options["template"],
-            size=(width, height),
-            mean=_convert_triple(options["mean"]),
-            standard_deviation=_convert_triple(options["standard_deviation"]),
-            vendor=metadata.get("vendor", "unknown"),
-            licence=metadata.get("license", "unknown"),
-        )
+        entry = model_set[name]
+        options = create_options(name, entry)
+        files = {key for key in entry["sources"] if path is None or key != "face_swapper"}
+        _provide_files(name, *(_pick(entry[part], files) for part in ("hashes", "sources")))
+        return options if path is None else replace(options, path=path)
 
     def get_recogniser(self) -> RecogniserOptions:
         """The recogniser whose vectors FaceFusion drives its swappers by."""
@@ -181,6 +189,12 @@ class FaceFusionAnalyser:
         )
         return others
 
+    def sample_other_pictures(
+        self, count: int, seed: int, template: str, size: tuple[int, int]
+    ) -> NDArray[numpy.uint8] | None:
+        """None: FaceFusion brings no pictures of people."""
+        return None
+
     def _check_models(self) -> None:
         """Run the checks FaceFusion itself runs before it touches a frame."""
         if not importlib.import_module("facefusion.core").common_pre_check():
@@ -210,16 +224,14 @@ def _convert_face(face: Any) -> DetectedFace:
     )
 
 
-def _convert_triple(values: Sequence[float]) -> tuple[float, float, float]:
-    first, second, third = map(float, values)
-    return first, second, third
+def _pick(files: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:
+    return {key: file for key, file in files.items() if key in keys}
 
 
-def _provide_files(name: str, options: Mapping[str, Any]) -> None:
+def _provide_files(name: str, hashes: Mapping[str, Any], sources: Mapping[str, Any]) -> None:
     """Have FaceFusion download what is missing; a damaged file is reported, never deleted here."""
     download = importlib.import_module("facefusion.download")
     hash_helper = importlib.import_module("facefusion.hash_helper")
-    hashes, sources = options["hashes"], options["sources"]
     paths = [Path(source["path"]) for source in sources.values()]
     if not all(path.is_file() and path.with_suffix(".hash").is_file() for path in paths):
         download.conditional_download_hashes(hashes)

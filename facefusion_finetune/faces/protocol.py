@@ -90,11 +90,19 @@ class FaceAnalyser(Protocol):
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
         """Face, occlusion and feature masks of an aligned crop."""
 
-    def get_swapper(self, name: str) -> SwapperOptions:
+    def list_swappers(self) -> list[str]:
+        """Names of the base swappers that can be opened."""
+
+    def get_swapper(self, name: str, path: Path | None = None) -> SwapperOptions:
         """The base swapper of that name.
 
+        Args:
+            name: See `list_swappers`.
+            path: A file derived from it that takes its place; what else it needs is the same.
+
         Raises:
-            SwapperError: There is no such swapper, or its file is missing or damaged.
+            SwapperError: There is no such swapper, it is of an unknown type, or a file of it is
+                missing or damaged.
         """
 
     def get_recogniser(self) -> RecogniserOptions:
@@ -105,3 +113,18 @@ class FaceAnalyser(Protocol):
 
     def sample_other_vectors(self, count: int, seed: int) -> NDArray[numpy.float64]:
         """(count, 512): unit vectors that stand for other people than the one being tuned."""
+
+    def sample_other_pictures(
+        self, count: int, seed: int, template: str, size: tuple[int, int]
+    ) -> NDArray[numpy.uint8] | None:
+        """Aligned pictures of other people than the one being tuned, if there are any at hand.
+
+        Args:
+            count: How many.
+            seed: Decides which.
+            template: Name of the warp template.
+            size: Width and height in pixels.
+
+        Returns:
+            (count, H, W, 3), BGR; None where there are none.
+        """

@@ -7,9 +7,10 @@ shim, and not in the middle of a run.
 
 The same in all these versions and therefore used directly: `state_manager`, `logger`, `config`,
 `inference_manager.get_inference_pool`, `process_manager`, `filesystem`, `face_helper`,
-`face_masker`, `pixel_boost`, `job_store`. No provider hook (`resolve_execution_providers` to 3.6,
-`resolve_inference_providers` in 3.7, `adjust_` and `override_inference_providers` from 3.8) is
-defined: without one, every version uses the execution providers the user chose.
+`face_masker`, `pixel_boost`, `job_store`, `download`, and how the face swapper lists its models. No
+provider hook (`resolve_execution_providers` to 3.6, `resolve_inference_providers` in 3.7, `adjust_`
+and `override_inference_providers` from 3.8) is defined: without one, every version uses the
+execution providers the user chose.
 """
 
 import importlib
@@ -32,6 +33,7 @@ from facefusion import (
     video_manager,
     vision,
 )
+from facefusion.download import conditional_download_hashes, conditional_download_sources
 from facefusion.face_selector import select_faces
 
 try:
@@ -160,6 +162,30 @@ def get_model_set(module: ModuleType) -> Mapping[str, Mapping[str, Any]]:
     """The options of all models of a host module, by name; asks the download providers once."""
     model_set: Mapping[str, Mapping[str, Any]] = module.create_static_model_set("full")
     return model_set
+
+
+def get_face_swapper_set() -> Mapping[str, Mapping[str, Any]]:
+    """The options of all the host's face swappers, by name."""
+    return get_model_set(load_processor_module("face_swapper"))
+
+
+def provide_files(hashes: Mapping[str, Any], sources: Mapping[str, Any]) -> bool:
+    """Have the host download published files that are missing or damaged.
+
+    The host deletes a source that is damaged and cannot be downloaded: never give it a person's
+    model. The host is never left in 'checking'.
+
+    Args:
+        hashes: Entries with `url` and `path`, by key.
+        sources: The same of the files themselves.
+
+    Returns:
+        Whether all are there and whole.
+    """
+    if conditional_download_hashes(hashes) and conditional_download_sources(sources):
+        return True
+    process_manager.end()
+    return False
 
 
 def is_blocked(path: str) -> bool | None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from facefusion_finetune.people.profile import Person, remove_directory
-from facefusion_finetune.registry import store
+from facefusion_finetune.registry import bases, store
 
 
 def remove_person(person: Person, host: Path | None) -> list[Path]:
@@ -14,10 +14,10 @@ def remove_person(person: Person, host: Path | None) -> list[Path]:
         host: A FaceFusion folder to look into beside those that are on record.
 
     Returns:
-        All files that are gone.
+        All files that are gone, bases that no model needs any more among them.
     """
     hosts = {path.resolve() for path in store.known_hosts(person)}
     if host is not None:
         hosts.add(host.resolve())
     removed = [file for path in sorted(hosts) for file in store.deactivate(person, path)]
-    return removed + remove_directory(person)
+    return removed + remove_directory(person) + bases.release_home_bases()

@@ -1,9 +1,16 @@
-"""Where tuned models lie in a FaceFusion folder, and what they are called."""
+"""Where tuned models and their bases lie, and what they are called."""
 
 import re
 from pathlib import Path
 
+from facefusion_finetune import home
+
 _STEM = re.compile(r"(?P<person>.+)-(?P<version>[1-9][0-9]*)")
+
+
+def bases_directory() -> Path:
+    """Folder of the base files that linked models of all persons share."""
+    return home.home_directory() / "bases"
 
 
 def models_directory(host: Path) -> Path:

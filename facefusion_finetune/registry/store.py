@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import BinaryIO
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from facefusion_finetune import home
-from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.errors import RegistryError, SwapperError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import names
+from facefusion_finetune.registry.bases import restore_base
 from facefusion_finetune.registry.card import ModelCard, decode_card, decode_metadata, encode_card
+from facefusion_finetune.swappers.files.linked import check_base, release_bases
+from facefusion_finetune.swappers.files.links import read_links
+from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.training.run import Run
 
 CHUNK = 1 << 20
@@ -31,25 +34,33 @@ class Version:
 
 
 def read_card(path: Path) -> ModelCard:
-    """The card inside a model file.
+    """The card inside a model file; the base of a linked one need not be there.
 
     Raises:
         RegistryError: The file cannot be read, or carries no card.
     """
+    return decode_metadata(read_links(path).metadata, str(path))
+
+
+def read_model(path: Path) -> ModelFile:
+    """Open a model and check its structure.
+
+    Raises:
+        RegistryError: It is damaged, or its base is missing.
+    """
     try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (OSError, DecodeError) as error:
+        return open_model(path)
+    except SwapperError as error:
         raise RegistryError(
-            str(path), f"the model cannot be read ({error}).", "Train or import it again."
+            error.given, error.why, "Train, import or activate it again."
         ) from error
-    return decode_metadata({prop.key: prop.value for prop in model.metadata_props}, str(path))
 
 
 def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
     """Put a finished run's model where FaceFusion finds it, in place of the person's other ones.
 
-    Card and hash are written first and the model last, under a temporary name until it is whole:
-    FaceFusion sees a model only when all of it is there.
+    Base, card and hash are written first and the model last, under a temporary name until it is
+    whole: FaceFusion sees a model only when all of it is there.
 
     Args:
         person: With valid consent on record.
@@ -62,51 +73,85 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
 
     Raises:
         ConsentError: No valid consent is on record.
-        RegistryError: The run has no model, did not prove to be better, or cannot be written.
+        RegistryError: The run has no model, did not prove to be better, needs a base that is
+            nowhere, or cannot be written.
     """
     person.require_consent()
-    if not run.is_finished:
-        raise RegistryError(
-            f"model {run.reference}",
-            "its training is not finished, so there is no model yet.",
-            f"Go on: facefusion-finetune train {person.name} --resume.",
-        )
-    card = read_card(run.model_path)
-    if not card.judge_result.get("proven") and not force:
-        raise RegistryError(
-            f"model {run.reference}",
-            "it did not prove to be better on held-out footage (verdict:"
-            f" {card.judge_result.get('verdict')}; independent judge:"
-            f" {card.judge_result.get('judge') or 'none'}).",
-            f"See {run.report_path}. To use it all the same, labelled unproven, add --force.",
-        )
+    card = _require_activable(run, force)
     directory = names.models_directory(host)
-    path = names.model_path(directory, person.name, run.config.version)
-    written: list[Path] = []
+    path = names.model_path(directory, person.name, run.record.version)
+    fresh = [
+        file
+        for file in (names.card_path(path), names.hash_path(path), path)
+        if not path.exists() or not file.exists()
+    ]
     try:
         # First of all: a model that nobody remembers would survive the person's removal.
         _remember_host(person, host)
         directory.mkdir(parents=True, exist_ok=True)
-        checksum = _checksum(run.model_path)
-        for file, text in (
-            (names.card_path(path), encode_card(card)),
-            (names.hash_path(path), f"{checksum:08x}"),
-        ):
-            if not path.exists():
-                written.append(file)
-            home.write_text(file, text)
+        _place_bases(run, card, host)
+        read_model(run.model_path)
+        home.write_text(names.card_path(path), encode_card(card))
+        home.write_text(names.hash_path(path), f"{_checksum(run.model_path):08x}")
         home.write_whole(path, lambda file: _copy(run.model_path, file))
-    except OSError as error:
-        for file in written:
+        # Once more: somebody may have deactivated the last other model of this base meanwhile.
+        _place_bases(run, card, host)
+    except BaseException as error:
+        for file in fresh:
             file.unlink(missing_ok=True)
+        release_bases(directory)
+        if not isinstance(error, OSError):
+            raise
         raise RegistryError(
             f"model {run.reference}",
             f"it cannot be written to {directory} ({error.strerror or error}).",
             "Make room or grant access, then activate again. Nothing half-written was left, and"
             " the base is untouched.",
         ) from error
-    deactivate(person, host, keep=run.config.version)
+    deactivate(person, host, keep=run.record.version)
     return path
+
+
+def require_finished(run: Run) -> None:
+    """Make sure that a run has a model.
+
+    Raises:
+        RegistryError: Its training is not finished.
+    """
+    if not run.is_finished:
+        raise RegistryError(
+            f"model {run.reference}",
+            "its training is not finished, so there is no model yet.",
+            f"Go on: facefusion-finetune train {run.record.person} --resume.",
+        )
+
+
+def _require_activable(run: Run, force: bool) -> ModelCard:
+    require_finished(run)
+    card = read_card(run.model_path)
+    if card.judge_result.get("proven") or force:
+        return card
+    if run.is_imported:
+        raise RegistryError(
+            f"model {run.reference}",
+            "it was trained and judged on another machine, which proves nothing here.",
+            "To use it all the same, labelled unproven, add --force.",
+        )
+    raise RegistryError(
+        f"model {run.reference}",
+        "it did not prove to be better on held-out footage (verdict:"
+        f" {card.judge_result.get('verdict')}; independent judge:"
+        f" {card.judge_result.get('judge') or 'none'}).",
+        f"See {run.report_path}. To use it all the same, labelled unproven, add --force.",
+    )
+
+
+def _place_bases(run: Run, card: ModelCard, host: Path) -> None:
+    """The base beside the run's model and beside the active ones, where the model is linked."""
+    directory = names.models_directory(host)
+    folders = [names.bases_directory(), run.directory, directory, directory.parent]
+    restore_base(run.model_path, card, run.directory, folders, hard_links=True)
+    restore_base(run.model_path, card, directory, folders)
 
 
 def deactivate(
@@ -121,7 +166,7 @@ def deactivate(
         keep: Not this version.
 
     Returns:
-        The files that were removed.
+        The files that were removed, a base that no model needs any more among them.
     """
     removed = []
     active = names.find_active(names.models_directory(host)).get(person.name, {})
@@ -131,7 +176,7 @@ def deactivate(
             for file in (path, names.hash_path(path), names.card_path(path)):
                 file.unlink(missing_ok=True)
                 removed.append(file)
-    return removed
+    return removed + release_bases(names.models_directory(host))
 
 
 def list_versions(person: Person, runs: list[Run], host: Path | None) -> list[Version]:
@@ -141,14 +186,14 @@ def list_versions(person: Person, runs: list[Run], host: Path | None) -> list[Ve
         Version(
             run,
             read_card(run.model_path) if run.is_finished else None,
-            run.config.version in active,
+            run.record.version in active,
         )
         for run in runs
     ]
 
 
 def verify(path: Path) -> ModelCard:
-    """Check an active model: checksum, structure, card, and that card and file agree.
+    """Check an active model: checksum, card, base, structure, and that card and file agree.
 
     Raises:
         RegistryError: Something does not hold.
@@ -166,6 +211,8 @@ def verify(path: Path) -> ModelCard:
         raise RegistryError(
             str(path), "the card beside it is another model's.", "Activate the model again."
         )
+    check_base(path)
+    read_model(path)
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:

@@ -1,18 +1,104 @@
-"""What one needs to know of a swapper or recogniser file to feed it."""
+"""What one needs to know of a swapper or recogniser file to feed it, as data.
 
+FaceFusion says of each of its swappers which `type` it is, and what of its input differs from file
+to file. What all files of a type share stands in `FAMILIES`. A model that a later FaceFusion adds
+can be opened as soon as it lists it, if the type is one of these.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+from facefusion_finetune.errors import SwapperError
+
+VectorPath = Literal["emap", "unit", "converted", "converted_unit"]
+"""How a recogniser's vector becomes a source input:
+
+`emap`: divided by its length and multiplied with the 512 x 512 matrix in the swapper's file;
+`unit`: divided by its length;
+`converted`: through another network, the converter, which takes it at its own length;
+`converted_unit`: the same, and the converter's answer divided by its length.
+"""
+
+Precision = Literal["fp32", "fp16"]
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """How a face becomes the source picture of a swapper that sees one: RGB, 0 to 1."""
+
+    template: str
+    """Name of the warp template."""
+    size: tuple[int, int]
+    """Width and height in pixels."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What all swappers of one type share."""
+
+    type: str
+    """As FaceFusion calls it."""
+    source: VectorPath | PictureSource
+    """What drives it: a vector by one of four ways, or a picture."""
+    signed: bool = False
+    """Whether the output has to be multiplied with the standard deviation, plus the mean, to be
+    RGB in 0..1; otherwise it is that already."""
+    mixes_unit_target: bool = True
+    """Whether a weight other than 0.5 mixes in the target's vector at length 1, not at its own."""
+
+    @property
+    def picture(self) -> PictureSource | None:
+        """How its source picture is cut; None for a family that is driven by a vector."""
+        return self.source if isinstance(self.source, PictureSource) else None
+
+    @property
+    def needs_emap(self) -> bool:
+        """Whether its file ends in the matrix a vector is multiplied with."""
+        return self.source == "emap"
+
+    @property
+    def needs_converter(self) -> bool:
+        """Whether a vector goes through a converter first, so that the vector's length matters."""
+        return self.source in ("converted", "converted_unit")
+
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """Shape of one source input: (512,), or (3, H, W)."""
+        if self.picture is None:
+            return (512,)
+        width, height = self.picture.size
+        return (3, height, width)
+
+
+FAMILIES: Mapping[str, Family] = MappingProxyType(
+    {
+        family.type: family
+        for family in (
+            Family("inswapper", "emap"),
+            Family("simswap", "converted_unit"),
+            Family("ghost", "converted", signed=True, mixes_unit_target=False),
+            Family("blendswap", PictureSource("arcface_112_v2", (112, 112))),
+            Family("uniface", PictureSource("ffhq_512", (256, 256)), signed=True),
+            Family("hififace", "converted_unit", signed=True),
+            Family("hyperswap", "unit", signed=True),
+        )
+    }
+)
+"""By type. Source: the behaviour of FaceFusion's face swapper, the same in 3.4 to 3.8."""
 
 
 @dataclass(frozen=True)
 class SwapperOptions:
-    """A base swapper: its file and the contract of its inputs and output."""
+    """A base swapper: its files and the contract of its inputs and output."""
 
     name: str
     """As the host calls it, for example `inswapper_128`."""
     path: Path
     type: str
-    """Decides how a face becomes the source input; `inswapper` multiplies with the emap."""
+    """Names its family."""
     template: str
     """Name of the warp template the target crop is aligned to."""
     size: tuple[int, int]
@@ -22,6 +108,26 @@ class SwapperOptions:
     """Target input is RGB in 0..1, minus `mean`, divided by this."""
     vendor: str
     licence: str
+    year: int | None = None
+    """When it was published, where that is known."""
+    precision: Precision = "fp32"
+    """Of the file's weights, as far as the host says."""
+    converter: Path | None = None
+    """Where the family needs one: vector, 1 x 512, in; vector out."""
+
+    @property
+    def family(self) -> Family:
+        """What it shares with others of its type.
+
+        Raises:
+            SwapperError: The type is unknown.
+        """
+        return find_family(self.type, f"base {self.name!r}")
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every file that is needed to run it."""
+        return (self.path,) if self.converter is None else (self.path, self.converter)
 
 
 @dataclass(frozen=True)
@@ -36,3 +142,67 @@ class RecogniserOptions:
     mean: float
     standard_deviation: float
     """Input is (0..255 value - mean) / standard_deviation."""
+
+
+def find_family(swapper_type: str, given: str) -> Family:
+    """The family of a type.
+
+    Args:
+        swapper_type: As FaceFusion calls it.
+        given: What is of that type, for the error.
+
+    Raises:
+        SwapperError: The type is unknown.
+    """
+    family = FAMILIES.get(swapper_type)
+    if family is None:
+        raise SwapperError(
+            given,
+            f"it is a swapper of the type {swapper_type!r}, which this version cannot feed.",
+            f"Use one of the types: {', '.join(FAMILIES)}.",
+        )
+    return family
+
+
+def create_options(name: str, entry: Mapping[str, Any]) -> SwapperOptions:
+    """A swapper from FaceFusion's own entry of it.
+
+    Args:
+        name: As FaceFusion calls it.
+        entry: Its options in the model set of FaceFusion's face swapper.
+
+    Raises:
+        SwapperError: It is of an unknown type, or lacks the converter its type needs.
+    """
+    given = f"base {name!r}"
+    family = find_family(entry["type"], given)
+    sources, metadata = entry["sources"], entry.get("__metadata__", {})
+    if family.needs_converter and "embedding_converter" not in sources:
+        raise SwapperError(
+            given,
+            f"a swapper of the type {family.type!r} needs an embedding converter, and FaceFusion"
+            " names none for it.",
+            "Use another base.",
+        )
+    width, height = entry["size"]
+    return SwapperOptions(
+        name=name,
+        path=Path(sources["face_swapper"]["path"]),
+        type=family.type,
+        template=entry["template"],
+        size=(width, height),
+        mean=_convert_triple(entry["mean"]),
+        standard_deviation=_convert_triple(entry["standard_deviation"]),
+        vendor=metadata.get("vendor", "unknown"),
+        licence=metadata.get("license", "unknown"),
+        year=metadata.get("year"),
+        precision="fp16" if entry.get("precision") == "fp16" else "fp32",
+        converter=(
+            Path(sources["embedding_converter"]["path"]) if family.needs_converter else None
+        ),
+    )
+
+
+def _convert_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    first, second, third = map(float, values)
+    return first, second, third

@@ -1,6 +1,7 @@
 """onnxruntime sessions, made in one way."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy
 import onnxruntime
@@ -54,13 +55,41 @@ def normalise_crops(crops: NDArray[numpy.uint8], options: SwapperOptions) -> NDA
     return numpy.ascontiguousarray(scaled.transpose(0, 3, 1, 2), dtype=numpy.float32)
 
 
-def denormalise_output(output: NDArray[numpy.float32]) -> NDArray[numpy.float32]:
-    """An inswapper's output as crops: (n, 3, H, W) RGB 0..1 to (n, H, W, 3) BGR 0..255.
+def scale_output(output: NDArray[numpy.float32], options: SwapperOptions) -> NDArray[Any]:
+    """A swapper's output as RGB in 0..1, not clipped.
 
-    Not rounded, because the host pastes it back so. An inswapper's output is 0..1 whatever `mean`
-    and `standard_deviation` say of its input.
+    Args:
+        output: (n, 3, H, W).
+        options: Of the swapper.
+
+    Returns:
+        (n, 3, H, W). Where there is something to scale, it is float64, as in the host.
     """
-    return numpy.ascontiguousarray(output.transpose(0, 2, 3, 1)[..., ::-1].clip(0, 1) * 255)
+    if not options.family.signed:
+        return output
+    scale = numpy.reshape(options.standard_deviation, (3, 1, 1))
+    return numpy.asarray(output * scale + numpy.reshape(options.mean, (3, 1, 1)))
+
+
+def rgb_to_crops(rgb: NDArray[Any]) -> NDArray[Any]:
+    """(n, 3, H, W) RGB, 0 to 1, to (n, H, W, 3) BGR, 0 to 255, clipped.
+
+    Not rounded, because the host pastes it back so.
+    """
+    return numpy.ascontiguousarray(rgb.transpose(0, 2, 3, 1)[..., ::-1].clip(0, 1) * 255)
+
+
+def denormalise_output(output: NDArray[numpy.float32], options: SwapperOptions) -> NDArray[Any]:
+    """A swapper's output as crops, as the host reads it.
+
+    Args:
+        output: (n, 3, H, W).
+        options: Of the swapper.
+
+    Returns:
+        (n, H, W, 3), BGR, 0 to 255, as in `rgb_to_crops`.
+    """
+    return rgb_to_crops(scale_output(output, options))
 
 
 def embed_crops(

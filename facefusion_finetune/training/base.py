@@ -1,36 +1,86 @@
 """Which base swapper a user means."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.graph import read_swapper
+from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper
+
+INSWAPPER_TEMPLATE = "arcface_128"
 
 
 def resolve_base(base: str, analyser: FaceAnalyser) -> SwapperOptions:
     """The base swapper a user names: by FaceFusion's name, or by the path of an ONNX file.
 
+    An ONNX file does not say how it is to be fed. One whose name begins with that of a known
+    swapper is fed as that; any other must have the layout of an inswapper.
+
     Raises:
-        SwapperError: There is no such swapper, or the analyser has no template for the file.
+        SwapperError: There is no such swapper, it is not known how to feed the file, or the
+            analyser has no template for it.
     """
     path = Path(base)
     if path.suffix != ".onnx":
         return analyser.get_swapper(base)
+    names = analyser.list_swappers()
+    origin = _find_origin(path.stem, names)
+    if origin:
+        return replace(analyser.get_swapper(origin, path.resolve()), name=path.stem)
     graph = read_swapper(path)
-    template = "arcface_128"
-    if template not in analyser.warp_templates():
+    if graph.emap is None:
         raise SwapperError(
-            base, f"{analyser.name} has no template {template!r} to align it by.", "Name a base."
+            base,
+            "it is a face swapper, but neither its name nor its layout says how it is to be fed.",
+            "Let the file's name begin with that of the model it derives from, as in"
+            f" simswap_256_mine.onnx. Known are: {', '.join(names)}.",
         )
     return SwapperOptions(
         name=path.stem,
         path=path.resolve(),
         type="inswapper",
-        template=template,
+        template=INSWAPPER_TEMPLATE,
         size=graph.size,
         mean=(0.0, 0.0, 0.0),
         standard_deviation=(1.0, 1.0, 1.0),
         vendor="unknown",
         licence="unknown: that of the given file",
     )
+
+
+def open_base(options: SwapperOptions, analyser: FaceAnalyser) -> SwapperGraph:
+    """Read the base's graph, and check that it is what its options say.
+
+    Raises:
+        SwapperError: It is no swapper, another one, or the analyser has no template for it.
+    """
+    graph = read_swapper(options.path)
+    family = options.family
+    if (graph.size, graph.source_shape) != (options.size, family.source_shape):
+        raise SwapperError(
+            str(options.path),
+            f"it swaps crops of {list(graph.size)} by a source of {list(graph.source_shape)}, but"
+            f" {options.name!r} by its name swaps {list(options.size)} by"
+            f" {list(family.source_shape)}.",
+            "Use the file as FaceFusion publishes it, under its own name.",
+        )
+    pictures = [family.picture.template] if family.picture else []
+    for template in (options.template, *pictures):
+        if template not in analyser.warp_templates():
+            raise SwapperError(
+                f"base {options.name!r}",
+                f"{analyser.name} has no template {template!r} to align it by.",
+                "Name another base.",
+            )
+    return graph
+
+
+def _find_origin(stem: str, names: list[str]) -> str | None:
+    """The longest of the names that `stem` begins with, up to the end of a word."""
+    found = [
+        name
+        for name in names
+        if stem.startswith(name) and not stem[len(name) : len(name) + 1].isalnum()
+    ]
+    return max(found, key=len, default=None)

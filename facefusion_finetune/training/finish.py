@@ -1,26 +1,33 @@
 """The end of a run: the card, and the model file that carries it."""
 
+import base64
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-import numpy
-from numpy.typing import NDArray
-from onnx import ModelProto
-
 from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.evaluation.pictures import encode_png
+from facefusion_finetune.registry.bases import write_run_model
 from facefusion_finetune.registry.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.writeback import save_model, set_metadata
+from facefusion_finetune.swappers.files.modelfile import ModelFile
+from facefusion_finetune.swappers.files.writeback import Weights
+from facefusion_finetune.swappers.source import PersonSource
 from facefusion_finetune.training.run import Run
 
 
 def create_card(
     run: Run,
     options: SwapperOptions,
-    centroid: NDArray[numpy.float64],
+    person: PersonSource,
     report: dict[str, Any],
 ) -> ModelCard:
     """What the tuned model is, for its metadata and for the file beside it."""
-    config = run.config
+    config, family = run.config, options.family
+    picture = (
+        base64.b64encode(encode_png(person.source)).decode("ascii") if family.picture else None
+    )
     return ModelCard(
         person=config.person,
         version=config.version,
@@ -33,7 +40,11 @@ def create_card(
         size=options.size,
         mean=options.mean,
         standard_deviation=options.standard_deviation,
-        person_vector=tuple(float(value) for value in centroid),
+        person_vector=tuple(float(value) for value in person.vector),
+        person_source=(
+            tuple(float(value) for value in person.source) if family.needs_converter else None
+        ),
+        person_picture=picture,
         consent_digest=config.consent_digest,
         dataset_digest=config.dataset_digest,
         preset=config.preset_name,
@@ -49,19 +60,43 @@ def create_card(
     )
 
 
-def write_model(run: Run, tuned: ModelProto, card: ModelCard) -> None:
+@contextmanager
+def write_candidate(run: Run, base: ModelFile, weights: Weights) -> Iterator[Path]:
+    """The tuned model as a file without a card, to be judged; gone afterwards.
+
+    Errors as in `write_model`.
+    """
+    path = run.directory / "candidate.onnx"
+    try:
+        _write(run, base, path, weights, {})
+        yield path
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def write_model(run: Run, base: ModelFile, weights: Weights, card: ModelCard) -> str | None:
     """Write `model.onnx` with its card; from then on the run is finished.
 
+    Returns:
+        None for a file linked to its base, else why it holds all weights itself.
+
     Raises:
+        RegistryError: The base file has changed since the run began.
         TrainingError: The file cannot be written, for example because the disk is full.
     """
-    set_metadata(tuned, encode_metadata(card))
+    return _write(run, base, run.model_path, weights, encode_metadata(card))
+
+
+def _write(
+    run: Run, base: ModelFile, path: Path, weights: Weights, metadata: Mapping[str, str]
+) -> str | None:
+    config = run.config
     try:
-        save_model(tuned, run.model_path)
+        return write_run_model(base, config.base_sha256, config.base_name, path, weights, metadata)
     except OSError as error:
         raise TrainingError(
-            str(run.model_path),
+            str(path),
             f"the tuned model cannot be written ({error.strerror}).",
-            f"Make room, then: facefusion-finetune train {run.config.person} --resume. The trained"
+            f"Make room, then: facefusion-finetune train {config.person} --resume. The trained"
             " weights are in the checkpoint.",
         ) from error

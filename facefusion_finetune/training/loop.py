@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.convert import TorchSwapper
+from facefusion_finetune.swappers.conversion.network import TorchSwapper
 from facefusion_finetune.training.checkpoint import (
     Checkpoint,
     load_checkpoint,
@@ -19,7 +19,7 @@ from facefusion_finetune.training.checkpoint import (
     restore_moments,
     save_checkpoint,
 )
-from facefusion_finetune.training.losses import SwapLoss
+from facefusion_finetune.training.losses import SwapLoss, scale_to_rgb
 from facefusion_finetune.training.pairs import PairSet, draw_batch
 from facefusion_finetune.training.presets import Preset
 from facefusion_finetune.training.run import Run
@@ -77,7 +77,7 @@ class Trainer:
             batch = self.pairs.select(rows, self.options, str(self.accelerator.device))
             with self.accelerator.autocast():
                 output = swapper(batch.target, batch.source)
-            total, terms = self.loss(output.float(), batch)
+            total, terms = self.loss(scale_to_rgb(output.float(), self.options), batch)
             if not torch.isfinite(total):
                 raise TrainingError(
                     f"run {self.run.reference}, step {step + 1}",
@@ -119,10 +119,10 @@ class Trainer:
         if self.preset.rate == "absolute":
             return [1.0] * len(self.swapper.trained)
         scales: list[float] = []
-        for tensor in self.swapper.trained.values():
+        for name, tensor in self.swapper.trained.items():
             if tensor.ndim > 1:
                 size = float(tensor.detach().square().mean().sqrt())
-                scales.append(size / math.sqrt(tensor[0].numel()))
+                scales.append(size / math.sqrt(self.swapper.count_inputs(name)))
             else:
                 scales.append(scales[-1])
         return scales

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.pairs import Batch
 from facefusion_finetune.training.presets import Preset
 from facefusion_finetune.training.recogniser import TorchRecogniser
@@ -36,7 +37,7 @@ class SwapLoss:
         """Total loss, and each term before its weight.
 
         Args:
-            output: (n, 3, H, W), the swapper's, RGB 0 to 1.
+            output: (n, 3, H, W), the swapper's, RGB 0 to 1: see `scale_to_rgb`.
             batch: What it was made from and should be.
         """
         weights = self._preset.losses
@@ -75,6 +76,14 @@ class SwapLoss:
         vectors = self._recogniser(output[batch.is_person], batch.matrix[batch.is_person])
         distance: Tensor = 1 - vectors @ self._centroid
         return distance.mean()
+
+
+def scale_to_rgb(output: Tensor, options: SwapperOptions) -> Tensor:
+    """A swapper's output, (n, 3, H, W), as RGB in 0..1: `sessions.scale_output` in torch."""
+    if not options.family.signed:
+        return output
+    scale = output.new_tensor(options.standard_deviation).view(3, 1, 1)
+    return output * scale + output.new_tensor(options.mean).view(3, 1, 1)
 
 
 def high_pass(pictures: Tensor) -> Tensor:

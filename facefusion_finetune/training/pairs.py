@@ -1,4 +1,4 @@
-"""Training pairs: what goes in, which vector drives it, what should come out.
+"""Training pairs: what goes in, who drives it, what should come out.
 
 G0 is the frozen base, P the person. A cycle pair's input is G0's swap of somebody else onto a frame
 of P, pasted back through the host's mask and cropped again; its truth is the real frame.
@@ -6,7 +6,7 @@ of P, pasted back through the host's mask and cropped again; its truth is the re
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy
 import torch
@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.sessions import denormalise_output, normalise_crops
-from facefusion_finetune.swappers.vectors import prepare_source_vector
+from facefusion_finetune.swappers.sessions import normalise_crops, rgb_to_crops, scale_output
+from facefusion_finetune.swappers.vectors import prepare_source_inputs
 from facefusion_finetune.training.presets import PairMix, Preset
+from facefusion_finetune.training.sources import SourceTable
 
 Kind = Literal["cycle", "self", "prior"]
 KINDS: tuple[Kind, ...] = ("cycle", "self", "prior")
@@ -34,7 +34,7 @@ class Batch:
     target: Tensor
     """(n, 3, H, W): normalised input crops."""
     source: Tensor
-    """(n, 512): source vectors as the swapper takes them."""
+    """(n, 512) or (n, 3, h, w): sources as the swapper takes them."""
     truth: Tensor
     """(n, 3, H, W): RGB, 0 to 1."""
     face: Tensor
@@ -54,8 +54,10 @@ class PairSet:
     """(n,): the crop each pair was made from."""
     slot: NDArray[numpy.int64]
     """(n,): where a cycle pair's input lies in `inputs`, and a prior pair's truth in `made`."""
-    source: NDArray[numpy.float32]
-    """(n, 512)."""
+    source: NDArray[numpy.int64]
+    """(n,): where the pair's source lies in `sources`."""
+    sources: NDArray[Any]
+    """(m, 512) float32, or (m, h, w, 3) BGR bytes; see `SourceTable.stack`."""
     pictures: NDArray[numpy.uint8]
     """(crops, H, W, 3), BGR: the real frames."""
     inputs: NDArray[numpy.uint8]
@@ -88,7 +90,7 @@ class PairSet:
 
         return Batch(
             target=place(normalise_crops(numpy.stack(targets), options)),
-            source=place(self.source[rows]),
+            source=place(prepare_source_inputs(self.sources[self.source[rows]])),
             truth=place(numpy.stack(truths)),
             face=place(self.face[crops][:, None]),
             matrix=place(self.matrix[crops]),
@@ -97,42 +99,38 @@ class PairSet:
 
 
 Forward = Callable[[NDArray[numpy.float32], NDArray[numpy.float32]], NDArray[numpy.float32]]
-"""(n, 3, H, W) target inputs and (n, 512) source inputs to (n, 3, H, W) outputs."""
+"""(n, 3, H, W) target inputs and (n, ...) source inputs to (n, 3, H, W) outputs of the file."""
 
 
 class BaseSwapper:
     """G0: runs the frozen base on whole arrays of crops."""
 
-    def __init__(
-        self, forward: Forward, emap: NDArray[numpy.float32], options: SwapperOptions
-    ) -> None:
+    def __init__(self, forward: Forward, options: SwapperOptions) -> None:
         self._forward = forward
-        self._emap = emap
         self.options = options
 
-    def prepare_vector(self, embedding: NDArray[numpy.float64]) -> NDArray[numpy.float32]:
-        """(512,) recogniser's vector to the (512,) source input."""
-        vector: NDArray[numpy.float32] = prepare_source_vector(embedding, self._emap)[0]
-        return vector
+    def swap(self, crops: NDArray[numpy.uint8], sources: NDArray[Any]) -> NDArray[Any]:
+        """Swap each crop.
 
-    def swap(
-        self, crops: NDArray[numpy.uint8], sources: NDArray[numpy.float32]
-    ) -> NDArray[numpy.float32]:
-        """(n, H, W, 3) crops and (n, 512) source inputs to (n, 3, H, W) outputs."""
-        return numpy.concatenate(
-            [
-                self._forward(
-                    normalise_crops(crops[start : start + FORWARD_BATCH], self.options),
-                    sources[start : start + FORWARD_BATCH],
-                )
-                for start in range(0, len(crops), FORWARD_BATCH)
-            ]
-        )
+        Args:
+            crops: (n, H, W, 3), BGR.
+            sources: (n, ...), kept as `PersonSource.source` is.
+
+        Returns:
+            (n, 3, H, W), RGB, 0 to 1 but not clipped.
+        """
+        outputs = []
+        for start in range(0, len(crops), FORWARD_BATCH):
+            part = slice(start, start + FORWARD_BATCH)
+            targets = normalise_crops(crops[part], self.options)
+            output = self._forward(targets, prepare_source_inputs(sources[part]))
+            outputs.append(scale_output(output, self.options))
+        return numpy.concatenate(outputs)
 
 
 def create_cycle_inputs(
     crops: list[AlignedCrop],
-    vectors: NDArray[numpy.float32],
+    sources: NDArray[Any],
     base: BaseSwapper,
     analyser: FaceAnalyser,
 ) -> NDArray[numpy.uint8]:
@@ -140,26 +138,28 @@ def create_cycle_inputs(
 
     Args:
         crops: n crops of P.
-        vectors: (n, 512) source inputs of others.
+        sources: (n, ...), of others.
         base: The frozen base.
         analyser: Whose mask and paste are used.
 
     Returns:
         (n, H, W, 3), BGR.
     """
-    swapped = denormalise_output(base.swap(numpy.stack([crop.crop for crop in crops]), vectors))
-    return numpy.stack(
-        [
+    inputs = []
+    for start in range(0, len(crops), FORWARD_BATCH):
+        part = crops[start : start + FORWARD_BATCH]
+        pictures = numpy.stack([crop.crop for crop in part])
+        swapped = rgb_to_crops(base.swap(pictures, sources[start : start + FORWARD_BATCH]))
+        inputs += [
             crop.paste_and_crop(swap, analyser, base.options)
-            for crop, swap in zip(crops, swapped, strict=True)
+            for crop, swap in zip(part, swapped, strict=True)
         ]
-    )
+    return numpy.stack(inputs)
 
 
 def create_pairs(
     crops: list[AlignedCrop],
-    centroid: NDArray[numpy.float64],
-    others: NDArray[numpy.float64],
+    sources: SourceTable,
     base: BaseSwapper,
     analyser: FaceAnalyser,
     preset: Preset,
@@ -170,49 +170,45 @@ def create_pairs(
 
     Args:
         crops: The crops that train, at least two.
-        centroid: (512,) vector of P that will be deployed.
-        others: (m, 512) vectors of other people.
+        sources: Of these crops, of P as deployed, and of others.
         base: The frozen base.
         analyser: Aligns, masks and pastes.
         preset: Says which kinds and how many of each.
-        generator: Draws the vectors.
+        generator: Draws the sources.
         progress: Told how many of how many rounds over the crops are done.
     """
     pictures = numpy.stack([crop.crop for crop in crops])
-    own = stack_embeddings([crop.record for crop in crops])
-    person = base.prepare_vector(centroid)
+    table = sources.stack()
     count = len(crops)
 
-    def draw_own_vectors() -> NDArray[numpy.float32]:
-        # Half the deployed vector, half that of another frame: never the truth's own.
+    def draw_own() -> NDArray[numpy.int64]:
+        # Half the deployed source, half that of another frame: never the truth's own.
         rows = []
         for index in range(count):
             other = (index + int(generator.integers(1, count))) % count
-            alone = generator.random() < 0.5
-            rows.append(person if alone else base.prepare_vector(own[other]))
-        return numpy.stack(rows)
+            rows.append(0 if generator.random() < 0.5 else 1 + other)
+        return numpy.array(rows)
 
-    def draw_other_vectors() -> NDArray[numpy.float32]:
-        chosen = generator.integers(0, len(others), count)
-        return numpy.stack([base.prepare_vector(others[index]) for index in chosen])
+    def draw_other() -> NDArray[numpy.int64]:
+        return 1 + count + generator.integers(0, len(sources.others), count)
 
     kinds: list[Kind] = []
-    sources = []
+    drawn = []
     inputs = [numpy.empty((0, *pictures.shape[1:]), dtype=numpy.uint8)]
     made = [numpy.empty((0, 3, *pictures.shape[1:3]), dtype=numpy.float16)]
     if preset.pairs.self:
         kinds.append("self")
-        sources.append(draw_own_vectors())
+        drawn.append(draw_own())
     for variant in range(preset.variants):
         progress(variant, preset.variants)
         if preset.pairs.cycle:
             kinds.append("cycle")
-            inputs.append(create_cycle_inputs(crops, draw_other_vectors(), base, analyser))
-            sources.append(draw_own_vectors())
+            inputs.append(create_cycle_inputs(crops, table[draw_other()], base, analyser))
+            drawn.append(draw_own())
         if preset.pairs.prior:
             kinds.append("prior")
-            sources.append(draw_other_vectors())
-            made.append(base.swap(pictures, sources[-1]).clip(0, 1).astype(numpy.float16))
+            drawn.append(draw_other())
+            made.append(base.swap(pictures, table[drawn[-1]]).clip(0, 1).astype(numpy.float16))
     recogniser = analyser.get_recogniser()
     matrices = [crop.matrix_to(analyser, recogniser) for crop in crops]
     return PairSet(
@@ -224,7 +220,8 @@ def create_pairs(
                 for position, kind in enumerate(kinds)
             ]
         ),
-        source=numpy.concatenate(sources),
+        source=numpy.concatenate(drawn),
+        sources=table,
         pictures=pictures,
         inputs=numpy.concatenate(inputs),
         made=numpy.concatenate(made),

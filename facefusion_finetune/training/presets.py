@@ -50,7 +50,9 @@ class Preset(BaseModel):
     minimum_crops: Annotated[int, Field(ge=1)]
     """Fewer crops that train are refused."""
     layers: str
-    """`decoder`, or `last_N` for the N layers nearest to the output."""
+    """Which ones are trained; see `swappers.graph.select_layers`."""
+    lora_rank: Annotated[int, Field(ge=0)] = 0
+    """Train changes of the weights of this rank instead of the weights; 0 trains the weights."""
     pairs: PairMix
     variants: Annotated[int, Field(ge=1, le=64)]
     """How many cycle and prior pairs are made of each crop, each with another person's vector."""
@@ -82,6 +84,11 @@ class Preset(BaseModel):
             raise ValueError("give either steps or epochs")
         if not any(self.pairs.model_dump().values()):
             raise ValueError("all pairs are 0, so there is nothing to train on")
+        if self.lora_rank and self.rate == "relative":
+            raise ValueError(
+                "a low-rank change has no size a relative rate could go by: use rate"
+                " = 'absolute' with a learning_rate such as 3e-3"
+            )
         if not any(self.losses.model_dump().values()):
             raise ValueError("all losses are 0, so there is nothing to minimise")
         return self

@@ -25,13 +25,15 @@ from facefusion_finetune.evaluation.protocol import KnownSwap
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.convert import TorchSwapper, check_parity
-from facefusion_finetune.swappers.graph import SwapperGraph, read_swapper, select_layers
+from facefusion_finetune.swappers.conversion.lora import add_low_rank
+from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.conversion.parity import check_parity, get_parity_limit
+from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
 from facefusion_finetune.swappers.sessions import create_session, normalise_crops
-from facefusion_finetune.swappers.vectors import create_centroid
-from facefusion_finetune.swappers.writeback import write_back
-from facefusion_finetune.training.base import resolve_base
-from facefusion_finetune.training.finish import create_card, write_model
+from facefusion_finetune.swappers.source import SourceMaker
+from facefusion_finetune.swappers.vectors import create_centroid, prepare_source_inputs
+from facefusion_finetune.training.base import open_base, resolve_base
+from facefusion_finetune.training.finish import create_card, write_candidate, write_model
 from facefusion_finetune.training.loop import StepCallback, Trainer
 from facefusion_finetune.training.losses import SwapLoss
 from facefusion_finetune.training.pairs import BaseSwapper, create_pairs
@@ -46,11 +48,12 @@ from facefusion_finetune.training.run import (
     list_runs,
     next_version,
 )
+from facefusion_finetune.training.sources import check_pairs, gather_sources
 
-OTHER_VECTORS = 64
 PARITY_CROPS = 4
-WRITTEN_PARITY_LIMIT = 1e-4
-"""Largest difference between the trained network and the written file, in output ranges."""
+WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
+"""Largest difference between the trained network and the written file, in output ranges. A file of
+half precision computes more coarsely than what was trained."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,9 @@ def train_person(
     split = split_by_shot(records)
     _check_enough(person, split.train, split.held_out, preset, preset_name)
     options = resolve_base(base, analyser)
-    graph = read_swapper(options.path)
+    graph = open_base(options, analyser)
     select_layers(graph, preset.layers)
+    check_pairs(options, preset.pairs, analyser)
     run = create_run(
         person,
         RunConfig(
@@ -146,7 +150,7 @@ def resume_person(
     run = unfinished[-1]
     options = resolve_base(run.config.base_argument, analyser)
     check_base(run, options)
-    graph = read_swapper(options.path)
+    graph = open_base(options, analyser)
     return _carry_out(person, run, analyser, options, graph, True, known, observer or Observer())
 
 
@@ -189,21 +193,23 @@ def _carry_out(
     # Rounded as the file carries it: what is trained and judged on is what is deployed.
     exact = create_centroid(stack_embeddings([crop.record for crop in train]))
     centroid = exact.astype(numpy.float32).astype(numpy.float64)
-    others = analyser.sample_other_vectors(OTHER_VECTORS, config.seed)
+    maker = SourceMaker(options, graph.emap)
+    table = gather_sources(train, centroid, maker, analyser, config.seed)
 
     observer.on_stage("Converting the base")
     swapper = TorchSwapper(graph, select_layers(graph, preset.layers))
+    if preset.lora_rank:
+        add_low_rank(swapper, preset.lora_rank, config.seed)
     swapper.to(accelerator.device)
-    base = BaseSwapper(swapper.run, graph.emap, options)
+    base = BaseSwapper(swapper.run, options)
     sample = normalise_crops(numpy.stack([crop.crop for crop in train[:PARITY_CROPS]]), options)
-    sources = numpy.stack([base.prepare_vector(centroid)] * len(sample))
+    sources = prepare_source_inputs(numpy.stack([table.person.source] * len(sample)))
     base_session = create_session(options.path, options.name)
-    check_parity(swapper, base_session, sample, sources)
+    check_parity(swapper, base_session, sample, sources, get_parity_limit(graph))
 
     pairs = create_pairs(
         train,
-        centroid,
-        others,
+        table,
         base,
         analyser,
         preset,
@@ -211,7 +217,7 @@ def _carry_out(
         lambda done, total: observer.on_stage(f"Making pairs ({done + 1} of {total})"),
     )
     observer.on_stage("Making held-out pairs")
-    judge = HeldOutJudge(held_out, analyser, options, graph.emap, centroid, base_session)
+    judge = HeldOutJudge(held_out, analyser, options, maker, table.person, base_session)
 
     observer.on_stage("Training")
     needs_recogniser = preset.losses.perceptual or preset.losses.identity
@@ -236,12 +242,15 @@ def _carry_out(
     )
 
     observer.on_stage("Writing back and judging")
-    tuned = write_back(graph.model, swapper.export_weights())
-    session = create_session(tuned.SerializeToString(), run.reference)
-    check_parity(swapper, session, sample, sources, WRITTEN_PARITY_LIMIT)
-    report = judge.write_report(run, session, known)
-    card = create_card(run, options, centroid, report)
-    write_model(run, tuned, card)
+    weights = swapper.export_weights()
+    with write_candidate(run, graph.file, weights) as path:
+        session = create_session(path, run.reference)
+        check_parity(swapper, session, sample, sources, WRITTEN_PARITY_LIMITS[graph.precision])
+        report = judge.write_report(run, session, known)
+    card = create_card(run, options, table.person, report)
+    note = write_model(run, graph.file, weights, card)
+    if note is not None:
+        observer.on_stage(note)
     return run, report
 
 

@@ -1,15 +1,13 @@
 """The training recogniser in PyTorch, with gradients to its input."""
 
-import numpy
-import onnx
 import torch
-from google.protobuf.message import DecodeError
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
-from facefusion_finetune.swappers.convert import convert_model
+from facefusion_finetune.swappers.conversion.convert import convert_graph
+from facefusion_finetune.swappers.files.modelfile import open_model
+from facefusion_finetune.swappers.graphs.shapes import trace_graph
 
 FEATURE_SCALES = (2, 4)
 """Features are read where the picture is this much smaller than the input: stages 1 and 2."""
@@ -21,16 +19,8 @@ class TorchRecogniser(nn.Module):
     def __init__(self, options: RecogniserOptions) -> None:
         super().__init__()
         self.options = options
-        try:
-            model = onnx.load(str(options.path))
-        except (OSError, DecodeError) as error:
-            raise SwapperError(
-                str(options.path), f"the recogniser cannot be read ({error}).", "Get it again."
-            ) from error
-        self.network = convert_model(model, options.name)
-        self._stages: list[fx.Node] = []
-        self._batched = False
-        self._inspect()
+        self.network = convert_graph(trace_graph(open_model(options.path)))
+        self._has_stages = self._find_stages()
 
     def warp(self, crops: Tensor, matrices: Tensor) -> Tensor:
         """Swapper's crops to the recogniser's input.
@@ -68,48 +58,31 @@ class TorchRecogniser(nn.Module):
         return self._run(self.warp(crops, matrices))[1]
 
     def _run(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if self._batched:
-            return self._run_once(inputs)
-        # Many files have batch 1 baked into a Reshape.
-        rows = [self._run_once(inputs[index : index + 1]) for index in range(len(inputs))]
-        stages = [torch.cat(maps) for maps in zip(*(row[1] for row in rows), strict=True)]
-        return torch.cat([row[0] for row in rows]), stages
-
-    def _run_once(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        if not self._stages:
-            return self.network(inputs).reshape(len(inputs), -1), []
-        output, *stages = self.network(inputs)
+        made = self.network(inputs)
+        output, *stages = made if self._has_stages else (made,)
         return output.reshape(len(inputs), -1), stages
 
-    def _inspect(self) -> None:
-        """Record one run: find the stages, make them outputs, try a batch of two."""
-        assert isinstance(self.network, fx.GraphModule)
+    def _find_stages(self) -> bool:
+        """Make the first stages outputs of the network; whether it has any."""
+        network = self.network.network
+        assert isinstance(network, fx.GraphModule)
         width, height = self.options.size
-        noise = torch.from_numpy(
-            numpy.random.default_rng(0).uniform(-1, 1, (2, 3, height, width)).astype(numpy.float32)
-        )
-        recorder = _ShapeRecorder(self.network)
+        recorder = _ShapeRecorder(network)
         with torch.no_grad():
-            recorder.run(noise[:1])
-            for scale in FEATURE_SCALES:
-                at_scale = [
-                    node
-                    for node, shape in recorder.shapes.items()
-                    if len(shape) == 4 and shape[1] > 3 and shape[2] == height // scale
-                ]
-                self._stages += at_scale[-1:]
-            output = next(node for node in self.network.graph.nodes if node.op == "output")
-            if self._stages:
-                output.args = ((output.args[0], *self._stages),)
-                self.network.recompile()
-            try:
-                together = self._run_once(noise)[0]
-                alone = torch.cat([self._run_once(noise[:1])[0], self._run_once(noise[1:])[0]])
-            except RuntimeError:
-                return
-            self._batched = together.shape == alone.shape and torch.allclose(
-                together, alone, atol=1e-4 * float(alone.abs().max())
-            )
+            recorder.run(torch.zeros(1, 3, height, width))
+        stages: list[fx.Node] = []
+        for scale in FEATURE_SCALES:
+            at_scale = [
+                node
+                for node, shape in recorder.shapes.items()
+                if len(shape) == 4 and shape[1] > 3 and shape[2] == height // scale
+            ]
+            stages += at_scale[-1:]
+        if stages:
+            output = next(node for node in network.graph.nodes if node.op == "output")
+            output.args = ((output.args[0], *stages),)
+            network.recompile()
+        return bool(stages)
 
 
 class _ShapeRecorder(fx.Interpreter):

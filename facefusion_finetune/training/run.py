@@ -1,11 +1,13 @@
-"""A training run on disk: its settings, its files, and how a run is found again."""
+"""A run on disk: its settings, its files, and how it is found again.
 
-import hashlib
+A run is one version of a person's model, trained here or imported.
+"""
+
 import json
 import tomllib
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -14,11 +16,12 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.files.linked import digest_file as digest_file
 from facefusion_finetune.training.presets import Preset
 
 
-class RunConfig(BaseModel):
-    """Everything a run depends on, as it was when the run began."""
+class RunRecord(BaseModel):
+    """What is known of every run: whose model, from which base, and when."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -26,16 +29,30 @@ class RunConfig(BaseModel):
     version: int
     created: datetime
     package_version: str
-    analyser: str
     base_name: str
-    base_argument: str
-    """What the base was given as: a name, or the absolute path of a file."""
     base_sha256: str
     base_vendor: str
     base_licence: str
     consent_digest: str
     dataset_digest: str
     preset_name: str
+
+
+class ImportRecord(RunRecord):
+    """A run whose model was trained on another machine; of its training nothing is here."""
+
+    imported: Literal[True] = True
+    imported_at: datetime
+    origin: str
+    """`NAME@VERSION`, as the model was called there."""
+
+
+class RunConfig(RunRecord):
+    """Everything a training run depends on, as it was when the run began."""
+
+    analyser: str
+    base_argument: str
+    """What the base was given as: a name, or the absolute path of a file."""
     seed: int
     train: list[str]
     """Ids of the crops that train."""
@@ -47,14 +64,36 @@ class RunConfig(BaseModel):
 class Run:
     """One folder `runs/VERSION` of a person."""
 
-    def __init__(self, directory: Path, config: RunConfig) -> None:
+    def __init__(self, directory: Path, record: RunRecord) -> None:
         self.directory = directory
-        self.config = config
+        self.record = record
 
     @property
     def reference(self) -> str:
         """`NAME@VERSION`."""
-        return f"{self.config.person}@{self.config.version}"
+        return f"{self.record.person}@{self.record.version}"
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the model was trained on another machine."""
+        return isinstance(self.record, ImportRecord)
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings it was trained with.
+
+        Raises:
+            TrainingError: It was trained on another machine.
+        """
+        if not isinstance(self.record, RunConfig):
+            raise TrainingError(
+                f"model {self.reference}",
+                "it was imported, so the crops and settings it was trained with are not here: it"
+                " can neither be judged again nor trained on.",
+                f"Do that where it was trained, or train anew: facefusion-finetune train"
+                f" {self.record.person}.",
+            )
+        return self.record
 
     @property
     def checkpoint_path(self) -> Path:
@@ -97,14 +136,19 @@ def create_run(person: Person, config: RunConfig) -> Run:
     directory = person.runs_directory / str(config.version)
     home.create_private_directory(directory / "checkpoints")
     home.create_private_directory(directory / "previews")
-    values = config.model_dump(mode="json", exclude_none=True)
+    return write_record(directory, config)
+
+
+def write_record(directory: Path, record: RunRecord) -> Run:
+    """Write `config.toml` of a run whose folder exists."""
+    values = record.model_dump(mode="json", exclude_none=True)
     home.write_text(directory / "config.toml", tomli_w.dumps(values))
-    return Run(directory, config)
+    return Run(directory, record)
 
 
 def next_version(person: Person) -> int:
     """Number of the person's next run."""
-    return max((run.config.version for run in list_runs(person)), default=0) + 1
+    return max((run.record.version for run in list_runs(person)), default=0) + 1
 
 
 def list_runs(person: Person) -> list[Run]:
@@ -113,7 +157,9 @@ def list_runs(person: Person) -> list[Run]:
     Raises:
         TrainingError: A run's settings are damaged.
     """
-    paths = person.runs_directory.glob("*/config.toml")
+    paths = [
+        path for path in person.runs_directory.glob("*/config.toml") if path.parent.name.isdecimal()
+    ]
     return [_load(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
 
 
@@ -125,7 +171,7 @@ def find_run(person: Person, version: int | None) -> Run:
     """
     runs = list_runs(person)
     for run in reversed(runs):
-        if version in (None, run.config.version):
+        if version in (None, run.record.version):
             return run
     known = ", ".join(run.reference for run in runs) or "none yet"
     wanted = f"{person.name}@{version}" if version else person.name
@@ -134,12 +180,6 @@ def find_run(person: Person, version: int | None) -> Run:
         f"there is no such training run (known: {known}).",
         f"Train one: facefusion-finetune train {person.name} --base inswapper_128.",
     )
-
-
-def digest_file(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_base(run: Run, options: SwapperOptions) -> None:
@@ -159,12 +199,14 @@ def check_base(run: Run, options: SwapperOptions) -> None:
 
 def _load(path: Path) -> Run:
     try:
-        config = RunConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
+        values = tomllib.loads(path.read_text("utf-8"))
+        kind = ImportRecord if values.get("imported") else RunConfig
+        record = kind.model_validate(values)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
         raise TrainingError(
             str(path), f"the run's settings are damaged ({error}).", "Remove that run's folder."
         ) from error
-    return Run(path.parent, config)
+    return Run(path.parent, record)
 
 
 def _step(line: str) -> int:

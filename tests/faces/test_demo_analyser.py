@@ -179,3 +179,23 @@ def test_other_vectors_are_unit_vectors_by_seed(analyser: DemoAnalyser) -> None:
 def test_frames_are_told_apart_by_shape_too() -> None:
     flat = numpy.zeros((2, 8, 3), numpy.uint8)
     assert hash_frame(flat) != hash_frame(flat.reshape(4, 4, 3))
+
+
+def test_other_people_are_drawn_for_bases_driven_by_a_picture(analyser: DemoAnalyser) -> None:
+    pictures = analyser.sample_other_pictures(6, 1, "demo_64", (48, 48))
+    assert pictures.shape == (6, 48, 48, 3)
+    assert pictures.dtype == numpy.uint8
+    assert len({picture.tobytes() for picture in pictures}) == 6
+    # faces, aligned: the nose is no background
+    assert pictures[:, 24, 24].std() > 5
+    assert numpy.array_equal(pictures, analyser.sample_other_pictures(6, 1, "demo_64", (48, 48)))
+    assert not numpy.array_equal(
+        pictures, analyser.sample_other_pictures(6, 2, "demo_64", (48, 48))
+    )
+
+
+def test_its_one_swapper_is_listed_and_can_be_replaced_by_a_derived_file(
+    analyser: DemoAnalyser, tmp_path: Path
+) -> None:
+    assert analyser.list_swappers() == ["demo"]
+    assert analyser.get_swapper("demo", tmp_path / "mine.onnx").path == tmp_path / "mine.onnx"

@@ -224,6 +224,7 @@ def test_other_people_are_seeded_unit_directions(host_analyser: FaceFusionAnalys
     assert (others == host_analyser.sample_other_vectors(50, seed=3)).all()
     assert not (others == host_analyser.sample_other_vectors(50, seed=4)).any()
     assert numpy.abs(others @ others.T - numpy.eye(50)).max() < 0.3
+    assert host_analyser.sample_other_pictures(1, 0, "ffhq_512", (256, 256)) is None
 
 
 def test_overrides(host_analyser: FaceFusionAnalyser, state: ModuleType, linked_host: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_damaged_model_is_said_and_kept(
 def test_a_model_of_another_type_is_said(
     linked_host: Path, target_image: Path, tmp_path: Path
 ) -> None:
-    path = support.register_model(linked_host, "other", type="ghost")
+    path = support.register_model(linked_host, "other", type="facedancer")
     try:
         output = refuse(
             linked_host,
@@ -230,7 +230,8 @@ def test_a_model_of_another_type_is_said(
             tmp_path / "output.png",
             *("--finetuned-swapper-model", "other"),
         )
-        assert "a swapper of the type 'ghost'" in output
+        assert "a swapper of the type 'facedancer'" in output
+        assert "inswapper, simswap, ghost, blendswap, uniface, hififace, hyperswap" in output
     finally:
         for file in path.parent.glob("other-*"):
             file.unlink()

@@ -11,6 +11,7 @@ import pytest
 from facefusion_finetune.host.link import link, unlink
 from facefusion_finetune.host.locate import read_host
 from tests.support import host as support
+from tests.support.families import ENTRIES
 
 ANALYSE = """
 import json, sys
@@ -135,6 +136,24 @@ def test_the_analyser_answers(host: Path, target_image: Path, target_video: Path
         "recogniser": "arcface_w600k_r50",
         "heavy": [],
     }
+
+
+@pytest.mark.host
+def test_every_swapper_is_fed_as_by_the_host(
+    host: Path, source_image: Path, target_image: Path
+) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "tests.support.swappers", host, target_image, source_image],
+        cwd=support.REPOSITORY,
+        env=support.create_environment(host),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    answers = json.loads(process.stdout.strip().splitlines()[-1])
+    # as the host's own, not the target itself, and the person in the model is somebody else
+    assert answers == {name: [True, True, True] for name in ENTRIES}
 
 
 @pytest.mark.host

@@ -3,6 +3,7 @@
 import resource
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -20,11 +21,27 @@ from facefusion_finetune.registry.card import (
     encode_metadata,
 )
 from facefusion_finetune.training.run import Run, find_run
+from tests.support.inswapper import write_inswapper
+from tests.support.runs import create_finished_run
+
+
+@pytest.fixture(params=["linked", "plain"])
+def trained(person: Person, tmp_path: Path, request: pytest.FixtureRequest) -> Person:
+    """The person with one finished run; each test is done with both kinds of file."""
+    options = write_inswapper(tmp_path / "demo.onnx")
+    create_finished_run(person, options, is_linked=request.param == "linked")
+    return person
 
 
 @pytest.fixture
 def run(trained: Person) -> Run:
     return find_run(trained, None)
+
+
+@pytest.fixture
+def bases(run: Run) -> list[str]:
+    """The base that has to lie beside the model, if it needs one."""
+    return [path.name for path in run.directory.glob("*.base")]
 
 
 @pytest.fixture
@@ -49,9 +66,9 @@ def test_damaged_card(text: str) -> None:
         decode_card(text, "jane-1.json")
 
 
-def test_active_model_is_whole(trained: Person, run: Run, host: Path) -> None:
+def test_active_model_is_whole(trained: Person, run: Run, host: Path, bases: list[str]) -> None:
     path = store.activate(trained, run, host, force=True)
-    assert _files(host) == ["ada-1.hash", "ada-1.json", "ada-1.onnx"]
+    assert _files(host) == ["ada-1.hash", "ada-1.json", "ada-1.onnx", *bases]
     assert path.read_bytes() == run.model_path.read_bytes()
     digest = names.hash_path(path).read_bytes()
     assert len(digest) == 8
@@ -141,7 +158,9 @@ def test_host_is_on_record_before_the_model_is_there(
         store.activate(trained, run, host, force=True)
 
 
-def test_new_version_takes_the_place_of_the_old(trained: Person, run: Run, host: Path) -> None:
+def test_new_version_takes_the_place_of_the_old(
+    trained: Person, run: Run, host: Path, bases: list[str]
+) -> None:
     directory = names.models_directory(host)
     store.activate(trained, run, host, force=True)
     for suffix in ("onnx", "hash", "json"):
@@ -158,6 +177,7 @@ def test_new_version_takes_the_place_of_the_old(trained: Person, run: Run, host:
         "ada-b-1.hash",
         "ada-b-1.json",
         "ada-b-1.onnx",
+        *bases,
     ]
 
 
@@ -206,12 +226,8 @@ def test_removing_the_person_empties_every_host(
 
 
 def _set_proven(run: Run, proven: bool) -> None:
-    from dataclasses import replace
-
-    from facefusion_finetune.swappers.writeback import set_metadata
-
     card = store.read_card(run.model_path)
-    model = onnx.load(str(run.model_path))
     result = {**card.judge_result, "proven": proven}
-    set_metadata(model, encode_metadata(replace(card, judge_result=result)))
-    onnx.save(model, str(run.model_path))
+    model = onnx.load(str(run.model_path), load_external_data=False)
+    onnx.helper.set_model_props(model, encode_metadata(replace(card, judge_result=result)))
+    run.model_path.write_bytes(model.SerializeToString())

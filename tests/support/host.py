@@ -172,10 +172,12 @@ def run_processor(host: Path, *arguments: object, **variables: str) -> Result:
     return _run_headless(host, "finetuned_swapper", *arguments, **variables)
 
 
-def run_face_swapper(host: Path, *arguments: object, **variables: str) -> Result:
-    """`headless-run` with the host's own face swapper and the untuned inswapper_128."""
-    model = ("--face-swapper-model", "inswapper_128")
-    return _run_headless(host, "face_swapper", *model, *arguments, **variables)
+def run_face_swapper(
+    host: Path, *arguments: object, model: str = "inswapper_128", **variables: str
+) -> Result:
+    """`headless-run` with the host's own face swapper and an untuned base."""
+    options = ("--face-swapper-model", model)
+    return _run_headless(host, "face_swapper", *options, *arguments, **variables)
 
 
 def _run_headless(host: Path, processor: str, *arguments: object, **variables: str) -> Result:
@@ -242,11 +244,15 @@ def register_model(
     if turned:
         card = replace(card, person_vector=tuple(-number for number in card.person_vector))
     card = replace(card, **changes)  # type: ignore[arg-type]
-    model = onnx.load(host / ".assets" / "models" / "inswapper_128.onnx")
+    return write_model(host, card, onnx.load(host / ".assets" / "models" / "inswapper_128.onnx"))
+
+
+def write_model(host: Path, card: ModelCard, model: onnx.ModelProto) -> Path:
+    """Write a model with its card and hash where the processor finds it."""
     onnx.helper.set_model_props(model, encode_metadata(card))
     directory = models_directory(host)
     directory.mkdir(parents=True, exist_ok=True)
-    path = model_path(directory, person, version)
+    path = model_path(directory, card.person, card.version)
     path.write_bytes(model.SerializeToString())
     write_hash(path)
     card_path(path).write_text(encode_card(card))

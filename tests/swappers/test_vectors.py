@@ -5,6 +5,7 @@ import numpy
 from facefusion_finetune.swappers.vectors import (
     balance_source_vector,
     create_centroid,
+    prepare_source_inputs,
     prepare_source_vector,
 )
 
@@ -41,3 +42,22 @@ def test_weight_half_leaves_the_source_and_the_ends_mix_the_target() -> None:
             rtol=1e-4,
             atol=1e-5,
         )
+
+
+def test_a_target_can_be_mixed_in_at_its_own_length() -> None:
+    source = generator.normal(size=(1, 512)).astype(numpy.float32)
+    target = generator.normal(size=512) * 9
+    mixed = balance_source_vector(source, target, 0.0, mixes_unit_target=False)
+    numpy.testing.assert_allclose(mixed[0], source[0] * 0.65 + target * 0.35, rtol=1e-4, atol=1e-4)
+    same = balance_source_vector(source, target, 0.5, mixes_unit_target=False)
+    numpy.testing.assert_array_equal(same, source)
+
+
+def test_pictures_are_fed_as_rgb_from_0_to_1_and_vectors_as_they_are() -> None:
+    pictures = generator.integers(0, 255, (2, 4, 6, 3), dtype=numpy.uint8)
+    inputs = prepare_source_inputs(pictures)
+    assert inputs.shape == (2, 3, 4, 6)
+    assert inputs.dtype == numpy.float32
+    assert inputs[1, 0, 2, 5] == numpy.float32(pictures[1, 2, 5, 2] / 255)
+    vectors = generator.normal(size=(3, 512)).astype(numpy.float32)
+    numpy.testing.assert_array_equal(prepare_source_inputs(vectors), vectors)

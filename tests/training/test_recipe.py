@@ -22,6 +22,7 @@ from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training import checkpoint
 from facefusion_finetune.training.recipe import Observer, resume_person, train_person
 from facefusion_finetune.training.run import Run, find_run
@@ -40,8 +41,8 @@ def _stop_after(step: int) -> Observer:
 
 
 def _weights(run: Run) -> dict[str, bytes]:
-    model = onnx.load(str(run.model_path))
-    return {tensor.name: tensor.SerializeToString() for tensor in model.graph.initializer}
+    model = open_model(run.model_path)
+    return {name: model.read_tensor(name).tobytes() for name in model.tensors}
 
 
 def test_finished_run_leaves_model_report_and_metrics(
@@ -63,7 +64,7 @@ def test_finished_run_leaves_model_report_and_metrics(
     changed = {
         tensor.name
         for tensor in base.graph.initializer
-        if after[tensor.name] != tensor.SerializeToString()
+        if after[tensor.name] != numpy_helper.to_array(tensor).tobytes()
     }
     assert changed == {
         f"Conv_{number}.{role}" for number in (594, 596, 612) for role in ("weight", "bias")

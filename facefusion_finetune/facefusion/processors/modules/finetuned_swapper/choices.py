@@ -2,8 +2,9 @@
 
 from facefusion_finetune.host import adapter
 from facefusion_finetune.registry.names import find_active, models_directory
+from facefusion_finetune.swappers.catalogue import FAMILIES
 
-finetuned_swapper_types = ("inswapper",)
+finetuned_swapper_types = tuple(FAMILIES)
 """Kinds of base swappers the processor can feed."""
 
 finetuned_swapper_weight_range = [step / 20 for step in range(21)]
@@ -17,7 +18,10 @@ def list_models() -> list[str]:
 
 
 def list_pixel_boosts(size: tuple[int, int]) -> list[str]:
-    """Pixel boosts for a model of `size` (width, height): its multiples, up to 1024."""
+    """Pixel boosts for a model of `size` (width, height): its multiples, up to 1024.
+
+    For two models the host lists a size between them, which its own face swapper cannot cut up.
+    """
     width, height = size
     total = max(PIXEL_BOOST_LIMIT // max(size), 1)
     return [f"{width * factor}x{height * factor}" for factor in range(1, total + 1)]

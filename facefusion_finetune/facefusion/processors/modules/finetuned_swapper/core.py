@@ -6,6 +6,7 @@ differs is where the model lies and that it carries its person.
 
 import threading
 from argparse import ArgumentParser
+from dataclasses import replace
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +22,9 @@ from facefusion.program_helper import find_argument_group
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import (
     choices,
+    converters,
     models,
+    sources,
     swap,
 )
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import (
@@ -30,6 +33,7 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types i
 )
 from facefusion_finetune.host import adapter
 from facefusion_finetune.registry.card import ModelCard, decode_metadata
+from facefusion_finetune.swappers.catalogue import FAMILIES
 
 KEYS = ["finetuned_swapper_model", "finetuned_swapper_pixel_boost", "finetuned_swapper_weight"]
 
@@ -44,9 +48,13 @@ LOCK = threading.RLock()
 
 
 def get_inference_pool() -> Any:
-    """The host's pool with the session of the model in use, under the key `finetuned_swapper`."""
+    """The host's pool with the session of the model in use, under the key `finetuned_swapper`, and
+    where a source needs it that of the host's converter, under `embedding_converter`.
+    """
     model = get_active_model()
     model_source_set = {"finetuned_swapper": {"path": str(model.path)}}
+    if model.converter:
+        model_source_set["embedding_converter"] = {"path": str(model.converter)}
     # the host's pool has no lock of its own, and two threads would load the model twice
     with LOCK:
         return inference_manager.get_inference_pool(
@@ -64,7 +72,8 @@ def clear_inference_pool() -> None:
 
 def get_model_names(model: ActiveModel) -> list[str]:
     """What the host caches the session by: another content under the same name is another one."""
-    return [model.name, model.digest]
+    names = [model.name, model.digest]
+    return [*names, model.converter.stem] if model.converter else names
 
 
 def get_active_model() -> ActiveModel:
@@ -80,6 +89,8 @@ def choose_model() -> ActiveModel:
     """Check the model the user chose, and use it from now on; errors as in `get_active_model`."""
     app_context = detect_app_context()
     model = models.load_model(state_manager.get_item("finetuned_swapper_model"))
+    if sources.has_source_image() and FAMILIES[model.card.type].needs_converter:
+        model = replace(model, converter=converters.provide_converter(model.card))
     with LOCK:
         previous = ACTIVE_MODELS.get(app_context)
         if previous and previous != model:
@@ -175,7 +186,7 @@ def pre_process(mode: str) -> bool:
         return refuse("match_target_and_output_extension")
 
     try:
-        swap.check_source()
+        sources.check_source()
         choose_model()
         card = get_card(get_session())
         swap.get_pixel_boost_size(card)
@@ -197,6 +208,7 @@ def post_process() -> None:
     adapter.clear_frame_caches()
     if state_manager.get_item("video_memory_strategy") in ["strict", "moderate"]:
         get_static_model_initializer.cache_clear()
+        models.read_static_emap.cache_clear()
         clear_inference_pool()
     if state_manager.get_item("video_memory_strategy") == "strict":
         for common_module in get_common_modules():
@@ -218,11 +230,15 @@ def process_frame(inputs: FinetunedSwapperInputs) -> Any:
     if target_faces:
         session = get_session()
         card = get_card(session)
-        source_vision_frames = inputs.get("source_vision_frames") or []
-        source_vector = swap.prepare_source(source_vision_frames, get_active_model().path, card)
+        source = sources.prepare_source(
+            inputs.get("source_vision_frames") or [],
+            get_active_model(),
+            card,
+            get_inference_pool().get("embedding_converter"),
+        )
         for target_face in target_faces:
             scaled_face = adapter.scale_face(target_face, target_vision_frame, temp_vision_frame)
             temp_vision_frame = swap.swap_face(
-                source_vector, scaled_face, session, card, temp_vision_frame
+                source, scaled_face, session, card, temp_vision_frame
             )
     return adapter.create_outputs(inputs, temp_vision_frame)

@@ -47,6 +47,25 @@ LOCALES: dict[str, Any] = {
                 "why": "this FaceFusion has no warp template '{template}'.",
                 "todo": "Use a FaceFusion of the version the model was tuned with.",
             },
+            "no_emap": {
+                "given": "model '{name}'",
+                "why": "it does not end in the 512 x 512 matrix that a swapper of the type '{type}'"
+                " has.",
+                "todo": "Activate it again: facefusion-finetune models activate NAME@VERSION.",
+            },
+            "no_converter": {
+                "given": "a source for the model '{name}'",
+                "why": "this FaceFusion has no swapper of the type '{type}', whose embedding"
+                " converter it needs.",
+                "todo": "Leave the source out to swap in the person the model was tuned to.",
+            },
+            "converter": {
+                "given": "a source for the model '{name}'",
+                "why": "the embedding converter {path} is missing or damaged, and could not be"
+                " downloaded.",
+                "todo": "Connect to the network and start again, or leave the source out to swap in"
+                " the person the model was tuned to.",
+            },
             "pixel_boost": {
                 "given": "--finetuned-swapper-pixel-boost '{pixel_boost}'",
                 "why": "it is no multiple of the size of the model '{name}'.",

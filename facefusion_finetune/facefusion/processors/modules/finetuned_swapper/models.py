@@ -7,8 +7,10 @@ download check deletes it. So all is checked here, and nothing is ever removed.
 import zlib
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import facefusion.face_helper
+import onnx
 from facefusion.model_helper import get_static_model_initializer
 
 from facefusion_finetune.errors import FinetuneError, RegistryError
@@ -18,11 +20,11 @@ from facefusion_finetune.host import adapter
 from facefusion_finetune.people.names import split_reference
 from facefusion_finetune.registry.card import ModelCard, decode_card
 from facefusion_finetune.registry.names import card_path, find_active, hash_path, models_directory
+from facefusion_finetune.swappers.catalogue import FAMILIES
+from facefusion_finetune.swappers.files.linked import check_base
+from facefusion_finetune.swappers.source import restore_source
 
 CHUNK_SIZE = 1 << 20
-
-PARSED_DIGESTS: dict[Path, str] = {}
-"""crc32 of the files the host holds the emap of, which it keeps by path alone."""
 
 
 def create_error(key: str, **values: object) -> FinetuneError:
@@ -48,11 +50,12 @@ def load_model(reference: str | None) -> ActiveModel:
     try:
         card = decode_card(card_path(path).read_text("utf-8"), str(card_path(path)))
         check_card(card, path)
-        if PARSED_DIGESTS.setdefault(path, digest) != digest:
-            get_static_model_initializer.cache_clear()
-            PARSED_DIGESTS[path] = digest
         # parses the whole file, so that one onnx cannot read never gets to the pool
-        get_static_model_initializer(str(path))
+        emap = read_static_emap(path, digest)
+        check_base(path)
+        if emap is None and FAMILIES[card.type].needs_emap:
+            raise create_error("no_emap", name=path.stem, type=card.type)
+        restore_source(card, emap)
     except FinetuneError:
         raise
     except Exception as error:
@@ -107,6 +110,28 @@ def calculate_static_digest(path: Path, _modified: int, _size: int) -> str:
     return f"{crc:08x}"
 
 
+@lru_cache(maxsize=8)
+def read_static_emap(path: Path, _digest: str) -> Any | None:
+    """Parse a model file, and take its last initializer if that is a 512 x 512 matrix.
+
+    Args:
+        path: The model file.
+        _digest: Its crc32: another content under the same name is read again.
+
+    Raises:
+        DecodeError: It is no model.
+    """
+    model = onnx.load(str(path), load_external_data=False)
+    last = model.graph.initializer[-1] if model.graph.initializer else None
+    if last is None or tuple(last.dims) != (512, 512):
+        return None
+    if last.data_location == onnx.TensorProto.EXTERNAL:
+        # the host reads it whole; it keeps what it read by path alone
+        get_static_model_initializer.cache_clear()
+        return get_static_model_initializer(str(path))
+    return onnx.numpy_helper.to_array(last)
+
+
 def check_card(card: ModelCard, path: Path) -> None:
     """Check that this version of the package and of the host can run the model.
 
@@ -116,5 +141,7 @@ def check_card(card: ModelCard, path: Path) -> None:
     if card.type not in choices.finetuned_swapper_types:
         types = ", ".join(choices.finetuned_swapper_types)
         raise create_error("unsupported_type", name=path.stem, type=card.type, types=types)
-    if card.template not in facefusion.face_helper.WARP_TEMPLATE_SET:
-        raise create_error("unsupported_template", name=path.stem, template=card.template)
+    picture = FAMILIES[card.type].picture
+    for template in (card.template, *([picture.template] if picture else [])):
+        if template not in facefusion.face_helper.WARP_TEMPLATE_SET:
+            raise create_error("unsupported_template", name=path.stem, template=template)

@@ -1,10 +1,9 @@
-"""One face of one frame: source vector, crop, masks, pixel boost, paste back.
+"""One face of one frame: crop, masks, pixel boost, paste back.
 
 The same steps as in the host's own face swapper, by the host's own functions, so that the model is
 fed as it was trained.
 """
 
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -17,32 +16,14 @@ from facefusion.face_masker import (
     create_occlusion_mask,
     create_region_mask,
 )
-from facefusion.face_selector import sort_faces_by_order
-from facefusion.filesystem import filter_image_paths, is_audio, is_image
-from facefusion.model_helper import get_static_model_initializer
 from facefusion.processors.pixel_boost import explode_pixel_boost, implode_pixel_boost
 from facefusion.thread_helper import conditional_thread_semaphore
-from facefusion.vision import read_static_images, unpack_resolution
+from facefusion.vision import unpack_resolution
 
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import choices, models
-from facefusion_finetune.host import adapter
 from facefusion_finetune.registry.card import ModelCard
-from facefusion_finetune.swappers.vectors import balance_source_vector, prepare_source_vector
-
-
-def check_source() -> None:
-    """Check that a given source shows a face; none need be given.
-
-    Raises:
-        FinetuneError: A source file cannot be read, or shows no face.
-    """
-    source_paths = state_manager.get_item("source_paths") or []
-    paths = ", ".join(source_paths)
-    if not all(is_image(path) or is_audio(path) for path in source_paths):
-        raise models.create_error("source", paths=paths)
-    source_image_paths = filter_image_paths(source_paths)
-    if source_image_paths and not extract_source_face(read_static_images(source_image_paths)):
-        raise models.create_error("source_face", paths=paths)
+from facefusion_finetune.swappers.catalogue import FAMILIES
+from facefusion_finetune.swappers.vectors import balance_source_vector
 
 
 def get_pixel_boost_size(card: ModelCard) -> tuple[int, int]:
@@ -80,37 +61,13 @@ def get_weight() -> float:
     return float(weight)
 
 
-def extract_source_face(source_vision_frames: list[Any]) -> Any | None:
-    """The largest face of every source image, averaged; None if there is none."""
-    source_faces = []
-    for source_vision_frame in source_vision_frames:
-        if source_vision_frame is not None:
-            temp_faces = adapter.get_static_faces([source_vision_frame])
-            source_faces.extend(sort_faces_by_order(temp_faces, "large-small")[:1])
-    return adapter.average_faces(source_faces)
-
-
-def prepare_source(source_vision_frames: list[Any], path: Path, card: ModelCard) -> Any:
-    """Source input, (1, 512): of the given source's face, else of the person in the card.
-
-    Args:
-        source_vision_frames: Source images, H x W x 3, BGR; may be empty.
-        path: The model file, which holds the emap.
-        card: Its card.
-    """
-    source_face = extract_source_face(source_vision_frames)
-    embedding = source_face.embedding if source_face else card.get_vector()
-    emap = get_static_model_initializer(str(path))
-    return prepare_source_vector(embedding, emap)
-
-
 def swap_face(
-    source_vector: Any, target_face: Any, session: Any, card: ModelCard, temp_vision_frame: Any
+    source: Any, target_face: Any, session: Any, card: ModelCard, temp_vision_frame: Any
 ) -> Any:
     """A copy of the frame with one face swapped.
 
     Args:
-        source_vector: (1, 512).
+        source: (1, 512) or (1, 3, h, w), from `sources.prepare_source`.
         target_face: The host's face, in the coordinates of the frame.
         session: The loaded model.
         card: Its card.
@@ -130,9 +87,13 @@ def swap_face(
     if "occlusion" in face_mask_types:
         crop_masks.append(create_occlusion_mask(crop_vision_frame))
 
-    source_vector = balance_source_vector(source_vector, target_face.embedding, get_weight())
+    family = FAMILIES[card.type]
+    if family.picture is None:
+        source = balance_source_vector(
+            source, target_face.embedding, get_weight(), family.mixes_unit_target
+        )
     tile_vision_frames = [
-        forward(session, source_vector, tile_vision_frame, card)
+        forward(session, source, tile_vision_frame, card)
         for tile_vision_frame in implode_pixel_boost(
             crop_vision_frame, pixel_boost_total, card.size
         )
@@ -155,14 +116,14 @@ def swap_face(
     return paste_back(temp_vision_frame, crop_vision_frame, crop_mask, affine_matrix)
 
 
-def forward(session: Any, source_vector: Any, crop_vision_frame: Any, card: ModelCard) -> Any:
+def forward(session: Any, source: Any, crop_vision_frame: Any, card: ModelCard) -> Any:
     """Swap one crop of the model's own size.
 
     Args:
         session: The loaded model.
-        source_vector: (1, 512).
+        source: (1, 512) or (1, 3, h, w).
         crop_vision_frame: H x W x 3, BGR, 0 to 255.
-        card: Says how the input is normalised; the output of an inswapper is RGB in 0..1.
+        card: Says how the input is normalised, and by its type the output.
 
     Returns:
         H x W x 3, BGR, 0 to 255, as float.
@@ -170,5 +131,8 @@ def forward(session: Any, source_vector: Any, crop_vision_frame: Any, card: Mode
     target = (crop_vision_frame[:, :, ::-1] / 255.0 - card.mean) / card.standard_deviation
     target = target.transpose(2, 0, 1)[numpy.newaxis].astype(numpy.float32)
     with conditional_thread_semaphore():
-        output = session.run(None, {"source": source_vector, "target": target})[0][0]
-    return output.transpose(1, 2, 0).clip(0, 1)[:, :, ::-1] * 255
+        output = session.run(None, {"source": source, "target": target})[0][0]
+    output = output.transpose(1, 2, 0)
+    if FAMILIES[card.type].signed:
+        output = output * card.standard_deviation + card.mean
+    return output.clip(0, 1)[:, :, ::-1] * 255

@@ -26,6 +26,8 @@ class ActiveModel:
     digest: str
     """crc32 of the file, 8 hex digits: another content is another session."""
     card: ModelCard = field(compare=False, repr=False)
+    converter: Path | None = None
+    """The host's embedding converter, where the source given needs one."""
 
     @property
     def name(self) -> str:

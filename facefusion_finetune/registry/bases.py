@@ -1,0 +1,133 @@
+"""Linked models in the home, and where their bases come from."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.registry.names import bases_directory
+from facefusion_finetune.swappers.files import linked
+from facefusion_finetune.swappers.files.links import read_links
+from facefusion_finetune.swappers.files.modelfile import ModelFile
+from facefusion_finetune.swappers.files.writeback import SMALLEST_LINK, Weights, save_model
+
+LEAST_SAVING = 0.1
+"""Share of the base's bytes that has to be frozen for a link to be worth a second file."""
+
+
+def write_run_model(
+    base: ModelFile,
+    base_sha256: str,
+    base_name: str,
+    path: Path,
+    weights: Weights,
+    metadata: Mapping[str, str],
+) -> str | None:
+    """Write a tuned model into a run's folder, linked to its base where that saves room.
+
+    The base's bytes are kept once for all runs: the home's `bases` and the run's folder have hard
+    links to the file the base was opened from, or copies where there can be none. The model comes
+    last; on failure nothing of it is left.
+
+    Args:
+        base: The base, opened.
+        base_sha256: Of the base file.
+        base_name: As the model's card has it.
+        path: The model, in an existing folder inside the home.
+        weights: What was tuned.
+        metadata: The card's entries.
+
+    Returns:
+        None for a linked file, else why it holds all weights itself.
+
+    Raises:
+        SwapperError: The weights do not fit the base.
+        RegistryError: The base file has changed since its digest was taken.
+        OSError: A file cannot be written, for example because the disk is full.
+    """
+    note = _explain_plain(base, weights)
+    if note is not None:
+        save_model(base, path, weights, metadata)
+        return note
+    name = linked.name_base(base_name, base_sha256)
+    kept = bases_directory() / name
+    beside = path.parent / name
+    is_new = not beside.exists()
+    try:
+        home.create_private_directory(kept.parent)
+        source = kept if linked.holds_base(kept, base_sha256, hard_links=True) else base.path
+        linked.place_base(source, base_sha256, base_name, path.parent, hard_links=True)
+        linked.place_base(beside, base_sha256, base_name, kept.parent, hard_links=True)
+        save_model(base, path, weights, metadata, link=name)
+    except BaseException:
+        if is_new:
+            beside.unlink(missing_ok=True)
+        release_home_bases()
+        raise
+    return None
+
+
+def release_home_bases() -> list[Path]:
+    """Remove bases that no run of any person needs.
+
+    Returns:
+        The files that were removed.
+    """
+    needed = {path.name for path in home.people_directory().glob(f"*/runs/*/*{linked.SUFFIX}")}
+    unused = [
+        path for path in bases_directory().glob(f"*{linked.SUFFIX}") if path.name not in needed
+    ]
+    for path in unused:
+        path.unlink(missing_ok=True)
+    return unused
+
+
+def restore_base(
+    path: Path, card: ModelCard, directory: Path, folders: Iterable[Path], hard_links: bool = False
+) -> None:
+    """Make sure that the base of a linked model lies in a folder.
+
+    Args:
+        path: The model; for a plain one there is nothing to do.
+        card: Of the model.
+        directory: Where the base has to lie.
+        folders: Where it may be found.
+        hard_links: See `linked.place_base`.
+
+    Raises:
+        RegistryError: The base is on this machine in none of the folders.
+        OSError: It cannot be written, for example because the disk is full.
+    """
+    links = read_links(path)
+    wanted = directory / linked.name_base(card.base_name, card.base_sha256)
+    if not links.locations or linked.holds_base(wanted, card.base_sha256, hard_links):
+        return
+    folders = list(folders)
+    found = linked.find_base(card.base_sha256, card.base_name, links.sizes, folders)
+    if found is None:
+        looked_at = ", ".join(dict.fromkeys(str(folder) for folder in folders))
+        raise RegistryError(
+            f"model {card.name!r}",
+            f"it is linked to {card.base_name} of the sha256 {card.base_sha256}, and no such file"
+            f" is in {looked_at}.",
+            f"Let FaceFusion download {card.base_name} (run it once with it), then try again; or"
+            " have the model exported with --standalone.",
+        )
+    linked.place_base(found, card.base_sha256, card.base_name, directory, hard_links)
+
+
+def _explain_plain(base: ModelFile, weights: Weights) -> str | None:
+    """Why a file tuned so is not worth linking; None if it is."""
+    if base.is_linked:
+        return "The base is linked itself, so the model holds all weights."
+    frozen = sum(
+        stored.payload.length
+        for stored in list(base.tensors.values())[:-1]
+        if stored.payload is not None
+        and stored.payload.length >= SMALLEST_LINK
+        and stored.name not in weights
+    )
+    if frozen < LEAST_SAVING * base.size:
+        return "Nearly all weights were tuned, so the model holds all of them."
+    return None

@@ -1,0 +1,288 @@
+"""Export a model to another machine, import one from there.
+
+A file from elsewhere is untrusted: it is copied first and only the copy is looked at, its card is
+checked field by field, and that it won over its base is taken as a claim.
+"""
+
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
+from facefusion_finetune.people import profile
+from facefusion_finetune.people.names import validate_name
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.registry import names
+from facefusion_finetune.registry.bases import release_home_bases, restore_base, write_run_model
+from facefusion_finetune.registry.card import ModelCard, encode_metadata
+from facefusion_finetune.registry.claims import ASK_AGAIN, adopt_card, read_claimed_card
+from facefusion_finetune.registry.store import read_card, read_model, require_finished
+from facefusion_finetune.swappers.catalogue import find_family
+from facefusion_finetune.swappers.files.linked import check_base, find_base, name_base
+from facefusion_finetune.swappers.files.links import read_links
+from facefusion_finetune.swappers.files.modelfile import LARGEST_FILE, ModelFile, open_model
+from facefusion_finetune.swappers.files.writeback import Weights, save_model
+from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.training.run import ImportRecord, Run, write_record
+
+CHUNK = 1 << 22
+SHARED_FIELDS = (
+    *("person", "version", "created", "package_version", "base_name", "base_sha256"),
+    *("base_vendor", "base_licence", "consent_digest", "dataset_digest"),
+)
+"""What card and run's record have in common."""
+SLACK = 1 << 20
+"""Bytes by which a plain file's size may differ from its base's: the card, and lengths."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written, and what the other side needs for it."""
+
+    path: Path
+    size: int
+    """In bytes."""
+    base: str | None
+    """Name and sha256 of the base that has to be on the other machine; None for a plain file."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """The new run, and how its model is kept."""
+
+    run: Run
+    origin: str
+    """`NAME@VERSION`, as it was called there."""
+    note: str | None
+    """Why it is not linked to its base; None if it is."""
+
+
+def export_model(
+    person: Person,
+    run: Run,
+    output: Path,
+    standalone: bool = False,
+    half: bool = False,
+    overwrite: bool = False,
+) -> Exported:
+    """Write a finished run's model to a file for another machine or another program.
+
+    Args:
+        person: With valid consent on record.
+        run: A finished run of that person.
+        output: The new file.
+        standalone: With all weights in it, so that it needs no base beside it.
+        half: Weights of 16 bits, in a standalone file.
+        overwrite: Replace a file that is there.
+
+    Raises:
+        ConsentError: No valid consent is on record.
+        UsageError: The output is a folder, or a file that is there.
+        RegistryError: The run has no model, its base is missing or changed, or the file cannot be
+            written.
+        SwapperError: With 16 bits the model would compute something else.
+    """
+    person.require_consent()
+    require_finished(run)
+    _check_output(output, overwrite)
+    card = read_card(run.model_path)
+    check_base(run.model_path, hard_links=True)
+    model = read_model(run.model_path)
+    try:
+        if half:
+            from facefusion_finetune.swappers.files.precision import create_inputs, write_half
+
+            write_half(model, output, create_inputs(model))
+        elif standalone or not model.is_linked:
+            save_model(model, output)
+        else:
+            home.write_whole(output, lambda file: _copy(run.model_path, file))
+    except OSError as error:
+        raise RegistryError(
+            str(output),
+            f"the model cannot be written ({error.strerror or error}).",
+            "Name a file in a folder that exists, that you may write to and that has room.",
+        ) from error
+    is_plain = standalone or half or not model.is_linked
+    base = None if is_plain else f"{card.base_name} (sha256 {card.base_sha256})"
+    return Exported(output, output.stat().st_size, base)
+
+
+def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imported:
+    """Take in a model from another machine, as the next version of a person on record.
+
+    Args:
+        source: The file; it is only read.
+        name: The person here; otherwise as the card says.
+        folders: Where the base may lie, beside the home's `bases`.
+
+    Raises:
+        UsageError: The name is not valid.
+        ConsentError: The person is not on record, or without valid consent.
+        RegistryError: The file is damaged, carries no card, is not what its card says, needs a base
+            that is not here, or cannot be written.
+    """
+    person = _find_person(source, name)
+    person.require_consent()
+    try:
+        with _open_workplace(person) as folder:
+            return _take_in(source, person, folder, [names.bases_directory(), *folders])
+    except OSError as error:
+        raise RegistryError(
+            str(source),
+            f"it cannot be imported ({error.strerror or error}).",
+            "Make room or grant access, then import it again. Nothing was left behind.",
+        ) from error
+    finally:
+        release_home_bases()
+
+
+def _find_person(source: Path, name: str | None) -> Person:
+    if name is None:
+        name = read_claimed_card(source).person
+    if name not in profile.list_names():
+        validate_name(name)
+        raise ConsentError(
+            f"person {name!r}",
+            "nobody of that name is on record here, so there is no consent.",
+            f"Record it: facefusion-finetune person add {name} --consent FILE; or name somebody"
+            " who is on record with --as NAME.",
+        )
+    return profile.load_person(name)
+
+
+@contextmanager
+def _open_workplace(person: Person) -> Iterator[Path]:
+    """A private folder among the person's runs; gone afterwards if it is still there."""
+    home.create_private_directory(person.runs_directory)
+    folder = Path(tempfile.mkdtemp(prefix=".import-", dir=person.runs_directory))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) -> Imported:
+    incoming = home.create_private_directory(folder / "incoming")
+    path = incoming / "model.onnx"
+    home.write_whole(path, lambda file: _copy(source, file))
+    claimed = read_claimed_card(path, source)
+    base_path = _bring_base(path, claimed, source, folders)
+    try:
+        model = open_model(path)
+        _check_graph(model, claimed, source)
+        card = adopt_card(claimed, person)
+        note = _write_model(model, base_path, card, folder / "model.onnx")
+        create_session(folder / "model.onnx", str(source))
+    except SwapperError as error:
+        raise RegistryError(str(source), error.why, ASK_AGAIN) from error
+    shutil.rmtree(incoming)
+    record = ImportRecord(
+        **{key: getattr(card, key) for key in SHARED_FIELDS},
+        preset_name=card.preset,
+        imported_at=datetime.now(UTC),
+        origin=f"{claimed.person}@{claimed.version}",
+    )
+    write_record(folder, record)
+    directory = person.runs_directory / str(card.version)
+    folder.rename(directory)
+    return Imported(Run(directory, record), record.origin, note)
+
+
+def _bring_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) -> Path | None:
+    """Find the base on this machine; put it beside the copy of a linked file.
+
+    Raises:
+        RegistryError: The file is linked, and its base is not here.
+    """
+    links = read_links(path)
+    if not links.locations:
+        size = path.stat().st_size
+        sizes = range(size - SLACK, size + SLACK)
+        return find_base(card.base_sha256, card.base_name, sizes, folders)
+    name = name_base(card.base_name, card.base_sha256)
+    if links.locations != {name}:
+        raise RegistryError(
+            str(source),
+            f"its weights lie in {sorted(links.locations)}, which is not the base its card names.",
+            ASK_AGAIN,
+        )
+    restore_base(path, card, path.parent, folders, hard_links=True)
+    return path.parent / name
+
+
+def _check_graph(model: ModelFile, card: ModelCard, source: Path) -> None:
+    """Check that the graph is fed as a swapper of the type its card names."""
+    graph = model.skeleton.graph
+    inputs = {value.name for value in graph.input} - set(model.tensors)
+    last = next(reversed(model.tensors.values()), None)
+    fits = inputs == {"target", "source"} and len(graph.output) == 1
+    if find_family(card.type, "its card").needs_emap:
+        fits = fits and last is not None and last.dims == (512, 512)
+    if not fits:
+        raise RegistryError(
+            str(source), f"it is no face swapper of the type {card.type!r}.", ASK_AGAIN
+        )
+
+
+def _write_model(
+    model: ModelFile, base_path: Path | None, card: ModelCard, path: Path
+) -> str | None:
+    """Write the model as a run's: linked where its base is here and fits, else plain."""
+    metadata = encode_metadata(card)
+    if base_path is None:
+        save_model(model, path, metadata=metadata)
+        return "Its base is not on this machine, so the model holds all weights."
+    base = open_model(base_path)
+    if not _is_same_graph(model, base):
+        save_model(model, path, metadata=metadata)
+        return "Its graph is not its base's, so the model holds all weights."
+    weights = {
+        name: model.read_tensor(name) for name in base.tensors if not _is_frozen(model, base, name)
+    }
+    return write_run_model(
+        base, card.base_sha256, card.base_name, path, cast(Weights, weights), metadata
+    )
+
+
+def _is_same_graph(model: ModelFile, base: ModelFile) -> bool:
+    def describe(file: ModelFile) -> list[object]:
+        graph = file.skeleton.graph
+        parts = [graph.node, graph.input, graph.output, file.skeleton.opset_import]
+        tensors = [(entry.name, entry.dims, entry.data_type) for entry in file.tensors.values()]
+        return [*([item.SerializeToString() for item in part] for part in parts), tensors]
+
+    return describe(model) == describe(base)
+
+
+def _is_frozen(model: ModelFile, base: ModelFile, name: str) -> bool:
+    """Whether a tensor has the base's bytes; where it lies in the base, it need not be read."""
+    payload, original = model.tensors[name].payload, base.tensors[name].payload
+    if payload and original and payload.path != model.path and payload.offset == original.offset:
+        return True
+    return model.read_tensor(name).tobytes() == base.read_tensor(name).tobytes()
+
+
+def _check_output(output: Path, overwrite: bool) -> None:
+    if output.is_dir():
+        raise UsageError(str(output), "it is a folder.", "Name a file, for example jane.onnx.")
+    if os.path.lexists(output) and not overwrite:
+        raise UsageError(
+            str(output), "there is such a file already.", "Name another one, or add --overwrite."
+        )
+
+
+def _copy(source: Path, file: BinaryIO) -> None:
+    status = source.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+        raise RegistryError(str(source), "it is no file, or too large for a model.", ASK_AGAIN)
+    with source.open("rb") as origin:
+        shutil.copyfileobj(origin, file, CHUNK)

@@ -1,0 +1,1 @@
+"""The graph in PyTorch, and the proof that it computes the same."""

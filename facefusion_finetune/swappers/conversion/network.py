@@ -1,0 +1,137 @@
+"""A swapper in PyTorch whose trainable tensors are known by initializer name."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.conversion.convert import convert_graph, node_module
+from facefusion_finetune.swappers.graphs.graph import SwapperGraph
+from facefusion_finetune.swappers.graphs.layers import Layer, Owned, arrange_back, rearrange
+from facefusion_finetune.swappers.graphs.partition import TARGET
+
+
+class TorchSwapper(nn.Module):
+    """A swapper with some layers free to be trained.
+
+    Call it with target crops (n, 3, H, W), normalised, and sources (n, 512) or (n, 3, h, w).
+    """
+
+    def __init__(self, graph: SwapperGraph, layers: Sequence[Layer]) -> None:
+        super().__init__()
+        self.network = convert_graph(graph.trace)
+        self.graph = graph
+        self._target_first = graph.trace.inputs[0] == TARGET
+        self.places: dict[str, list[tuple[nn.Module, Owned, Layer]]] = {}
+        """Modules that use a trainable initializer, by its name."""
+        for layer in layers:
+            for owned in layer.owned:
+                module = node_module(self.network, layer.index)
+                self.places.setdefault(owned.initializer, []).append((module, owned, layer))
+        self.trained = {name: self._free(places) for name, places in self.places.items()}
+        """Trainable parameters, in the layout their nodes take them, by initializer name."""
+
+    def forward(self, target: Tensor, source: Tensor) -> Tensor:
+        """Swapped crops, (n, 3, H, W), in the file's own output range."""
+        output: Tensor = self.network(
+            *((target, source) if self._target_first else (source, target))
+        )
+        return output
+
+    def train(self, mode: bool = True) -> "TorchSwapper":
+        """Stay in evaluation mode: normalisation layers keep the statistics of the file."""
+        return super().train(False)
+
+    def count_inputs(self, name: str) -> int:
+        """How many numbers each output of a trained weight sums over."""
+        module, owned, layer = self.places[name][0]
+        shape = getattr(module, owned.role).shape
+        if layer.kind == "Conv":
+            return int(shape[1:].numel())
+        if layer.kind == "ConvTranspose":
+            return int(shape[0] * shape[2:].numel())
+        made = self.graph.trace.nodes[layer.index].output[0]
+        return layer.macs // max(1, self.graph.trace.values[made].count)
+
+    def export_weights(self) -> dict[str, NDArray[numpy.float32]]:
+        """Arrays of the trainable tensors by initializer name, laid out as in the file."""
+        exported = {}
+        for name, places in self.places.items():
+            module, owned, _ = places[0]
+            values = getattr(module, owned.role).detach().cpu().numpy()
+            exported[name] = arrange_back(self.graph.trace, name, owned.tensor, values).copy()
+        return exported
+
+    def run(
+        self, targets: NDArray[numpy.float32], sources: NDArray[numpy.float32]
+    ) -> NDArray[numpy.float32]:
+        """Forward on arrays, without gradients; shapes as in `forward`.
+
+        Raises:
+            SwapperError: PyTorch cannot do what the graph asks for.
+        """
+        device = next(self.parameters(), torch.empty(0)).device
+        inputs = (torch.from_numpy(array).to(device) for array in (targets, sources))
+        try:
+            with torch.no_grad():
+                output = self(*inputs)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError, AttributeError) as error:
+            raise SwapperError(
+                self.graph.path.name,
+                f"PyTorch cannot run it ({error}).",
+                "Use the file as FaceFusion publishes it.",
+            ) from error
+        return numpy.asarray(output.float().cpu().numpy())
+
+    def _free(self, places: list[tuple[nn.Module, Owned, Layer]]) -> nn.Parameter:
+        """Make a parameter trainable; several modules that share an initializer share it."""
+        module, owned, layer = places[0]
+        parameter = getattr(module, owned.role, None)
+        name = owned.initializer
+        array = self.graph.file.read_tensor(name).astype(numpy.float32)
+        expected = rearrange(self.graph.trace, name, owned.tensor, array)
+        if not isinstance(parameter, nn.Parameter) or not numpy.array_equal(
+            parameter.detach().numpy(), expected
+        ):
+            raise SwapperError(
+                self.graph.path.name,
+                f"the weight {name!r} of node {layer.node!r} does not come out of the conversion"
+                " as it went in.",
+                "Use the file as FaceFusion publishes it.",
+            )
+        for other, same, _ in places[1:]:
+            setattr(other, same.role, parameter)
+        parameter.requires_grad_(True)
+        if layer.mask_rows:
+            parameter.register_hook(_freeze_rows(layer, owned))  # type: ignore[no-untyped-call]
+        return parameter
+
+
+def find_channel_axis(kind: str) -> int:
+    """Where the weight of a layer of that kind counts output channels."""
+    return 1 if kind == "ConvTranspose" else 0
+
+
+def load_weights(swapper: TorchSwapper, weights: Mapping[str, NDArray[numpy.float32]]) -> None:
+    """Set trainable tensors from arrays laid out as in the file, as `export_weights` gives."""
+    trace = swapper.graph.trace
+    with torch.no_grad():
+        for name, array in weights.items():
+            module, owned, _ = swapper.places[name][0]
+            values = rearrange(trace, name, owned.tensor, array)
+            getattr(module, owned.role).copy_(torch.from_numpy(values.copy()))
+
+
+def _freeze_rows(layer: Layer, owned: Owned) -> Callable[[Tensor], Tensor]:
+    axis = find_channel_axis(layer.kind) if owned.role == "weight" else 0
+    rows = torch.tensor(layer.mask_rows)
+
+    def freeze(gradient: Tensor) -> Tensor:
+        return gradient.index_fill(axis, rows.to(gradient.device), 0.0)
+
+    return freeze

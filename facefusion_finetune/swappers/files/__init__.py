@@ -1,0 +1,1 @@
+"""ONNX files on disk: opened safely, written back, linked to their base."""

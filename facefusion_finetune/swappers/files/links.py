@@ -1,0 +1,110 @@
+"""What a model file says of itself and of other files, read without opening those.
+
+The file is untrusted input, and what it points at may be missing.
+"""
+
+import mmap
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.swappers.files import wire
+
+MOST_ENTRIES = 1000
+LARGEST_ENTRY = 1 << 22
+"""Bytes of one metadata entry. A card's picture has less than a tenth of that."""
+
+
+@dataclass(frozen=True)
+class Links:
+    """What a model file says of itself, and what it points at."""
+
+    metadata: dict[str, str]
+    locations: frozenset[str]
+    """Files its weights lie in, as it names them; empty for a plain file."""
+    sizes: range
+    """Bytes a base file can have that holds what the links point at."""
+
+
+def read_links(path: Path) -> Links:
+    """A model file's metadata and the files it points at; nothing it names is opened.
+
+    Raises:
+        RegistryError: It cannot be read, or is no ONNX file.
+    """
+    try:
+        return scan_links(path)
+    except (wire.WireError, OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RegistryError(
+            str(path), f"the model cannot be read ({reason}).", "Train or import it again."
+        ) from error
+
+
+def scan_links(path: Path) -> Links:
+    """`read_links` with the errors as they occur.
+
+    Raises:
+        WireError: It is no ONNX file.
+        UnicodeDecodeError: Its metadata is no text.
+        OSError: It cannot be read.
+    """
+    metadata: dict[str, str] = {}
+    locations: set[str] = set()
+    extent = 0
+    with open(path, "rb", opener=_open_at_once) as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
+            raise wire.WireError("it is empty, or no file")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for field in wire.read_fields(data, 0, len(data)):
+                if field.number == wire.MODEL_METADATA and field.wire == wire.LENGTH:
+                    key, value = _read_entry(data, field)
+                    metadata[key] = value
+                    if len(metadata) > MOST_ENTRIES:
+                        raise wire.WireError("it has too much metadata")
+                elif field.number == wire.MODEL_GRAPH and field.wire == wire.LENGTH:
+                    for place in _scan_graph(data, field):
+                        locations.add(place.get("location", ""))
+                        extent = max(extent, _read_end(place))
+    # What follows the last link in the base is not larger than what stands for it in the model.
+    return Links(metadata, frozenset(locations), range(extent, extent + status.st_size + (1 << 20)))
+
+
+def _scan_graph(data: mmap.mmap, graph: wire.Field) -> Iterator[dict[str, str]]:
+    """Where the initializers lie that are not in the file."""
+    for field in wire.read_fields(data, graph.body, graph.end):
+        if field.number != wire.GRAPH_INITIALIZER or field.wire != wire.LENGTH:
+            continue
+        entries = [
+            _read_entry(data, part)
+            for part in wire.read_fields(data, field.body, field.end)
+            if part.number == wire.TENSOR_EXTERNAL and part.wire == wire.LENGTH
+        ]
+        if entries:
+            yield dict(entries)
+
+
+def _read_end(place: dict[str, str]) -> int:
+    try:
+        return max(0, int(place.get("offset", "0")) + int(place.get("length", "0")))
+    except ValueError as error:
+        raise wire.WireError("a link of it has no place") from error
+
+
+def _read_entry(data: mmap.mmap, field: wire.Field) -> tuple[str, str]:
+    if field.end - field.start > LARGEST_ENTRY:
+        raise wire.WireError("an entry of its metadata is too long")
+    values = {wire.ENTRY_KEY: "", wire.ENTRY_VALUE: ""}
+    for part in wire.read_fields(data, field.body, field.end):
+        if part.number in values and part.wire == wire.LENGTH:
+            values[part.number] = data[part.body : part.end].decode("utf-8")
+    return values[wire.ENTRY_KEY], values[wire.ENTRY_VALUE]
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    # A named pipe would otherwise wait for somebody to write.
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))

@@ -1,0 +1,169 @@
+"""An ONNX file opened without its weights: they stay on disk until one is asked for.
+
+An ONNX file is untrusted input. Nothing is taken from it before it was checked: sizes against the
+file's own size, external data against the folder, the graph against `checks`.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
+from onnx import ModelProto, numpy_helper
+
+from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.files import wire
+from facefusion_finetune.swappers.files.checks import check_graph, check_tensor
+from facefusion_finetune.swappers.files.messages import check_messages
+from facefusion_finetune.swappers.files.stored import (
+    LARGEST_FILE,
+    Payload,
+    Stamp,
+    StoredTensor,
+    check_ranges,
+    open_file,
+    read_payload,
+    read_stored,
+)
+
+__all__ = ["LARGEST_FILE", "ModelFile", "Payload", "StoredTensor", "open_model", "read_payload"]
+
+LARGEST_SKELETON = 128 << 20
+"""Bytes of a graph without its weights."""
+
+MOST_TENSORS = 20_000
+INLINE_BYTES = 1024
+"""Tensors up to this size are kept in the skeleton: shapes, axes, bounds, small biases."""
+
+ADVICE = "Give one of FaceFusion's swappers as published, for example --base inswapper_128."
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """An ONNX file: its graph, and where its weights lie."""
+
+    path: Path
+    skeleton: ModelProto
+    """The graph. An initializer of more than `INLINE_BYTES` has its name, type and dims here, and
+    no numbers."""
+    tensors: dict[str, StoredTensor]
+    """All initializers by name, in the file's order."""
+    size: int
+    """Of the file in bytes, without external data."""
+    stamp: Stamp
+    """Of the file when it was opened."""
+
+    def read_tensor(self, name: str) -> NDArray[numpy.generic]:
+        """The numbers of an initializer, a copy of its own.
+
+        Raises:
+            SwapperError: They are no longer where they were.
+        """
+        stored = self.tensors[name]
+        if stored.payload is None:
+            index = list(self.tensors).index(name)
+            return numpy_helper.to_array(self.skeleton.graph.initializer[index]).copy()
+        return read_payload(stored)
+
+    def is_inline(self, stored: StoredTensor) -> bool:
+        """Whether the skeleton holds the tensor's numbers."""
+        return _is_inline(stored, self.path)
+
+    @property
+    def is_linked(self) -> bool:
+        """Whether some of its weights lie in another file."""
+        return any(
+            stored.payload is not None and stored.payload.path != self.path
+            for stored in self.tensors.values()
+        )
+
+
+def open_model(path: Path) -> ModelFile:
+    """Open an ONNX file and check everything that can be checked without its weights.
+
+    Raises:
+        SwapperError: It cannot be read, is damaged, or holds what no swapper needs and an attacker
+            might: data outside its folder, subgraphs, operators of its own, sizes that lie.
+    """
+    try:
+        with open_file(path) as (file, stamp):
+            size = stamp[1]
+            if not 0 < size <= LARGEST_FILE:
+                raise wire.WireError(f"its size is {size} bytes")
+            skeleton, tensors = _read(wire.FileBytes(file), path, stamp)
+    except FileNotFoundError as error:
+        raise SwapperError(str(path), "there is no such file.", ADVICE) from error
+    except (wire.WireError, DecodeError, UnicodeDecodeError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SwapperError(str(path), f"it is no valid ONNX file ({reason}).", ADVICE) from error
+    return ModelFile(path, skeleton, tensors, size, stamp)
+
+
+def _read(data: wire.Data, path: Path, stamp: Stamp) -> tuple[ModelProto, dict[str, StoredTensor]]:
+    check_messages(data)
+    tensors: dict[str, StoredTensor] = {}
+    skeleton = ModelProto()
+    skeleton.ParseFromString(b"".join(_bound(_list_pieces(data, path, stamp, tensors))))
+    for tensor in skeleton.graph.initializer:
+        check_tensor(tensor, tensors[tensor.name].payload is None)
+    check_graph(skeleton)
+    check_ranges(tensors.values(), path)
+    return skeleton, tensors
+
+
+def _list_pieces(
+    data: wire.Data, path: Path, stamp: Stamp, tensors: dict[str, StoredTensor]
+) -> Iterator[bytes]:
+    """The fields of the model without large tensors' numbers."""
+    graphs = 0
+    for field in wire.read_fields(data, 0, len(data)):
+        if field.number == wire.MODEL_GRAPH and field.wire == wire.LENGTH:
+            graphs += 1
+            content = b"".join(_bound(_read_graph(data, field, path, stamp, tensors)))
+            yield wire.encode_field(wire.MODEL_GRAPH, content)
+        else:
+            yield _take(data, field)
+    if graphs != 1:
+        raise wire.WireError(f"it holds {graphs} graphs")
+
+
+def _read_graph(
+    data: wire.Data,
+    graph: wire.Field,
+    path: Path,
+    stamp: Stamp,
+    tensors: dict[str, StoredTensor],
+) -> Iterator[bytes]:
+    for field in wire.read_fields(data, graph.body, graph.end):
+        if field.number != wire.GRAPH_INITIALIZER or field.wire != wire.LENGTH:
+            yield _take(data, field)
+            continue
+        stored, head = read_stored(data, field, path, stamp)
+        if stored.name in tensors or not stored.name:
+            raise wire.WireError(f"two initializers are called {stored.name!r}")
+        tensors[stored.name] = stored
+        if len(tensors) > MOST_TENSORS:
+            raise wire.WireError(f"it has more than {MOST_TENSORS} initializers")
+        yield _take(data, field) if _is_inline(stored, path) else head
+
+
+def _bound(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    kept = 0
+    for piece in pieces:
+        kept += len(piece)
+        if kept > LARGEST_SKELETON:
+            raise wire.WireError("its graph is larger than any swapper's")
+        yield piece
+
+
+def _is_inline(stored: StoredTensor, path: Path) -> bool:
+    payload = stored.payload
+    return payload is None or (payload.path == path and payload.length <= INLINE_BYTES)
+
+
+def _take(data: wire.Data, field: wire.Field) -> bytes:
+    if field.end - field.start > LARGEST_SKELETON:
+        raise wire.WireError("its graph is larger than any swapper's")
+    return data[field.start : field.end]

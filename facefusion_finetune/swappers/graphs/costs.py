@@ -1,0 +1,102 @@
+"""What training some layers costs: what runs at every step, and what could be kept from before.
+
+The part of a graph that does not depend on a trained weight gives the same for a sample at every
+step. The cut is where the rest begins: the tensors to keep so that only the rest has to run.
+Source: METHOD of this project, 'Which layers' 6; the cut is networkx's minimum cut.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import networkx
+
+from facefusion_finetune.swappers.graphs.layers import Layer, count_macs
+from facefusion_finetune.swappers.graphs.shapes import Trace
+
+FLOAT_BYTES = 4
+MAC_BYTES = 0.01
+"""How many bytes a sample may cost to save one multiplication at every step."""
+
+GIVEN, EVERY_STEP = "given", "every step"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of training some layers, at batch 1."""
+
+    parameters: int
+    macs: int
+    """Multiplications of a whole forward pass."""
+    live_macs: int
+    """Those of the part that runs at every step, once the cut is kept."""
+    cut: tuple[str, ...]
+    """Tensors to keep for every sample."""
+    cut_bytes: int
+    """Of these in float32."""
+
+
+def measure_cost(trace: Trace, layers: Iterable[Layer]) -> Cost:
+    """The cost of training some layers of a graph."""
+    trained = list(layers)
+    chosen = {layer.index for layer in trained}
+    needed = trace.find_ways({trace.output})
+    live: set[int] = set()
+    made: set[str] = set()
+    for index in sorted(needed):
+        node = trace.nodes[index]
+        if index in chosen or made.intersection(node.input):
+            live.add(index)
+            made.update(filter(None, node.output))
+    cut = _find_cut(trace, needed, live)
+    reached = _find_after(trace, cut, needed)
+    # Layers that share a weight count once.
+    counted = {layer.owned[0].initializer: layer.parameters for layer in trained}
+    return Cost(
+        parameters=sum(counted.values()),
+        macs=sum(count_macs(trace, trace.nodes[index]) for index in needed),
+        live_macs=sum(count_macs(trace, trace.nodes[index]) for index in reached),
+        cut=tuple(sorted(cut)),
+        cut_bytes=_measure(trace, cut),
+    )
+
+
+def _measure(trace: Trace, names: Iterable[str]) -> int:
+    return sum(trace.values[name].count for name in names) * FLOAT_BYTES
+
+
+def _find_cut(trace: Trace, needed: set[int], live: set[int]) -> set[str]:
+    """The tensors to keep: fewest bytes, counting what would have to run again because of them.
+
+    A minimum cut between what is given and what runs at every step. Keeping a tensor costs its
+    bytes; a frozen node behind the cut, which runs at every step, too, costs its multiplications.
+    """
+    network = networkx.DiGraph()
+    for name in trace.inputs:
+        network.add_edge(GIVEN, f"made {name}")
+    for index in needed:
+        node = trace.nodes[index]
+        if index in live:
+            network.add_edge(index, EVERY_STEP)
+        else:
+            network.add_edge(GIVEN, index, capacity=count_macs(trace, node) * MAC_BYTES)
+        for name in filter(None, node.output):
+            network.add_edge(index, f"made {name}")
+        for name in filter(None, node.input):
+            if not trace.is_constant(name):
+                network.add_edge(f"kept {name}", index)
+                size = trace.values[name].count * FLOAT_BYTES
+                network.add_edge(f"made {name}", f"kept {name}", capacity=size)
+    _, (before, _) = networkx.minimum_cut(network, GIVEN, EVERY_STEP)
+    return {
+        name
+        for index in needed
+        for name in trace.nodes[index].input
+        if f"made {name}" in before and f"kept {name}" in network and f"kept {name}" not in before
+    }
+
+
+def _find_after(trace: Trace, cut: set[str], needed: set[int]) -> set[int]:
+    """Nodes that have to run when the tensors of the cut are given."""
+    known = set(cut)
+    nodes = trace.find_ways({trace.output}, lambda name: name in known)
+    return nodes & needed

@@ -1,0 +1,166 @@
+"""A swapper file: its inputs, its layers, and which of them a preset names."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto
+
+from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
+from facefusion_finetune.swappers.graphs.layers import Layer, count_macs, read_attributes
+from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET, Partition, partition_graph
+from facefusion_finetune.swappers.graphs.shapes import Trace, trace_graph
+
+BASE_ADVICE = "Give one of FaceFusion's swappers, for example --base inswapper_128."
+EMAP_SHAPE = (512, 512)
+MOST_MACS = 10**13
+"""Multiplications of one run. FaceFusion's largest swapper needs 1.7e11."""
+
+
+@dataclass(frozen=True)
+class SwapperGraph:
+    """A swapper: two inputs, `target` and `source`, and a picture as first output."""
+
+    file: ModelFile
+    trace: Trace
+    partition: Partition
+
+    @property
+    def path(self) -> Path:
+        """Of the file."""
+        return self.file.path
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the target crop in pixels."""
+        shape = self.trace.values[TARGET].shape
+        return shape[3], shape[2]
+
+    @property
+    def source_shape(self) -> tuple[int, ...]:
+        """Of one source input: (512,) for a vector, (3, H, W) for a picture."""
+        return self.trace.values[SOURCE].shape[1:]
+
+    @property
+    def decoder(self) -> tuple[Layer, ...]:
+        """Layers that make the picture after the source was injected."""
+        return self.partition.decoder
+
+    @property
+    def precision(self) -> Literal["fp32", "fp16"]:
+        """fp16 where any of its weights are."""
+        half = any(one.data_type == TensorProto.FLOAT16 for one in self.file.tensors.values())
+        return "fp16" if half else "fp32"
+
+    @cached_property
+    def emap(self) -> NDArray[numpy.float32] | None:
+        """(512, 512): the last initializer, if no node uses it; None where there is none."""
+        name = next(reversed(self.file.tensors), None)
+        if name is None or self.file.tensors[name].dims != EMAP_SHAPE or name in self.trace.users:
+            return None
+        return self.file.read_tensor(name).astype(numpy.float32)
+
+
+def read_swapper(path: Path) -> SwapperGraph:
+    """Open a file, check that it is a swapper, and find out what of it may be trained.
+
+    Raises:
+        SwapperError: The file cannot be read, is refused, or is no swapper.
+    """
+    file = open_model(path)
+    trace = trace_graph(file)
+    shapes = {name: trace.values[name].shape for name in trace.inputs}
+    target, source = shapes.get(TARGET, ()), shapes.get(SOURCE, ())
+    ends = [trace.values[name].data_type for name in (*trace.inputs, trace.output)]
+    if (
+        set(shapes) != {TARGET, SOURCE}
+        or len(target) != 4
+        or target[:2] != (1, 3)
+        or trace.values[trace.output].shape != target
+        or set(ends) != {TensorProto.FLOAT}
+    ):
+        found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
+        raise SwapperError(
+            str(path),
+            "it is not a face swapper: that makes a picture of its size from the inputs 'target'"
+            f" [1, 3, H, W] and 'source' in 32 bits; this has {found}.",
+            BASE_ADVICE,
+        )
+    if math.prod(source) != 512 and (len(source) != 4 or source[:2] != (1, 3)):
+        raise SwapperError(
+            str(path),
+            f"its source input {list(source)} is neither a vector of 512 nor a picture.",
+            BASE_ADVICE,
+        )
+    macs = sum(count_work(trace, node) for node in trace.nodes.values())
+    if macs > MOST_MACS:
+        raise SwapperError(
+            str(path),
+            f"one run of it takes {macs:.1e} multiplications, more than any swapper.",
+            BASE_ADVICE,
+        )
+    partition = partition_graph(trace)
+    if not partition.candidates:
+        raise SwapperError(
+            str(path),
+            "no layer of it works on both source and target, so there is nothing to tune.",
+            BASE_ADVICE,
+        )
+    return SwapperGraph(file, trace, partition)
+
+
+def count_work(trace: Trace, node: NodeProto) -> int:
+    """Multiplications of a node, or what it takes instead to look through windows."""
+    windows = read_attributes(node).get("kernel_shape", [1]) if "Pool" in node.op_type else [0]
+    made = trace.values[node.output[0]].count
+    return count_macs(trace, node) + made * math.prod(windows)
+
+
+def select_layers(graph: SwapperGraph, choice: str) -> tuple[Layer, ...]:
+    """The layers a preset names, in the file's order.
+
+    Args:
+        graph: The swapper.
+        choice: `decoder`; `tail`, all after the last injection; `last_N`, those with fewer than N
+            others after them; `stage_N`, those that make pictures of N pixels or more; `all`.
+
+    Raises:
+        SwapperError: The choice is unknown, or the swapper has no such layers.
+    """
+    partition = graph.partition
+    named = {"decoder": partition.decoder, "tail": partition.tail, "all": partition.candidates}
+    kind, _, number = choice.partition("_")
+    if choice in named:
+        chosen = named[choice]
+    elif kind in ("last", "stage") and number.isdecimal() and int(number) > 0:
+        count = int(number)
+        most = max(partition.depths.values()) + 1
+        if kind == "last" and count > most:
+            raise SwapperError(
+                f"layers = {choice!r}",
+                f"{graph.path.name} has only {most} layers one after the other that may be"
+                " trained.",
+                f"Use 'decoder' or at most 'last_{most}'.",
+            )
+        chosen = partition.select_last(count) if kind == "last" else partition.select_stage(count)
+    else:
+        raise SwapperError(
+            f"layers = {choice!r}",
+            "there is no such choice.",
+            "Use 'decoder', 'tail', 'last_N', 'stage_N' or 'all'.",
+        )
+    if not chosen:
+        stages = ", ".join(f"stage_{height}" for height in partition.stages)
+        raise SwapperError(
+            f"layers = {choice!r}",
+            f"{graph.path.name} has no such layer.",
+            f"Use 'decoder', or one of {stages}.",
+        )
+    # Layers that share a weight are trained as one.
+    weights = {layer.owned[0].initializer for layer in chosen}
+    return tuple(layer for layer in partition.candidates if layer.owned[0].initializer in weights)

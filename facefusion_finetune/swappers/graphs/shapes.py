@@ -1,0 +1,290 @@
+"""What is known of every tensor before a graph is run: type, shape, and value if it is constant.
+
+One pass in the graph's order, at batch 1. A graph whose sizes cannot be known this way, or are
+absurd, is refused here, before anything makes room for them.
+Source: the shape inference of the onnx package, node by node.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TypeProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.files.checks import fits_convolution, get_opset
+from facefusion_finetune.swappers.files.kinds import NUMBERS
+from facefusion_finetune.swappers.files.modelfile import ADVICE, ModelFile
+from facefusion_finetune.swappers.graphs.budget import (
+    LARGEST_ACTIVATION,
+    LARGEST_RANK,
+    AbsurdError,
+    Budget,
+)
+
+# fmt: off
+FOLDED = frozenset({
+    "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div",
+    "Equal", "Exp", "Expand", "Flatten", "Floor", "Gather", "Greater", "GreaterOrEqual",
+    "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg",
+    "Not", "Or", "Pow", "Range", "Reciprocal", "ReduceL2", "ReduceMax", "ReduceMean",
+    "ReduceMin", "ReduceProd", "ReduceSum", "Relu", "Reshape", "Sigmoid", "Slice", "Split",
+    "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
+})
+# fmt: on
+"""Kinds of nodes that are worked out beforehand when all their inputs are constant."""
+
+LONGEST_REASON = 300
+"""Characters of what onnx has to say."""
+
+KEPT = 4096
+"""Numbers: larger folded constants are worked out again when somebody asks for them."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """Type and shape of a tensor at batch 1."""
+
+    shape: tuple[int, ...]
+    data_type: int
+
+    @property
+    def count(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """A graph with all sizes known and its constant part worked out."""
+
+    file: ModelFile
+    opset: int
+    nodes: dict[int, NodeProto]
+    """Nodes that depend on the inputs, by their number in the file, in order."""
+    values: dict[str, Value]
+    """Every tensor, initializers included."""
+    constants: dict[str, NDArray[Any]] = field(repr=False)
+    """Small constants: initializers and folded ones."""
+    deferred: dict[str, NodeProto] = field(repr=False)
+    """Nodes that make the large ones, by what they make."""
+    makers: dict[str, NodeProto] = field(repr=False)
+    """Every node of the file, by what it makes."""
+    users: dict[str, list[int]] = field(repr=False)
+    """Numbers of the nodes that take a tensor."""
+
+    @property
+    def output(self) -> str:
+        """The graph's first output: of a swapper, the picture."""
+        return str(self.file.skeleton.graph.output[0].name)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The graph's inputs in the file's order."""
+        graph = self.file.skeleton.graph
+        return [value.name for value in graph.input if value.name not in self.file.tensors]
+
+    def find_ways(
+        self, wanted: Iterable[str], blocked: Callable[[str], bool] = lambda name: False
+    ) -> set[int]:
+        """Numbers of the nodes from which a way leads to one of the tensors `wanted`.
+
+        Args:
+            wanted: Where the ways lead to.
+            blocked: Which tensors no way may pass.
+        """
+        reached = set(wanted)
+        found: set[int] = set()
+        for index in reversed(self.nodes):
+            node = self.nodes[index]
+            if any(name in reached for name in node.output if name):
+                found.add(index)
+                reached.update(name for name in node.input if name and not blocked(name))
+        return found
+
+    def is_constant(self, name: str) -> bool:
+        """Whether the tensor does not depend on the inputs."""
+        return name in self.constants or name in self.deferred or name in self.file.tensors
+
+    def read_constant(self, name: str) -> NDArray[Any]:
+        """The value of a constant tensor."""
+        if name in self.constants:
+            return self.constants[name]
+        if name in self.deferred:
+            node = self.deferred[name]
+            wanted = dict.fromkeys(filter(None, node.input))
+            array = self.evaluate(node, {name: self.read_constant(name) for name in wanted})[name]
+            if array.shape != self.values[name].shape:
+                raise _refuse(
+                    self.file, node.name or node.op_type, f"it makes {array.shape} of its constants"
+                )
+            return array
+        return self.file.read_tensor(name)
+
+    def evaluate(
+        self, node: NodeProto, inputs: Mapping[str, NDArray[Any]]
+    ) -> dict[str, NDArray[Any]]:
+        """What a node makes of given values, worked out by onnx's reference evaluator.
+
+        Raises:
+            SwapperError: It cannot be worked out.
+        """
+        graph = helper.make_graph(
+            [node],
+            "node",
+            [helper.make_value_info(name, onnx.TypeProto()) for name in inputs],
+            [helper.make_value_info(name, onnx.TypeProto()) for name in node.output if name],
+        )
+        try:
+            evaluator = ReferenceEvaluator(graph, opsets={"": self.opset})
+            with numpy.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                made = evaluator.run(None, dict(inputs))
+        except Exception as error:  # it raises whatever numpy does
+            raise _refuse(
+                self.file, node.name or node.op_type, str(error) or type(error).__name__
+            ) from error
+        return {
+            name: numpy.asarray(array)
+            for name, array in zip(filter(None, node.output), made, strict=True)
+        }
+
+
+def trace_graph(file: ModelFile) -> Trace:
+    """Work out all shapes and constants of a file.
+
+    Raises:
+        SwapperError: A size depends on what is in the pictures, or is absurd, or an operator is
+            used in a way that onnx does not allow.
+    """
+    opset = get_opset(file.skeleton)
+    trace = Trace(file, opset, {}, {}, {}, {}, {}, {})
+    budget = Budget()
+    graph = file.skeleton.graph
+    for index, (name, stored) in enumerate(file.tensors.items()):
+        value = trace.values[name] = Value(stored.dims, stored.data_type)
+        kept = file.is_inline(stored) and value.count <= KEPT
+        budget.add_initializer(name, value.count, kept)
+        if kept:
+            trace.constants[name] = numpy_helper.to_array(graph.initializer[index])
+    for entry in graph.input:
+        if entry.name not in trace.values:
+            trace.values[entry.name] = _read_input(entry, file)
+    for index, node in enumerate(graph.node):
+        trace.makers.update(dict.fromkeys(filter(None, node.output), node))
+        for name in dict.fromkeys(filter(None, node.input)):
+            trace.users.setdefault(name, []).append(index)
+        try:
+            _trace_node(trace, budget, index, node)
+        except AbsurdError as error:
+            raise _refuse(file, node.name or f"number {index}", str(error)) from error
+    return trace
+
+
+def _read_input(value: onnx.ValueInfoProto, file: ModelFile) -> Value:
+    kind = value.type.tensor_type
+    shape = [dim.dim_value for dim in kind.shape.dim]
+    if shape and shape[0] < 1:
+        shape[0] = 1
+    if (
+        not shape
+        or min(shape) < 1
+        or kind.elem_type not in NUMBERS
+        or math.prod(shape) > LARGEST_ACTIVATION
+    ):
+        raise SwapperError(
+            str(file.path),
+            f"its input {value.name!r} has no fixed size, or an absurd one, or is not made of"
+            f" numbers: {shape[:LARGEST_RANK]}.",
+            ADVICE,
+        )
+    return Value(tuple(shape), kind.elem_type)
+
+
+def _trace_node(trace: Trace, budget: Budget, index: int, node: NodeProto) -> None:
+    inputs = list(dict.fromkeys(filter(None, node.input)))
+    outputs = [name for name in node.output if name]
+    if node.op_type == "Shape":
+        made = {node.output[0]: _cut_shape(trace.values[node.input[0]].shape, node)}
+        budget.add_constants([], outputs, [len(made[node.output[0]])], True)
+    else:
+        trace.values.update(_infer(trace, node, node.name or f"number {index}"))
+        counts = [trace.values[name].count for name in outputs]
+        if node.op_type not in FOLDED or not all(map(trace.is_constant, inputs)):
+            constants = [name for name in inputs if trace.is_constant(name)]
+            budget.add_node(
+                ((name, trace.values[name].count) for name in constants),
+                (trace.values[name].shape for name in outputs),
+            )
+            trace.nodes[index] = node
+            return
+        kept = max(counts) <= KEPT
+        budget.add_constants(inputs, outputs, counts, kept)
+        if not kept:
+            trace.deferred.update(dict.fromkeys(outputs, node))
+            return
+        made = trace.evaluate(node, {name: trace.read_constant(name) for name in inputs})
+    for output, array in made.items():
+        if array.size > KEPT:
+            raise AbsurdError(f"it makes {array.shape} of its constants")
+        trace.constants[output] = array
+        kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+        trace.values[output] = Value(tuple(array.shape), kind)
+
+
+def _infer(trace: Trace, node: NodeProto, name: str) -> dict[str, Value]:
+    types: dict[str, TypeProto] = {}
+    data = {}
+    for wanted in filter(None, node.input):
+        value = trace.values.get(wanted)
+        if value is None:
+            raise _refuse(trace.file, name, f"nothing is known of its input {wanted!r}")
+        types[wanted] = helper.make_tensor_type_proto(value.data_type, value.shape)
+        if wanted in trace.constants:
+            data[wanted] = numpy_helper.from_array(trace.constants[wanted], wanted)
+    try:
+        found: Mapping[str, TypeProto] = onnx.shape_inference.infer_node_outputs(
+            onnx.defs.get_schema(node.op_type, trace.opset),
+            node,
+            types,
+            data,
+            opset_imports=[helper.make_opsetid("", trace.opset)],
+            ir_version=trace.file.skeleton.ir_version,
+        )
+    except Exception as error:  # as many kinds as onnx has checks
+        raise _refuse(trace.file, name, str(error)) from error
+    if node.op_type in ("Conv", "ConvTranspose"):
+        shapes = [trace.values[wanted].shape for wanted in node.input if wanted]
+        if not fits_convolution(node, shapes):
+            raise _refuse(trace.file, name, "its weight does not fit what it works on")
+    values = {}
+    for output in filter(None, node.output):
+        kind = found[output].tensor_type if output in found else None
+        if kind is None or not kind.HasField("shape"):
+            raise _refuse(trace.file, name, "its size depends on what is in the pictures")
+        dims = kind.shape.dim
+        if any(not dim.HasField("dim_value") or dim.dim_value < 0 for dim in dims):
+            raise _refuse(trace.file, name, "its size depends on what is in the pictures")
+        value = Value(tuple(dim.dim_value for dim in dims), kind.elem_type)
+        if value.data_type not in NUMBERS:
+            raise _refuse(trace.file, name, "what it makes is not made of numbers")
+        if value.count > LARGEST_ACTIVATION:
+            raise _refuse(trace.file, name, f"it would make a tensor of {list(value.shape)}")
+        values[output] = value
+    return values
+
+
+def _cut_shape(shape: tuple[int, ...], node: NodeProto) -> NDArray[numpy.int64]:
+    ends = {attribute.name: attribute.i for attribute in node.attribute}
+    return numpy.array(shape[ends.get("start", 0) : ends.get("end", len(shape))], numpy.int64)
+
+
+def _refuse(file: ModelFile, node: str, reason: str) -> SwapperError:
+    first = (reason.strip() or "it fails").splitlines()[0].rstrip(".")[:LONGEST_REASON]
+    return SwapperError(str(file.path), f"node {node!r} cannot be used: {first}.", ADVICE)

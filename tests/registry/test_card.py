@@ -1,0 +1,79 @@
+"""The card carries the person for every kind of base, and is readable both ways."""
+
+import base64
+import json
+
+import cv2
+import numpy
+import pytest
+
+from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.registry.card import (
+    PREFIX,
+    decode_card,
+    decode_metadata,
+    encode_card,
+    encode_metadata,
+)
+from tests.support.cards import create_card
+
+OLD_KEYS = {
+    *("person", "version", "base_name", "base_sha256", "base_vendor", "base_licence", "type"),
+    *("template", "size", "mean", "standard_deviation", "person_vector", "consent_digest"),
+    *("dataset_digest", "preset", "package_version", "created", "judge_result", "label", "format"),
+}
+"""Those of version 0.1, which takes no others."""
+
+PICTURE = numpy.random.default_rng(0).integers(0, 255, (112, 96, 3), dtype=numpy.uint8)
+PNG = base64.b64encode(cv2.imencode(".png", PICTURE)[1].tobytes()).decode("ascii")
+
+
+def test_a_card_of_an_inswapper_is_what_an_older_version_reads() -> None:
+    assert {key.removeprefix(PREFIX) for key in encode_metadata(create_card())} == OLD_KEYS
+
+
+def test_a_card_of_an_older_version_is_read() -> None:
+    card = decode_card(encode_card(create_card()), "jane-1.json")
+    assert card.person_source is None
+    assert card.person_picture is None
+
+
+def test_a_card_of_a_later_version_is_read_as_far_as_it_is_known() -> None:
+    card = create_card()
+    entries = encode_metadata(card) | {PREFIX + "mood": '"sunny"', "other.key": "x"}
+    assert decode_metadata(entries, "jane-1.onnx") == card
+
+
+def test_what_drives_other_bases_survives() -> None:
+    source = numpy.random.default_rng(1).normal(size=512).astype(numpy.float32)
+    card = create_card(person_source=tuple(map(float, source)), person_picture=PNG)
+    again = decode_card(encode_card(card), "jane-1.json")
+    assert again == card
+    numpy.testing.assert_array_equal(again.get_source(), source)
+    numpy.testing.assert_array_equal(again.get_picture((96, 112)), PICTURE)
+
+
+def test_a_picture_of_another_size_is_refused() -> None:
+    card = create_card(person_picture=PNG, type="blendswap")
+    with pytest.raises(RegistryError, match="no person_picture that fits"):
+        card.get_picture((112, 96))
+    nonsense = base64.b64encode(b"no picture").decode("ascii")
+    for damaged in (nonsense, ""):
+        with pytest.raises(RegistryError, match="no person_picture that fits"):
+            create_card(person_picture=damaged).get_picture((96, 112))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("person_source", base64.b64encode(bytes(2044)).decode("ascii")),
+        ("person_source", base64.b64encode(b"\xff" * 2048).decode("ascii")),
+        ("person_picture", "%%%%"),
+        ("person_picture", 7),
+    ],
+    ids=["short", "not finite", "not base64", "no text"],
+)
+def test_damage_is_said(key: str, value: object) -> None:
+    entries = encode_metadata(create_card()) | {PREFIX + key: json.dumps(value)}
+    with pytest.raises(RegistryError, match="no model card that can be read"):
+        decode_metadata(entries, "jane-1.onnx")
