@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from facefusion_finetune import __version__
+from facefusion_finetune.cli_inspect import inspect
 from facefusion_finetune.cli_models import models_app
 from facefusion_finetune.cli_support import (
     HostOption,
@@ -32,6 +33,7 @@ app = typer.Typer(
 person_app = typer.Typer(help="Who: record consent, show and remove persons.", no_args_is_help=True)
 app.add_typer(person_app, name="person")
 app.add_typer(models_app, name="models")
+app.command()(inspect)
 
 
 def _version(value: bool) -> None:

@@ -1,0 +1,186 @@
+"""`facefusion-finetune inspect`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from facefusion_finetune.cli_support import Json
+from facefusion_finetune.errors import FinetuneError, UsageError
+from facefusion_finetune.swappers.inspection import words
+
+if TYPE_CHECKING:
+    from facefusion_finetune.swappers.inspection.inspect import Inspection
+
+COLOURS = {"tail": "green", "decoder": "green", "candidate": "cyan", "frozen": ""}
+OTHER_COLUMNS = 59
+"""Width of the table of blocks without its column of names, in characters."""
+
+
+def inspect(
+    model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A face swapper.")],
+    graph: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the blocks to this file, too.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what of a swapper would be trained, why the rest is not, and what it costs."""
+    from facefusion_finetune.swappers.graphs.graph import read_swapper
+    from facefusion_finetune.swappers.inspection.inspect import inspect_swapper
+    from facefusion_finetune.training.presets import list_presets, load_preset
+
+    _check_paths(model, graph)
+    presets = {name: load_preset(name).layers for name in list_presets()}
+    inspection = inspect_swapper(read_swapper(model), presets)
+    if graph is not None:
+        _draw(inspection, graph)
+    if as_json:
+        typer.echo(json.dumps(inspection.to_dict(), indent=2))
+        return
+    _print(inspection)
+    if graph is not None:
+        typer.echo(f"drawn: {graph}")
+
+
+def _check_paths(model: Path, graph: Path | None) -> None:
+    if not model.suffix and not model.exists():
+        raise UsageError(
+            str(model),
+            "that is no path of a file; models are inspected by their path.",
+            "FaceFusion keeps its models in its own folder, for example"
+            f" facefusion/.assets/models/{model.name}.onnx.",
+        )
+    if graph is not None and graph.suffix.lower() != ".svg":
+        raise UsageError(
+            f"--graph {graph}", "a drawing is an .svg file.", "For example: --graph swapper.svg."
+        )
+
+
+def _draw(inspection: "Inspection", path: Path) -> None:
+    from facefusion_finetune import home
+    from facefusion_finetune.swappers.inspection.draw import draw_swapper
+
+    try:
+        home.write_text(path, draw_swapper(inspection), 0o644)
+    except OSError as error:
+        raise FinetuneError(
+            f"--graph {path}",
+            f"it cannot be written ({error.strerror or error}).",
+            "Name a file in a folder that is there and that you may write to.",
+        ) from error
+
+
+def _print(inspection: "Inspection") -> None:
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        _print_head(inspection, console)
+        console.print(_list_blocks(inspection, console.width))
+        console.print(_list_choices(inspection))
+        console.print(_list_reasons(inspection))
+        for note in inspection.notes:
+            console.print(Text(f"Note: {words.clean(note)}"))
+    # Names may hold letters that the terminal or the pipe does not know.
+    text = capture.get().encode(console.encoding, "replace").decode(console.encoding)
+    typer.echo(text, nl=False)
+
+
+def _print_head(inspection: "Inspection", console: Console) -> None:
+    graph, whole = inspection.graph, inspection.everything
+    width, height = graph.size
+    shape = graph.source_shape
+    weights = f" + {inspection.external_bytes / 1e6:.1f} MB beside it"
+    lines = {
+        "file": f"{words.shorten(graph.path.name, 60)}, {graph.file.size / 1e6:.1f} MB"
+        f"{weights if inspection.external_bytes else ''}",
+        "sha256": f"{inspection.sha256[:16]}...",
+        "format": f"opset {graph.trace.opset}, {graph.precision},"
+        f" {'with' if graph.emap is not None else 'without'} emap",
+        "crop": f"{width} x {height}",
+        "source": f"picture {shape[2]} x {shape[1]}" if len(shape) == 3 else f"vector {shape[0]}",
+        "injections": f"{len(graph.partition.injections)}",
+        "layers": f"{len(graph.partition.layers)}, of which {len(whole.layers)} may be trained",
+        "parameters": f"{words.count(inspection.parameters)}, of which"
+        f" {words.count(whole.cost.parameters)} may be trained",
+        "one run": f"{words.count(whole.cost.macs)} multiplications",
+    }
+    table = Table.grid(padding=(0, 2))
+    for key, value in lines.items():
+        table.add_row(key, Text(value))
+    console.print(table)
+
+
+def _list_blocks(inspection: "Inspection", width: int) -> Table:
+    room = max(20, width - OTHER_COLUMNS)
+    table = _create_table("Blocks, in the file's order")
+    table.add_column("#", justify="right", no_wrap=True, min_width=2)
+    table.add_column("what it is\nfirst .. last layer", no_wrap=True)
+    table.add_column("layers", justify="right", no_wrap=True)
+    table.add_column("makes\nh x w x c", justify="right", no_wrap=True)
+    table.add_column("param.\nmult.", justify="right", no_wrap=True)
+    table.add_column("sees\nenters", justify="right", no_wrap=True)
+    table.add_column("trained by")
+    for block in inspection.blocks:
+        choices = ", ".join(inspection.name_choices_for(block)) or "never"
+        entering = f"{block.injections} x"
+        names = words.name_layers(block, room)
+        table.add_row(
+            str(block.number),
+            Text.assemble((block.role, "bold"), "\n", (names, "dim")),
+            str(len(block.layers)),
+            "\n".join(words.describe_output(block)),
+            f"{words.count(block.parameters)}\n{words.count(block.macs)}",
+            f"{words.describe_inputs(block)}\n{entering if block.injections else ''}",
+            Text(choices, style=COLOURS[block.state]),
+        )
+    table.caption = "enters: how many times the identity is injected here."
+    return table
+
+
+def _list_choices(inspection: "Inspection") -> Table:
+    table = _create_table("What could be trained")
+    table.add_column("choice", min_width=9)
+    for heading in ("layers", "param.", "runs each\nstep", "MiB fp32", "MiB fp16"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("presets", overflow="fold")
+    for same in inspection.distinct:
+        cost = same[0].cost
+        presets = [name for choice in same for name in inspection.list_presets_of(choice)]
+        table.add_row(
+            ", ".join(choice.name for choice in same),
+            str(len(same[0].layers)),
+            words.count(cost.parameters),
+            f"{same[0].live_share:.1%}",
+            f"{cost.cut_bytes / 2**20:.2f}",
+            f"{cost.cut_bytes / 2**21:.2f}",
+            ", ".join(presets) or "-",
+        )
+    table.caption = "MiB: what is kept of a sample so that only the rest has to run each step."
+    return table
+
+
+def _list_reasons(inspection: "Inspection") -> Table:
+    table = _create_table("What is never trained")
+    table.add_column("why")
+    table.add_column("layers", justify="right", no_wrap=True)
+    table.add_column("param.", justify="right", no_wrap=True)
+    for reason in inspection.reasons:
+        table.add_row(Text(reason.text), str(reason.layers), words.count(reason.parameters))
+    return table
+
+
+def _create_table(title: str) -> Table:
+    return Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        caption_justify="left",
+        caption_style="dim",
+        box=box.SIMPLE,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )

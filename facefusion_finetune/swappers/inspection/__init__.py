@@ -1,0 +1,1 @@
+"""What the rule on the graph sees, for people: tables and a drawing."""

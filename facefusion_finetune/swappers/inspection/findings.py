@@ -1,0 +1,85 @@
+"""What stands out in a swapper: why numbers are never trained, and what is worth a sentence."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from facefusion_finetune.swappers.conversion.batching import is_batchable
+from facefusion_finetune.swappers.graphs.graph import SwapperGraph
+from facefusion_finetune.swappers.graphs.layers import Layer
+from facefusion_finetune.swappers.inspection.blocks import (
+    count_numbers,
+    list_numbers,
+    simplify_reason,
+)
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why some numbers are never trained."""
+
+    text: str
+    layers: int
+    parameters: int
+
+
+def list_reasons(graph: SwapperGraph) -> tuple[Reason, ...]:
+    """Why layers, and rows and biases of other layers, are never trained."""
+    trace = graph.trace
+    frozen: dict[str, list[Layer]] = {}
+    for layer in graph.partition.layers:
+        if layer.frozen is not None:
+            frozen.setdefault(simplify_reason(layer.frozen), []).append(layer)
+    reasons = []
+    for text, layers in frozen.items():
+        numbers = set[str]().union(*(list_numbers(trace, layer) for layer in layers))
+        reasons.append(Reason(text, len(layers), count_numbers(trace, numbers)))
+    candidates = graph.partition.candidates
+    masked = [layer for layer in candidates if layer.mask_rows]
+    if masked:
+        rows = sum(len(layer.mask_rows) for layer in masked)
+        lost = sum(count_numbers(trace, one.initializers) - one.parameters for one in masked)
+        channels = f"{_count(rows, 'output channel')} that make{'s' if rows == 1 else ''} a mask"
+        reasons.append(Reason(channels, len(masked), lost))
+    biased = [layer for layer in candidates if _lacks_bias(graph, layer)]
+    if biased:
+        numbers = set[str]().union(
+            *(list_numbers(trace, layer) - set(layer.initializers) for layer in biased)
+        )
+        lost = count_numbers(trace, numbers)
+        reasons.append(Reason("a bias that other layers use, too", len(biased), lost))
+    return tuple(reasons)
+
+
+def list_notes(graph: SwapperGraph) -> tuple[str, ...]:
+    """Sentences on what somebody who tunes the swapper should know."""
+    partition = graph.partition
+    notes = []
+    if partition.decoder != partition.tail:
+        tail = sum(layer.parameters for layer in partition.tail)
+        notes.append(
+            f"After the last injection there are only {tail} parameters to train, next to"
+            " nothing: 'decoder' means the layers that make"
+            f" {max(partition.stages) // 2} pixels or more."
+        )
+    uses = Counter(layer.owned[0].initializer for layer in partition.candidates)
+    shared = sum(count > 1 for count in uses.values())
+    if shared:
+        notes.append(f"{_count(shared, 'weight')} of several layers: those are trained as one.")
+    if graph.precision == "fp16":
+        notes.append("Its weights are stored in 16 bits; training works on them in 32.")
+    if not is_batchable(graph.trace):
+        notes.append(
+            "It is written for one sample at a time; training maps it over the samples of a batch."
+        )
+    if graph.file.is_linked:
+        notes.append("Some of its weights lie in another file, which has to stay beside it.")
+    return tuple(notes)
+
+
+def _lacks_bias(graph: SwapperGraph, layer: Layer) -> bool:
+    node = graph.trace.nodes[layer.index]
+    return len(node.input) > 2 and node.input[2] != "" and len(layer.owned) < 2
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
