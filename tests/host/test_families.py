@@ -13,8 +13,13 @@ import pytest
 
 from facefusion_finetune.errors import FinetuneError, SwapperError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
+from facefusion_finetune.registry.card import encode_metadata
 from facefusion_finetune.registry.names import card_path, hash_path
+from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.catalogue import FAMILIES, SwapperOptions
+from facefusion_finetune.swappers.files.linked import digest_file, place_base
+from facefusion_finetune.swappers.files.modelfile import open_model
+from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.swappers.vectors import cut_source_picture, prepare_source_inputs
 from tests.support import host as support
@@ -263,37 +268,32 @@ def test_a_card_without_its_person_is_refused(
         models.load_model(person)
 
 
-def test_an_emap_is_read_from_the_file_or_from_beside_it(
+def test_a_linked_model_draws_the_same_and_keeps_its_emap(
     swaps: swappers.Swaps, host_analyser: FaceFusionAnalyser
 ) -> None:
     options = host_analyser.get_swapper("inswapper_128")
     models = importlib.import_module(swaps.ours.__package__ + ".models")
-    path = swappers.register(swaps.host, "linked", options)
-    aside = path.with_name("linked-1.data")
+    digest = digest_file(options.path)
+    path = swappers.register(swaps.host, "linked", options, base_sha256=digest)
+    entries = encode_metadata(read_card(path))
+    beside = place_base(options.path, digest, options.name, path.parent)
     try:
         inline = swaps.by_ours("linked", None, None, with_source=False)
-        tensors = onnx.load(str(path)).graph.initializer
-        # onnxruntime wants what shapes depend on in the file itself
-        names = {tensor.name for tensor in tensors if len(tensor.raw_data) > 1024}
-        for moved in (names - {tensors[-1].name}, names):
-            model = onnx.load(str(options.path))
-            for tensor in model.graph.initializer:
-                if tensor.name in moved:
-                    onnx.external_data_helper.set_external_data(tensor, location=aside.name)
-            card = support.create_card(swaps.host, "linked", 1)
-            onnx.helper.set_model_props(model, support.encode_metadata(card))
-            aside.unlink(missing_ok=True)
-            onnx.save(model, str(path))
-            support.write_hash(path)
-            assert path.stat().st_size < options.path.stat().st_size / 2
-            assert (swaps.by_ours("linked", None, None, with_source=False) == inline).all()
-        aside.unlink()
-        models.read_static_emap.cache_clear()
-        with pytest.raises(FinetuneError, match=r"cannot be read \(no linked-1\.data\)"):
+        save_model(open_model(options.path), path, {}, entries, link=beside.name)
+        support.write_hash(path)
+        assert path.stat().st_size < options.path.stat().st_size / 2
+        assert (swaps.by_ours("linked", None, None, with_source=False) == inline).all()
+        model = onnx.load(str(path), load_external_data=False)
+        emap = model.graph.initializer[-1]
+        onnx.external_data_helper.set_external_data(emap, beside.name, 0, len(emap.raw_data))
+        emap.ClearField("raw_data")
+        onnx.save(model, str(path))
+        support.write_hash(path)
+        with pytest.raises(FinetuneError, match="does not end in the 512 x 512 matrix"):
             models.load_model("linked")
     finally:
         swaps.ours.clear_inference_pool()
-        for file in (path, hash_path(path), card_path(path), aside):
+        for file in (path, hash_path(path), card_path(path), beside):
             file.unlink(missing_ok=True)
 
 

@@ -11,6 +11,9 @@ from torch.nn import functional
 
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
+LARGEST_SIDE = 8192
+"""Pixels; a matrix of old by new rows is made of some."""
+
 
 class Interpolation(nn.Module):
     """Bilinear or bicubic resizing as PyTorch does it."""
@@ -61,7 +64,12 @@ def build_resize(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> n
     """
     taken = trace.values[node.input[0]].shape
     made = trace.values[node.output[0]].shape
-    if len(taken) != 4 or taken[:2] != made[:2] or attributes.get("antialias"):
+    if (
+        len(taken) != 4
+        or taken[:2] != made[:2]
+        or attributes.get("antialias")
+        or max(*taken[2:], *made[2:]) > LARGEST_SIDE
+    ):
         raise NotImplementedError(f"Resize from {list(taken)} to {list(made)}")
     mode = attributes.get("mode", b"nearest").decode()
     coordinates = attributes.get("coordinate_transformation_mode", b"half_pixel").decode()

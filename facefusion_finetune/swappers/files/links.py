@@ -3,7 +3,6 @@
 The file is untrusted input, and what it points at may be missing.
 """
 
-import mmap
 import os
 import stat
 from collections.abc import Iterator
@@ -59,22 +58,22 @@ def scan_links(path: Path) -> Links:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or not status.st_size:
             raise wire.WireError("it is empty, or no file")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for field in wire.read_fields(data, 0, len(data)):
-                if field.number == wire.MODEL_METADATA and field.wire == wire.LENGTH:
-                    key, value = _read_entry(data, field)
-                    metadata[key] = value
-                    if len(metadata) > MOST_ENTRIES:
-                        raise wire.WireError("it has too much metadata")
-                elif field.number == wire.MODEL_GRAPH and field.wire == wire.LENGTH:
-                    for place in _scan_graph(data, field):
-                        locations.add(place.get("location", ""))
-                        extent = max(extent, _read_end(place))
+        data = wire.FileBytes(file)
+        for field in wire.read_fields(data, 0, len(data)):
+            if field.number == wire.MODEL_METADATA and field.wire == wire.LENGTH:
+                key, value = _read_entry(data, field)
+                metadata[key] = value
+                if len(metadata) > MOST_ENTRIES:
+                    raise wire.WireError("it has too much metadata")
+            elif field.number == wire.MODEL_GRAPH and field.wire == wire.LENGTH:
+                for place in _scan_graph(data, field):
+                    locations.add(place.get("location", ""))
+                    extent = max(extent, _read_end(place))
     # What follows the last link in the base is not larger than what stands for it in the model.
     return Links(metadata, frozenset(locations), range(extent, extent + status.st_size + (1 << 20)))
 
 
-def _scan_graph(data: mmap.mmap, graph: wire.Field) -> Iterator[dict[str, str]]:
+def _scan_graph(data: wire.Data, graph: wire.Field) -> Iterator[dict[str, str]]:
     """Where the initializers lie that are not in the file."""
     for field in wire.read_fields(data, graph.body, graph.end):
         if field.number != wire.GRAPH_INITIALIZER or field.wire != wire.LENGTH:
@@ -95,7 +94,7 @@ def _read_end(place: dict[str, str]) -> int:
         raise wire.WireError("a link of it has no place") from error
 
 
-def _read_entry(data: mmap.mmap, field: wire.Field) -> tuple[str, str]:
+def _read_entry(data: wire.Data, field: wire.Field) -> tuple[str, str]:
     if field.end - field.start > LARGEST_ENTRY:
         raise wire.WireError("an entry of its metadata is too long")
     values = {wire.ENTRY_KEY: "", wire.ENTRY_VALUE: ""}

@@ -8,7 +8,6 @@ Source: protobuf's encoding guide, and onnx.proto for the field numbers.
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from mmap import mmap
 from typing import BinaryIO
 
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
@@ -34,7 +33,7 @@ class WireError(ValueError):
 class FileBytes:
     """Bytes of an open file, read when they are asked for.
 
-    A memory map would do the same, but ends the process when somebody shortens the file meanwhile.
+    A memory map would do the same, but ends the process when somebody shortens the file.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -69,7 +68,7 @@ class FileBytes:
         return content
 
 
-Data = bytes | mmap | FileBytes
+Data = bytes | FileBytes
 
 
 @dataclass(frozen=True, slots=True)

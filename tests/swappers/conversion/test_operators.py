@@ -275,3 +275,13 @@ def test_bounds_worked_out_by_nodes(tmp_path: Path) -> None:
     path = tmp_path / "bounds.onnx"
     onnx.save(model, str(path))
     _compare(path, PICTURE)
+
+
+def test_resize_of_absurd_sides_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "one.onnx"
+    long = numpy.zeros((1, 1, 1, 9000), numpy.float32)
+    factors = numpy.array([1, 1, 1, 1.5], numpy.float32)
+    attributes = {"mode": "linear", "coordinate_transformation_mode": "asymmetric"}
+    _write(path, "Resize", 13, long, [None, factors], attributes)
+    with pytest.raises(SwapperError, match="Resize from"):
+        convert_graph(trace_graph(open_model(path)))

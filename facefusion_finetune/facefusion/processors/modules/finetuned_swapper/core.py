@@ -16,7 +16,6 @@ from facefusion.app_context import detect_app_context
 from facefusion.common_helper import get_first
 from facefusion.filesystem import in_directory, is_image, is_video, same_file_extension
 from facefusion.jobs import job_store
-from facefusion.model_helper import get_static_model_initializer
 from facefusion.program_helper import find_argument_group
 
 from facefusion_finetune.errors import FinetuneError
@@ -207,7 +206,7 @@ def post_process() -> None:
     """Free what the memory strategy asks for."""
     adapter.clear_frame_caches()
     if state_manager.get_item("video_memory_strategy") in ["strict", "moderate"]:
-        get_static_model_initializer.cache_clear()
+        models.read_static_emap.cache_clear()
         models.read_static_emap.cache_clear()
         clear_inference_pool()
     if state_manager.get_item("video_memory_strategy") == "strict":

@@ -11,7 +11,6 @@ from typing import Any
 
 import facefusion.face_helper
 import onnx
-from facefusion.model_helper import get_static_model_initializer
 
 from facefusion_finetune.errors import FinetuneError, RegistryError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import choices
@@ -126,9 +125,8 @@ def read_static_emap(path: Path, _digest: str) -> Any | None:
     if last is None or tuple(last.dims) != (512, 512):
         return None
     if last.data_location == onnx.TensorProto.EXTERNAL:
-        # the host reads it whole; it keeps what it read by path alone
-        get_static_model_initializer.cache_clear()
-        return get_static_model_initializer(str(path))
+        # ours is always in the file itself, whatever else is linked
+        return None
     return onnx.numpy_helper.to_array(last)
 
 
