@@ -224,7 +224,7 @@ def _check_graph(model: ModelFile, card: ModelCard, source: Path) -> None:
     graph = model.skeleton.graph
     inputs = {value.name for value in graph.input} - set(model.tensors)
     last = next(reversed(model.tensors.values()), None)
-    fits = inputs == {"target", "source"} and len(graph.output) == 1
+    fits = inputs == {"target", "source"}
     if find_family(card.type, "its card").needs_emap:
         fits = fits and last is not None and last.dims == (512, 512)
     if not fits:
@@ -240,7 +240,7 @@ def _write_model(
     metadata = encode_metadata(card)
     if base_path is None:
         save_model(model, path, metadata=metadata)
-        return "Its base is not on this machine, so the model holds all weights."
+        return "A base with its frozen weights is not on this machine, so the model holds all."
     base = open_model(base_path)
     if not _is_same_graph(model, base):
         save_model(model, path, metadata=metadata)
