@@ -33,8 +33,8 @@ def convert(path: Path) -> dict[str, float]:
     """Open and convert in this process; seconds and bytes."""
     import numpy
 
-    from facefusion_finetune.swappers.conversion.network import TorchSwapper
-    from facefusion_finetune.swappers.conversion.parity import measure_difference, run_session
+    from facefusion_finetune.swappers.convert.network import TorchSwapper
+    from facefusion_finetune.swappers.convert.parity import measure_difference, run_session
     from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
     from facefusion_finetune.swappers.sessions import create_session
 

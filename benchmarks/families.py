@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from facefusion_finetune import home
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
-from facefusion_finetune.swappers.conversion.parity import (
+from facefusion_finetune.swappers.convert.network import TorchSwapper
+from facefusion_finetune.swappers.convert.parity import (
     get_parity_limit,
     measure_difference,
     run_session,

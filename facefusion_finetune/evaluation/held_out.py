@@ -13,7 +13,7 @@ from facefusion_finetune.evaluation.protocol import HELD_OUT_SEED, HeldOutPairs,
 from facefusion_finetune.evaluation.report import write_report
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.conversion.parity import run_session
+from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import denormalise_output, normalise_crops
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.swappers.vectors import prepare_source_inputs

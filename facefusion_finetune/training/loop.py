@@ -11,7 +11,7 @@ from torch import Tensor
 
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.training.checkpoint import (
     Checkpoint,
     load_checkpoint,

@@ -25,9 +25,9 @@ from facefusion_finetune.evaluation.protocol import KnownSwap
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.conversion.lora import add_low_rank
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
-from facefusion_finetune.swappers.conversion.parity import check_parity, get_parity_limit
+from facefusion_finetune.swappers.convert.lora import add_low_rank
+from facefusion_finetune.swappers.convert.network import TorchSwapper
+from facefusion_finetune.swappers.convert.parity import check_parity, get_parity_limit
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
 from facefusion_finetune.swappers.sessions import create_session, normalise_crops
 from facefusion_finetune.swappers.source import SourceMaker

@@ -5,7 +5,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
-from facefusion_finetune.swappers.conversion.convert import convert_graph
+from facefusion_finetune.swappers.convert.convert import convert_graph
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 

@@ -21,7 +21,7 @@ import numpy
 
 import facefusion_finetune
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.files.writeback import save_model, write_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
 from tests.support.mutate import mutate

@@ -10,7 +10,7 @@ import pytest
 from onnx import ModelProto, TensorProto
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
 from tests.support.tiny import (
     find_tensor,

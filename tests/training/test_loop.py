@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 import torch
 
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.loop import Trainer
 from facefusion_finetune.training.presets import parse_preset

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from facefusion_finetune.faces.demo import DemoAnalyser
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.losses import SwapLoss, compute_gradient_loss, high_pass
 from facefusion_finetune.training.pairs import Batch

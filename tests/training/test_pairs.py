@@ -11,7 +11,7 @@ from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import FAMILIES
-from facefusion_finetune.swappers.conversion.parity import run_session
+from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.swappers.sessions import create_session, denormalise_output, scale_output
 from facefusion_finetune.swappers.source import SourceMaker

@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from facefusion_finetune.swappers.conversion.batching import is_batchable
+from facefusion_finetune.swappers.convert.batching import is_batchable
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
 from facefusion_finetune.swappers.graphs.layers import Layer
 from facefusion_finetune.swappers.inspection.blocks import (

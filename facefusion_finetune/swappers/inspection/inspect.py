@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.batching import is_batchable
+from facefusion_finetune.swappers.convert.batching import is_batchable
 from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.swappers.graphs.costs import Cost, measure_cost
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers

@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
 from tests.support.inswapper import build_inswapper, write_inswapper
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.convert import convert_graph, node_module
+from facefusion_finetune.swappers.convert.convert import convert_graph, node_module
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
 from facefusion_finetune.swappers.graphs.layers import Layer, Owned, arrange_back, rearrange
 from facefusion_finetune.swappers.graphs.partition import TARGET

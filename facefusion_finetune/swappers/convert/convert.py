@@ -19,9 +19,9 @@ from onnx2torch.utils.common import OnnxMapping, OperationConverterResult
 from torch import Tensor, nn
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.batching import is_batchable
-from facefusion_finetune.swappers.conversion.bound import Operator, bind_constants, read_tensor
-from facefusion_finetune.swappers.conversion.operators import build_operator
+from facefusion_finetune.swappers.convert.batching import is_batchable
+from facefusion_finetune.swappers.convert.bound import Operator, bind_constants, read_tensor
+from facefusion_finetune.swappers.convert.operators import build_operator
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 NODE_PREFIX = "node_"

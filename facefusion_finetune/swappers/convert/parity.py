@@ -12,8 +12,8 @@ from onnx import helper
 from torch import Tensor, fx
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.convert import node_number
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
+from facefusion_finetune.swappers.convert.convert import node_number
+from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.files import wire
 from facefusion_finetune.swappers.files.writeback import write_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph

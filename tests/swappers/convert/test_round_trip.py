@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from facefusion_finetune.swappers.conversion.network import TorchSwapper, load_weights
-from facefusion_finetune.swappers.conversion.parity import (
+from facefusion_finetune.swappers.convert.network import TorchSwapper, load_weights
+from facefusion_finetune.swappers.convert.parity import (
     check_parity,
     get_parity_limit,
     measure_difference,

@@ -14,9 +14,9 @@ from onnx import NodeProto, TensorProto
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facefusion_finetune.swappers.conversion.bound import Function, Operator, bind_inputs
-from facefusion_finetune.swappers.conversion.resize import build_resize
-from facefusion_finetune.swappers.conversion.weighted import (
+from facefusion_finetune.swappers.convert.bound import Function, Operator, bind_inputs
+from facefusion_finetune.swappers.convert.resize import build_resize
+from facefusion_finetune.swappers.convert.weighted import (
     build_convolution,
     build_normalisation,
     build_product,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.convert import convert_graph
+from facefusion_finetune.swappers.convert.convert import convert_graph
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 

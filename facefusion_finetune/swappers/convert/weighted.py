@@ -10,7 +10,7 @@ from onnx import NodeProto
 from torch import Tensor, nn
 from torch.nn import functional
 
-from facefusion_finetune.swappers.conversion.bound import (
+from facefusion_finetune.swappers.convert.bound import (
     Function,
     Operator,
     bind_inputs,

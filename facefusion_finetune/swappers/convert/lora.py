@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.network import TorchSwapper, find_channel_axis
+from facefusion_finetune.swappers.convert.network import TorchSwapper, find_channel_axis
 
 
 class LowRank(nn.Module):

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
-from facefusion_finetune.swappers.conversion.convert import convert_graph
-from facefusion_finetune.swappers.conversion.parity import measure_difference
+from facefusion_finetune.swappers.convert.convert import convert_graph
+from facefusion_finetune.swappers.convert.parity import measure_difference
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 from facefusion_finetune.training.recogniser import TorchRecogniser

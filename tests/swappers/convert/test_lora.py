@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.lora import add_low_rank, set_strength
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
-from facefusion_finetune.swappers.conversion.parity import check_parity, get_parity_limit
+from facefusion_finetune.swappers.convert.lora import add_low_rank, set_strength
+from facefusion_finetune.swappers.convert.network import TorchSwapper
+from facefusion_finetune.swappers.convert.parity import check_parity, get_parity_limit
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
 from facefusion_finetune.swappers.sessions import create_session

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.conversion.network import TorchSwapper
-from facefusion_finetune.swappers.conversion.parity import (
+from facefusion_finetune.swappers.convert.network import TorchSwapper
+from facefusion_finetune.swappers.convert.parity import (
     check_parity,
     get_parity_limit,
     measure_difference,
