@@ -28,6 +28,7 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.lora import add_low_rank
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.convert.parity import check_parity, get_parity_limit
+from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
 from facefusion_finetune.swappers.sessions import create_session, normalise_crops
 from facefusion_finetune.swappers.source import SourceMaker
@@ -44,7 +45,6 @@ from facefusion_finetune.training.run import (
     RunConfig,
     check_base,
     create_run,
-    digest_file,
     list_runs,
     next_version,
 )

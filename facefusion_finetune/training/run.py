@@ -16,7 +16,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file as digest_file
+from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.training.presets import Preset
 
 

@@ -1,6 +1,6 @@
 """A swapper in PyTorch whose trainable tensors are known by initializer name."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy
 import torch
@@ -115,16 +115,6 @@ class TorchSwapper(nn.Module):
 def find_channel_axis(kind: str) -> int:
     """Where the weight of a layer of that kind counts output channels."""
     return 1 if kind == "ConvTranspose" else 0
-
-
-def load_weights(swapper: TorchSwapper, weights: Mapping[str, NDArray[numpy.float32]]) -> None:
-    """Set trainable tensors from arrays laid out as in the file, as `export_weights` gives."""
-    trace = swapper.graph.trace
-    with torch.no_grad():
-        for name, array in weights.items():
-            module, owned, _ = swapper.places[name][0]
-            values = rearrange(trace, name, owned.tensor, array)
-            getattr(module, owned.role).copy_(torch.from_numpy(values.copy()))
 
 
 def _freeze_rows(layer: Layer, owned: Owned) -> Callable[[Tensor], Tensor]:

@@ -3,14 +3,13 @@
 The file is untrusted input, and what it points at may be missing.
 """
 
-import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from facefusion_finetune.errors import RegistryError
 from facefusion_finetune.swappers.files import wire
+from facefusion_finetune.swappers.files.stored import open_file
 
 MOST_ENTRIES = 1000
 LARGEST_ENTRY = 1 << 22
@@ -54,10 +53,9 @@ def scan_links(path: Path) -> Links:
     metadata: dict[str, str] = {}
     locations: set[str] = set()
     extent = 0
-    with open(path, "rb", opener=_open_at_once) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode) or not status.st_size:
-            raise wire.WireError("it is empty, or no file")
+    with open_file(path) as (file, (_, size, _)):
+        if not size:
+            raise wire.WireError("it is empty")
         data = wire.FileBytes(file)
         for field in wire.read_fields(data, 0, len(data)):
             if field.number == wire.MODEL_METADATA and field.wire == wire.LENGTH:
@@ -70,7 +68,7 @@ def scan_links(path: Path) -> Links:
                     locations.add(place.get("location", ""))
                     extent = max(extent, _read_end(place))
     # What follows the last link in the base is not larger than what stands for it in the model.
-    return Links(metadata, frozenset(locations), range(extent, extent + status.st_size + (1 << 20)))
+    return Links(metadata, frozenset(locations), range(extent, extent + size + (1 << 20)))
 
 
 def _scan_graph(data: wire.Data, graph: wire.Field) -> Iterator[dict[str, str]]:
@@ -102,8 +100,3 @@ def _read_entry(data: wire.Data, field: wire.Field) -> tuple[str, str]:
         if part.number in values and part.wire == wire.LENGTH:
             values[part.number] = data[part.body : part.end].decode("utf-8")
     return values[wire.ENTRY_KEY], values[wire.ENTRY_VALUE]
-
-
-def _open_at_once(name: str, flags: int) -> int:
-    # A named pipe would otherwise wait for somebody to write.
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
