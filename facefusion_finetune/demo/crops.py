@@ -58,9 +58,14 @@ class Shoot:
     """(batch, 2, 3): crop pixels to frame pixels, aligned by the target's own landmarks."""
 
     @staticmethod
-    def of(generator: numpy.random.Generator, crowd: Crowd, jitter: float = JITTER) -> "Shoot":
-        """Put every member of the crowd into a scene of their own."""
-        scenes = draw_scenes(generator, len(crowd.coarse))
+    def of(
+        generator: numpy.random.Generator,
+        crowd: Crowd,
+        jitter: float = JITTER,
+        scenes: Values | None = None,
+    ) -> "Shoot":
+        """Put every member of the crowd into a scene of their own, or into the given ones."""
+        scenes = draw_scenes(generator, len(crowd.coarse)) if scenes is None else scenes
         cast = Cast.of(crowd.coarse, crowd.detail, crowd.outer, scenes)
         points = locate_landmarks(cast)[0]
         points = points + jitter * generator.standard_normal(points.shape)
@@ -105,6 +110,25 @@ def pose_heads(
     own = generator.uniform(size=count) >= swapped
     hosts.coarse[own], hosts.detail[own] = coarse[own], detail[own]
     return Shoot.of(generator, hosts)
+
+
+def photograph_twins(
+    generator: numpy.random.Generator,
+    coarse: Values,
+    details: tuple[Values, ...],
+    swapped: float,
+) -> list[torch.Tensor]:
+    """As `photograph`, with each detail, on the same heads in the same scenes."""
+    count = len(coarse)
+    hosts = draw_random_crowd(generator, count)
+    own = (generator.uniform(size=count) >= swapped)[:, None]
+    scenes = draw_scenes(generator, count)
+    pictures = []
+    for detail in details:
+        shown = (numpy.where(own, coarse, hosts.coarse), numpy.where(own, detail, hosts.detail))
+        shoot = Shoot.of(generator, Crowd(*shown, hosts.outer), scenes=scenes)
+        pictures.append(shoot.render(coarse, detail))
+    return pictures
 
 
 def draw_random_crowd(generator: numpy.random.Generator, count: int) -> Crowd:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from facefusion_finetune.demo.geometry import Layout
+from facefusion_finetune.demo.geometry import GAZE, LID_RANGE, LOWER_LID, Layout
 from facefusion_finetune.demo.people import Cast
 
 
@@ -73,32 +73,32 @@ def paint_eyes(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
     lid = rainbow(detail["lid_hue"] * 0.5, 0.55, 0.5)
     closed = scene.amount("eye_close")
     shadow = torch.full((1, 3, 1, 1), 0.12)
-    white = torch.tensor([0.97, 0.96, 0.94]).view(1, 3, 1, 1)
+    white = torch.tensor([0.92, 0.91, 0.89]).view(1, 3, 1, 1)
     tilt = coarse["eye_tilt"] * 0.28
     for side, eye_y in zip((-1, 1), layout.eye_y, strict=True):
         x = brush.x - side * layout.eye_x
         y = brush.y - eye_y + side * tilt * x
         along = x / layout.eye_width
         bow = (1 - along * along).clamp(min=-3)
-        upper = -layout.eye_height * bow * (1 - 1.35 * closed).clamp(min=-0.35)
-        lower = layout.eye_height * bow * 0.62
+        upper = -layout.eye_height * bow * (1 - LID_RANGE * closed)
+        lower = layout.eye_height * bow * LOWER_LID
         socket = torch.exp(-((along * 0.62) ** 2) - ((y + 0.04) / 0.16) ** 2)
         picture = over(picture, socket * coarse.between("socket", 0.0, 0.4), shadow)
         painted = torch.exp(-((along * 0.75) ** 2) - ((y + layout.eye_height) / 0.09) ** 2)
         picture = over(picture, painted * detail.amount("lid_colour") * 0.75, lid)
         ball = brush.inside(torch.maximum(upper - y, y - lower))
         picture = over(picture, ball, white * (0.86 + 0.14 * (y > 0)[:, None]))
-        gaze_x = scene["gaze_x"] * 0.32 * layout.eye_width
-        gaze_y = scene["gaze_y"] * 0.22 * layout.eye_height
+        gaze_x = scene["gaze_x"] * GAZE[0] * layout.eye_width
+        gaze_y = scene["gaze_y"] * GAZE[1] * layout.eye_height
         radius = torch.hypot(x - gaze_x, y - gaze_y)
         size = 0.055 + layout.eye_width * 0.22
-        picture = over(picture, ball * brush.inside(radius - size), iris * 0.6)
+        picture = over(picture, ball * brush.inside(radius - size), iris * 0.75)
         picture = over(picture, ball * brush.inside(radius - size * 0.78), iris)
-        picture = over(picture, ball * brush.inside(radius - size * 0.42), shadow * 0.4)
+        picture = over(picture, ball * brush.inside(radius - size * 0.42), iris * 0.3)
         spark = torch.hypot(x - gaze_x + size * 0.35, y - gaze_y + size * 0.4)
-        picture = over(picture, ball * brush.inside(spark - size * 0.28), white)
-        lash = brush.inside((y - upper).abs() - 0.018) * brush.inside((along.abs() - 1.05) * 0.15)
-        picture = over(picture, lash * 0.9, shadow)
+        picture = over(picture, ball * brush.inside(spark - size * 0.3) * 0.7, white)
+        lash = brush.inside((y - upper).abs() - 0.022) * brush.inside((along.abs() - 1.05) * 0.15)
+        picture = over(picture, lash * 0.8, shadow)
     return picture
 
 
@@ -106,12 +106,12 @@ def paint_brows(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
     """Two tapered strokes; arch, taper and a shaved slit are detail."""
     coarse, detail, layout = brush.cast.coarse, brush.cast.detail, brush.layout
     colour = blend((0.09, 0.06, 0.05), (0.70, 0.50, 0.30), coarse["brow_tone"])
-    weight = coarse.between("brow_weight", 0.022, 0.060)
+    weight = coarse.between("brow_weight", 0.028, 0.080)
     for side, brow_y in zip((-1, 1), layout.brow_y, strict=True):
         along = (brush.x - side * layout.eye_x) * side / layout.brow_width
-        arch = (0.035 + 0.045 * detail["brow_arch"]) * (along * along - 0.4)
+        arch = (0.035 + 0.055 * detail["brow_arch"]) * (along * along - 0.4)
         y = brush.y - brow_y - arch + coarse["brow_tilt"] * 0.06 * along
-        thick = weight * (1 - 0.45 * detail["brow_taper"] * along).clamp(min=0.15)
+        thick = weight * (1 - 0.60 * detail["brow_taper"] * along).clamp(min=0.15)
         cover = brush.inside(torch.maximum(y.abs() - thick, (along.abs() - 1) * 0.2))
         slit = (along - 0.7 * detail["brow_slit_place"]).abs() * layout.brow_width
         # the slit is in one brow only, as a scar or a razor would leave it
@@ -152,7 +152,7 @@ def paint_mouth(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
     flat = (1 - share * share).clamp(min=-1)
     line = layout.lip_line(share.clamp(-1.3, 1.3))
     bow = 1 - (0.5 + 0.5 * detail["lip_bow"]) * torch.exp(-((share / 0.22) ** 2))
-    lobes = 1 + 0.35 * detail["lip_lobes"] * torch.cos(2 * math.pi * share)
+    lobes = 1 + 0.45 * detail["lip_lobes"] * torch.cos(2 * math.pi * share)
     upper = line - (layout.gap * 0.5) * flat - layout.upper_lip * flat * bow
     lower = line + layout.gap * flat + layout.lower_lip * flat * lobes
     lips = brush.inside(torch.maximum(upper - brush.y, brush.y - lower))

@@ -17,11 +17,11 @@ FRAME_SIZE = 192
 """Width and height of a demo frame in pixels."""
 CROP_SIZE = 64
 TEMPLATE = "demo_64"
-CROP_UNIT = 0.424
+CROP_UNIT = 0.54
 """Length of one face unit in the aligned crop, as a share of the crop's width."""
-CROP_CENTRE = (0.5, 0.481)
+CROP_CENTRE = (0.5, 0.425)
 """Where the face's origin lies in the aligned crop, in the unit square."""
-MEAN_POINTS = ((-0.33, -0.12), (0.33, -0.12), (0.0, 0.23), (-0.25, 0.53), (0.25, 0.53))
+MEAN_POINTS = ((-0.34, -0.12), (0.34, -0.12), (0.0, 0.215), (-0.265, 0.53), (0.265, 0.53))
 """Eyes, nose tip, mouth corners of the average face, in face units."""
 TEMPLATE_POINTS = tuple(
     (CROP_CENTRE[0] + CROP_UNIT * x, CROP_CENTRE[1] + CROP_UNIT * y) for x, y in MEAN_POINTS
@@ -29,6 +29,14 @@ TEMPLATE_POINTS = tuple(
 
 HEIGHT, WIDE, LONG = 0.5, 0.95, 1.25
 NOSE_HEIGHT = 0.16
+LIMITS = {"yaw": 22.0, "pitch": 13.0, "roll": 20.0}
+"""Degrees at a factor of 1."""
+GAPE = 0.10
+"""Way of the lower lip when the mouth is widest open, face units; the upper one's is half that."""
+LID_RANGE, LOWER_LID = 1.35, 0.62
+"""Way of the upper lid and height of the lower one, as shares of the open eye's height."""
+GAZE = (0.32, 0.22)
+"""How far the iris moves, as a share of half the eye's width and of its height."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +56,8 @@ class Pose:
 
     @staticmethod
     def of(cast: Cast) -> "Pose":
-        """Read pose and place: yaw to 32 degrees, pitch to 18, roll to 20."""
-        angles = [cast.scene[name] * math.radians(limit) for name, limit in _LIMITS.items()]
+        """Read pose and place: yaw to 22 degrees, pitch to 13, roll to 20."""
+        angles = [cast.scene[name] * math.radians(limit) for name, limit in LIMITS.items()]
         turns = [turn(angle) for angle in angles for turn in (torch.sin, torch.cos)]
         centre = [FRAME_SIZE * cast.scene.between(f"centre_{axis}", 0.45, 0.55) for axis in "xy"]
         return Pose(*[*turns, *centre, cast.scene.between("scale", 32.0, 48.0)])
@@ -79,9 +87,6 @@ class Pose:
         y = y * self.pitch_cos + depth * self.pitch_sin
         x, y = x * self.roll_cos - y * self.roll_sin, x * self.roll_sin + y * self.roll_cos
         return self.centre_x + self.scale * x, self.centre_y + self.scale * y
-
-
-_LIMITS = {"yaw": 32.0, "pitch": 18.0, "roll": 20.0}
 
 
 @dataclass(frozen=True)
@@ -114,29 +119,29 @@ class Layout:
     def of(cast: Cast, pose: Pose) -> "Layout":
         """Lay out the faces of a batch, in their expression."""
         coarse, detail, outer, scene = cast.coarse, cast.detail, cast.outer, cast.scene
-        eye_y = coarse.between("eye_height", -0.19, -0.05)
-        eye_uneven, brow_uneven = 0.035 * detail["eyes_uneven"], 0.04 * detail["brow_uneven"]
-        eye_width = coarse.between("eye_size", 0.12, 0.20)
-        brow_y = eye_y - coarse.between("brow_height", 0.17, 0.33) - 0.07 * scene["brow_raise"]
+        eye_y = coarse.between("eye_height", -0.17, -0.07)
+        eye_uneven, brow_uneven = 0.04 * detail["eyes_uneven"], 0.055 * detail["brow_uneven"]
+        eye_width = coarse.between("eye_size", 0.15, 0.24)
+        brow_y = eye_y - coarse.between("brow_height", 0.20, 0.32) - 0.06 * scene["brow_raise"]
         opening, smile = scene.amount("mouth_open"), scene["smile"]
-        lip = coarse.between("lip_weight", 0.035, 0.095)
+        lip = coarse.between("lip_weight", 0.04, 0.11)
         nose_turn_x = NOSE_HEIGHT * pose.yaw_sin / pose.yaw_cos
         nose_turn_y = NOSE_HEIGHT * pose.pitch_sin / pose.pitch_cos
         return Layout(
-            eye_x=coarse.between("eye_spacing", 0.27, 0.39),
+            eye_x=coarse.between("eye_spacing", 0.30, 0.38),
             eye_y=(eye_y - eye_uneven, eye_y + eye_uneven),
             eye_width=eye_width,
             eye_height=eye_width * coarse.between("eye_roundness", 0.45, 0.95),
             brow_y=(brow_y - brow_uneven, brow_y + brow_uneven),
-            brow_width=coarse.between("brow_length", 0.14, 0.23),
-            nose_x=0.04 * detail["nose_bend"] + nose_turn_x,
-            nose_y=coarse.between("nose_length", 0.13, 0.30) + nose_turn_y,
-            nose_width=coarse.between("nose_width", 0.08, 0.18),
-            mouth_x=0.05 * detail["mouth_shift"],
-            mouth_y=coarse.between("mouth_height", 0.47, 0.60),
-            mouth_width=coarse.between("mouth_width", 0.17, 0.30) * (1 + 0.12 * smile),
-            gap=0.10 * opening,
-            corner_rise=0.09 * smile + 0.04 * detail["lip_corner"],
+            brow_width=coarse.between("brow_length", 0.16, 0.26),
+            nose_x=0.055 * detail["nose_bend"] + nose_turn_x,
+            nose_y=coarse.between("nose_length", 0.15, 0.28) + nose_turn_y,
+            nose_width=coarse.between("nose_width", 0.09, 0.20),
+            mouth_x=0.06 * detail["mouth_shift"],
+            mouth_y=coarse.between("mouth_height", 0.48, 0.58),
+            mouth_width=coarse.between("mouth_width", 0.20, 0.33) * (1 + 0.12 * smile),
+            gap=GAPE * opening,
+            corner_rise=0.09 * smile + 0.06 * detail["lip_corner"],
             upper_lip=lip,
             lower_lip=lip * 1.25,
             head_width=outer.between("head_width", 0.68, 0.84),

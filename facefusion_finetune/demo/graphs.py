@@ -17,10 +17,12 @@ from facefusion_finetune.demo.geometry import CROP_SIZE
 from facefusion_finetune.demo.networks import (
     DECODER,
     ENCODER,
+    READ,
     STYLES,
     VECTOR,
     WIDTH,
     Judge,
+    Reader,
     Recogniser,
     Swapper,
 )
@@ -175,7 +177,7 @@ def write_recogniser(network: Recogniser) -> onnx.ModelProto:
     graph = _Graph("demo_recogniser")
     x = "input"
     for index, (taken, made, kernel, _) in enumerate(network.SHAPES):
-        layer, norm, slope = network.layers[index], network.norms[index], network.slopes[index]
+        layer, norm, slope = (network.layers[index], network.norms[index], network.slopes[index])
         assert isinstance(layer, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
         assert isinstance(slope, nn.PReLU)
@@ -203,6 +205,22 @@ def write_judge(network: Judge) -> onnx.ModelProto:
     return _write_vector(graph, x, network)
 
 
+def write_reader(network: Reader) -> onnx.ModelProto:
+    """The reader's graph: input `input` 1 x 3 x 64 x 64, output 1 x len(READ)."""
+    graph = _Graph("demo_reader")
+    x = "input"
+    for index, (_, _, kernel, _) in enumerate(network.SHAPES):
+        layer, norm = network.layers[index], network.norms[index]
+        assert isinstance(layer, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        x = graph.convolve(x, f"conv_{index}", layer, kernel // 2)
+        x = graph.add("Relu", graph.normalise(x, f"norm_{index}", norm), name=f"relu_{index}")
+    x = graph.add("Flatten", graph.convolve(x, "reduce", network.reduce, 0), axis=1)
+    x = graph.add("Relu", graph.multiply_matrix(x, "hidden", network.hidden), name="relu_hidden")
+    graph.multiply_matrix(x, "factors", network.factors, out="output")
+    return graph.finish({"input": [1, 3, CROP_SIZE, CROP_SIZE]}, [1, len(READ)])
+
+
 def _write_vector(graph: _Graph, x: str, network: Recogniser | Judge) -> onnx.ModelProto:
     x = graph.add("Flatten", graph.convolve(x, "reduce", network.reduce, 0), axis=1)
     x = graph.multiply_matrix(x, "hidden", network.hidden)
@@ -210,8 +228,8 @@ def _write_vector(graph: _Graph, x: str, network: Recogniser | Judge) -> onnx.Mo
     return graph.finish({"input": [1, 3, CROP_SIZE, CROP_SIZE]}, [1, VECTOR])
 
 
-def read_weights(network: Recogniser | Judge | Swapper, model: onnx.ModelProto) -> None:
-    """Load what `write_recogniser`, `write_judge` or `write_swapper` has written.
+def read_weights(network: Recogniser | Judge | Reader | Swapper, model: onnx.ModelProto) -> None:
+    """Load what one of this module's writers has written.
 
     The network is in evaluation mode afterwards.
     """

@@ -1,4 +1,4 @@
-"""Metric learning for the demo's recogniser and judge, on freshly rendered people."""
+"""Metric learning for the demo's judge, on freshly rendered people, and figures of vectors."""
 
 import math
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from facefusion_finetune.demo.crops import draw_random_crowd, photograph, pose_heads
-from facefusion_finetune.demo.networks import Judge, Recogniser
+from facefusion_finetune.demo.crops import draw_random_crowd, photograph
+from facefusion_finetune.demo.networks import VECTOR, Judge
 from facefusion_finetune.demo.people import COARSE, DETAIL, Values
 
 Report = Callable[[int, dict[str, float]], None]
@@ -19,7 +19,9 @@ Report = Callable[[int, dict[str, float]], None]
 
 TEMPERATURE = 0.1
 RATE = 3e-3
-STOCK = 1024
+STOCK, FRESH = 1024, 8
+"""Pairs of pictures kept ready, and pairs that each step renders anew: rendering costs as much as
+learning, so that a picture is used several times."""
 SWAPPED = 0.5
 """Share of training pictures that are true swaps, so that a swap is recognised as well."""
 
@@ -46,24 +48,15 @@ class Album:
         self.factors[start:end] = other.factors
 
 
+def spread_factors() -> torch.Tensor:
+    """(len(COARSE), VECTOR): orthonormal directions, one for each factor a vector encodes."""
+    square = numpy.random.default_rng(14).standard_normal((VECTOR, len(COARSE)))
+    return torch.from_numpy(numpy.linalg.qr(square)[0].T.copy()).float()
+
+
 def normalise(crops: torch.Tensor) -> torch.Tensor:
     """RGB 0..1 to -1..1, which is what (x - 127.5) / 127.5 makes of bytes."""
     return crops * 2 - 1
-
-
-def pose_for_recogniser(generator: numpy.random.Generator, count: int) -> Album:
-    """Two pictures of each coarse identity with unrelated detail: blindness is the aim.
-
-    In half of the pairs the detail is all that differs, so that nothing hides what it does to a
-    vector.
-    """
-    coarse = draw_random_crowd(generator, count).coarse
-    first, second = (generator.uniform(-1, 1, (count, len(DETAIL))) for _ in range(2))
-    shoot = pose_heads(generator, coarse, first, SWAPPED)
-    pictures, twins = shoot.render(coarse, first), shoot.render(coarse, second)
-    apart = generator.uniform(size=count) < 0.5
-    twins[apart] = photograph(generator, coarse[apart], second[apart], SWAPPED)
-    return Album(normalise(pictures), normalise(twins), torch.from_numpy(coarse).float())
 
 
 def pose_for_judge(generator: numpy.random.Generator, count: int) -> Album:
@@ -86,33 +79,22 @@ def contrast(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 
 
 def learn_metric(
-    network: Recogniser | Judge,
-    pose: Callable[[numpy.random.Generator, int], Album],
-    steps: int,
-    seed: int,
-    report: Report,
-    fresh: int,
-    pairs: int = 64,
-    stock: int = STOCK,
+    network: Judge, steps: int, seed: int, report: Report, pairs: int = 64, stock: int = STOCK
 ) -> None:
-    """Train a recogniser or judge in place; afterwards it is in evaluation mode.
+    """Train a judge in place; afterwards it is in evaluation mode.
 
     A linear head that reads the factors off the hidden layer speeds learning up; it is dropped.
 
     Args:
         network: What to train.
-        pose: Makes that many pairs of pictures; rows 2 i and 2 i + 1 may be siblings.
         steps: Steps of the optimiser.
         seed: Decides people, pictures and order.
         report: Gets the losses.
-        fresh: Pairs that each step renders anew. Rendering costs as much as learning, so that a
-            picture is used several times.
         pairs: Pairs of pictures in a step, chosen from the stock.
         stock: Pairs kept ready.
     """
     generator = numpy.random.default_rng([11, seed])
-    known = len(COARSE) + (len(DETAIL) if isinstance(network, Judge) else 0)
-    head = nn.Linear(network.HIDDEN, known)
+    head = nn.Linear(network.HIDDEN, len(COARSE) + len(DETAIL))
     parameters = [*network.parameters(), *head.parameters()]
     optimiser = torch.optim.Adam(parameters, lr=RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -120,13 +102,16 @@ def learn_metric(
     )
     network.to(memory_format=torch.channels_last)
     network.train()
-    ready = pose(generator, stock)
+    ready = pose_for_judge(generator, stock)
     for step in range(steps):
-        start = step * fresh % (stock - fresh + 1) // 2 * 2
-        ready.replace(start, pose(generator, fresh))
+        start = step * FRESH % (stock - FRESH + 1) // 2 * 2
+        ready.replace(start, pose_for_judge(generator, FRESH))
         couples = generator.permutation(stock // 2)[: pairs // 2]
         album = ready.choose(numpy.stack([2 * couples, 2 * couples + 1], axis=1).ravel())
-        hidden = network.describe(torch.cat([album.first, album.second]))
+        pictures = torch.cat([album.first, album.second])
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = network.describe(pictures.contiguous(memory_format=torch.channels_last))
+        hidden = hidden.float()
         vectors = network.vector(hidden)
         apart = contrast(vectors[:pairs], vectors[pairs:])
         told = functional.mse_loss(head(hidden), album.factors.repeat(2, 1))

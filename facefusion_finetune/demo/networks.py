@@ -1,8 +1,8 @@
-"""The demo's three tiny networks as torch modules; `export` writes them as ONNX graphs.
+"""The demo's four tiny networks as torch modules; `export` writes them as ONNX graphs.
 
 The swapper has inswapper's layout at an eighth of its width and half its size: an encoder, style
 blocks that the source vector modulates, and a decoder of four plain convolutions. The recogniser
-and the judge differ in architecture, people and aim.
+and the judge differ in architecture, people and aim. The reader tells pose and expression.
 """
 
 from typing import Literal
@@ -11,18 +11,20 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-ENCODER = {"40": (3, 16, 7, 1), "42": (16, 24, 3, 1), "44": (24, 32, 3, 2), "46": (32, 64, 3, 2)}
+ENCODER = {"40": (3, 16, 7, 1), "42": (16, 32, 3, 2), "44": (32, 48, 3, 1), "46": (48, 64, 3, 2)}
 """Convolutions by inswapper's node number: channels in, channels out, kernel, stride."""
 STYLES = ("62", "107", "152", "197", "242", "287")
 DECODER = {
-    "590": (64, 32, 3, 1),
-    "594": (32, 24, 3, 1),
+    "590": (64, 48, 3, 1),
+    "594": (48, 24, 3, 1),
     "596": (24, 16, 3, 1),
     "612": (16, 3, 7, 1),
 }
 WIDTH = 64
 """Channels of the style blocks."""
 VECTOR = 512
+READ = ("yaw", "pitch", "mouth_open", "eye_close", "gaze_x", "gaze_y")
+"""Factors of the scene that the reader tells, in its order."""
 
 
 def _convolution(taken: int, made: int, kernel: int, stride: int) -> nn.Conv2d:
@@ -102,7 +104,7 @@ class Recogniser(nn.Module):
         *((48, 64, 3, 2), (64, 64, 3, 1), (64, 64, 3, 1)),
     )
     """Channels in, channels out, kernel, stride; as many out as in makes a residual step."""
-    REDUCED, HIDDEN = 8, 128
+    REDUCED, HIDDEN = 16, 64
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,7 +140,7 @@ class Judge(nn.Module):
     SHAPES = ((3, 16), (16, 32), (32, 48), (48, 64))
     POOLED = (0, 1, 2)
     """Layers followed by a pooling."""
-    REDUCED, HIDDEN = 16, 128
+    REDUCED, HIDDEN = 16, 64
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,3 +165,30 @@ class Judge(nn.Module):
         """Map crops (batch, 3, 64, 64), -1 to 1, to (batch, 512), of any length."""
         vector: torch.Tensor = self.vector(self.describe(x))
         return vector
+
+
+class Reader(nn.Module):
+    """Strided convolutions that read pose and expression off a crop, whoever it shows."""
+
+    SHAPES = ((3, 16, 5, 2), (16, 32, 3, 2), (32, 48, 3, 2), (48, 48, 3, 1))
+    """Channels in, channels out, kernel, stride."""
+    REDUCED, HIDDEN = 8, 32
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.Conv2d(taken, made, kernel, stride, kernel // 2, bias=False)
+            for taken, made, kernel, stride in self.SHAPES
+        )
+        self.norms = nn.ModuleList(nn.BatchNorm2d(made) for _, made, _, _ in self.SHAPES)
+        self.reduce = nn.Conv2d(48, self.REDUCED, 1)
+        self.hidden = nn.Linear(self.REDUCED * 64, self.HIDDEN)
+        self.factors = nn.Linear(self.HIDDEN, len(READ))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map crops (batch, 3, 64, 64), -1 to 1, to (batch, len(READ)) factors of the scene."""
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = functional.relu(norm(layer(x)))
+        hidden = functional.relu(self.hidden(self.reduce(x).flatten(1)))
+        factors: torch.Tensor = self.factors(hidden)
+        return factors

@@ -45,7 +45,7 @@ def render(cast: Cast, views: torch.Tensor, size: int) -> torch.Tensor:
     frame_y = view[:, 1, 0] * across + view[:, 1, 1] * down + view[:, 1, 2]
     # an edge is as wide as the coarser of a pixel of the picture and a pixel of the frame
     pixel = torch.hypot(view[:, 0, 0], view[:, 1, 0]).clamp(min=1.0)
-    edge = 1.1 * pixel / pose.scale
+    edge = 1.4 * pixel / pose.scale
     head_x, head_y = pose.to_head(frame_x, frame_y)
     plane = Brush(cast, layout, head_x, head_y, edge)
     face = Brush(cast, layout, *pose.to_face(head_x, head_y), edge)
@@ -146,7 +146,7 @@ def _paint_skin(figure: torch.Tensor, face: Brush) -> torch.Tensor:
     skin = _skin(face.cast.outer["skin_tone"], coarse["skin_hue"], coarse["skin_rosiness"])
     figure = over(figure, inner, skin)
     tint = rainbow(0.5 * detail["pattern_hue"], 0.6, 0.5) - 0.5
-    figure = figure + tint * (0.40 * detail["pattern"] * _waves(face) * inner)[:, None]
+    figure = figure + tint * (0.50 * detail["pattern"] * _waves(face) * inner)[:, None]
     rose = torch.tensor([0.90, 0.36, 0.34]).view(1, 3, 1, 1)
     for side in (-1, 1):
         cheek = face.glow(side * 0.42, 0.28, 0.20, 0.16)
@@ -167,8 +167,8 @@ def _waves(face: Brush) -> torch.Tensor:
     for index in range(WAVES):
         angle = math.pi * detail[f"wave_angle_{index}"]
         along = face.x * torch.cos(angle) + face.y * torch.sin(angle)
-        # a whole wave or more on the face: the pattern must not pass for another skin colour
-        speed = detail.between(f"wave_speed_{index}", 5.0, 9.0)
+        # several waves on the face: the pattern must not pass for another skin colour
+        speed = detail.between(f"wave_speed_{index}", 9.0, 15.0)
         total = total + torch.cos(speed * along + math.pi * detail[f"wave_phase_{index}"])
     return (total * 0.7).clamp(-1, 1)
 
@@ -176,17 +176,19 @@ def _waves(face: Brush) -> torch.Tensor:
 def _paint_marks(figure: torch.Tensor, face: Brush, inner: torch.Tensor) -> torch.Tensor:
     detail = face.cast.detail
     brown = torch.tensor([0.30, 0.14, 0.09]).view(1, 3, 1, 1)
+    pale = torch.tensor([1.0, 0.90, 0.80]).view(1, 3, 1, 1)
     angle = math.pi * detail["freckle_angle"]
     x = face.x * torch.cos(angle) + face.y * torch.sin(angle)
     y = face.y * torch.cos(angle) - face.x * torch.sin(angle)
     phase = math.pi * detail["freckle_phase"]
     dots = torch.cos(26 * x + 2 * torch.sin(5 * y + phase)) * torch.cos(24 * y + phase)
     place = face.glow(0.25 * detail["freckle_place"], 0.20, 0.50, 0.24)
-    freckles = ((dots - 0.45) * 2.5).clamp(0, 1) * place * detail.amount("freckles")
-    figure = over(figure, freckles * inner * 0.7, brown)
+    freckles = ((dots - 0.45) * 2.5).clamp(0, 1) * place * detail["freckles"]
+    figure = over(figure, freckles.clamp(min=0) * inner * 0.8, brown)
+    figure = over(figure, (-freckles).clamp(min=0) * inner * 0.8, pale)
     for index in range(MOLES):
         spot_x, spot_y = 0.55 * detail[f"mole_x_{index}"], 0.15 + 0.6 * detail[f"mole_y_{index}"]
-        size = 0.055 * detail.amount(f"mole_size_{index}").sqrt()
+        size = 0.07 * detail.amount(f"mole_size_{index}").sqrt()
         mole = face.inside(torch.hypot(face.x - spot_x, face.y - spot_y) - size)
         figure = over(figure, mole * inner * 0.85 * (size > 0.012), brown)
     turn = math.pi * detail["scar_angle"]

@@ -8,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy
-
 from facefusion_finetune import home
 from facefusion_finetune.dataset.extract import extract_footage
-from facefusion_finetune.dataset.sources import read_image
-from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, draw_person
-from facefusion_finetune.demo.world import render_truth, write_footage
+from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
+from facefusion_finetune.demo.truths import create_world
+from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.evaluation.protocol import KnownSwap
 from facefusion_finetune.faces.demo import SWAPPER, DemoAnalyser
 from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.registry import store
@@ -25,8 +22,8 @@ from facefusion_finetune.training.recipe import Observer, train_person
 from facefusion_finetune.training.run import Run
 
 NAME = "ada"
-SHOTS = 12
-FRAMES_PER_SHOT = 8
+SHOTS = 16
+FRAMES_PER_SHOT = 6
 TARGETS = 4
 TARGET_SHOTS = 2
 TARGET_FRAMES = 4
@@ -45,12 +42,11 @@ class DemoResult:
 
     def describe(self) -> str:
         """The verdict in words, and the paths."""
-        known = self.report["true_swap"]
+        known = self.report["figures"]["true_swap"]
         lines = [
             self.report["sentence"],
-            f"Distance to the true swap on other people: {known['copy_of_target']:.2f} without a"
-            f" swap, {known['before']:.2f} with the base, {known['after']:.2f} with the tuned"
-            " model (grey levels).",
+            f"Distance to the true swap on other people: {known['before']:.2f} with the base,"
+            f" {known['after']:.2f} with the tuned model (grey levels).",
             f"model:    {self.model}",
             f"report:   {self.run.report_path}",
         ]
@@ -91,32 +87,8 @@ def run_demo(output: Path, preset: str, seed: int, observer: Observer | None = N
         person = add_person(NAME, create_consent(None, CONSENT))
         observer.on_stage("Extracting")
         extract_footage(person, [footage / NAME], analyser)
-        known = list_known_swaps(targets, analyser, FIRST_UNSEEN_SEED + seed * 100)
-        run, report = train_person(person, analyser, SWAPPER, preset, seed, known, observer)
+        world = create_world(targets, analyser, FIRST_UNSEEN_SEED + seed * 100)
+        run, report = train_person(person, analyser, SWAPPER, preset, seed, observer, targets=world)
         model = store.activate(person, run, output / "facefusion", force=not report["proven"])
     pictures = sorted((run.directory / "previews").glob("*.png"))
     return DemoResult(run, report, model, pictures)
-
-
-def list_known_swaps(
-    folders: list[Path], analyser: DemoAnalyser, person_seed: int
-) -> list[KnownSwap]:
-    """Every frame of other people's footage as a target whose true swap is drawn.
-
-    Args:
-        folders: Footage of other people.
-        analyser: That knows these folders.
-        person_seed: Whose face belongs onto them.
-    """
-    options = analyser.get_swapper(SWAPPER)
-    person = draw_person(person_seed)
-    known = []
-    for path in sorted(path for folder in folders for path in folder.rglob("*.png")):
-        frame = read_image(path)
-        landmark_5 = analyser.detect_faces(frame)[0].landmark_5
-        truth = render_truth(analyser.find_face(frame), person)
-        crop, _ = analyser.warp_face(frame, landmark_5, options.template, options.size)
-        true_crop, _ = analyser.warp_face(truth, landmark_5, options.template, options.size)
-        face = analyser.create_masks(crop).face.astype(numpy.float32)
-        known.append(KnownSwap(crop, true_crop, face, str(path.parent)))
-    return known

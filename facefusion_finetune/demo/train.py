@@ -8,6 +8,7 @@ import io
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,29 +16,43 @@ import numpy
 import onnx
 import torch
 
-from facefusion_finetune.demo import figures
+from facefusion_finetune.demo import figures, learning, reading, swapping
 from facefusion_finetune.demo.graphs import (
     read_weights,
     write_judge,
+    write_reader,
     write_recogniser,
     write_swapper,
 )
-from facefusion_finetune.demo.learning import (
-    STOCK,
-    Report,
-    learn_metric,
-    pose_for_judge,
+from facefusion_finetune.demo.learning import Report, learn_metric
+from facefusion_finetune.demo.networks import Judge, Reader, Recogniser, Swapper
+from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
+from facefusion_finetune.demo.reading import (
+    learn_blindness,
+    learn_to_read,
+    pose_for_reader,
     pose_for_recogniser,
 )
-from facefusion_finetune.demo.networks import Judge, Recogniser, Swapper
-from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
-from facefusion_finetune.demo.swapping import PEOPLE, Sources, gather_sources, learn_to_swap
+from facefusion_finetune.demo.swapping import (
+    FINISH,
+    PEOPLE,
+    POLISH,
+    SKETCH,
+    Sources,
+    choose_ideal,
+    gather_sources,
+    learn_to_swap,
+)
 from facefusion_finetune.home import write_bytes, write_text
 
-STEPS = {"recogniser": 2800, "judge": 1200, "swapper": 6000}
-Network = TypeVar("Network", Recogniser, Judge, Swapper)
-FRESH = {"recogniser": 16, "judge": 8}
-"""Pairs rendered anew in each step; the judge, with siblings to learn from, needs fewer."""
+STEPS = {"recogniser": 3500, "judge": 1200, "reader": 1500, "sketch": 5500, "swapper": 5000}
+"""Steps of each stage; `sketch` is the swapper driven by ideal vectors, which `swapper` goes on
+with."""
+BLINDNESS = ((10.0, 9 / 35), (30.0, 2 / 7))
+"""What follows for the recogniser: weights of blindness, and shares of its steps."""
+POLISHED = 0.6
+"""As many steps more, as a share of the swapper's, are polish."""
+Network = TypeVar("Network", Recogniser, Judge, Reader, Swapper)
 STAGES = (*STEPS, "figures")
 OTHERS = 64
 
@@ -52,57 +67,90 @@ def train_demo(
     """Train the networks and write them with their figures.
 
     Args:
-        output: Gets `recogniser.onnx`, `judge.onnx`, `swapper.onnx`, `others.npy`, a log of each
-            and `training_log.json`; created if missing.
+        output: Gets `recogniser.onnx`, `judge.onnx`, `reader.onnx`, `swapper.onnx`, `others.npy`, a
+            log of each stage and `training_log.json`; created if missing.
         seed: Decides weights, people and pictures.
-        steps: Steps of each network, by name.
-        people: How many people drive the swapper's training; few make a trial quick.
-        stages: Which of `STAGES` to run, in this order. `swapper` reads the recogniser, and
-            `figures` everything, from `output`; recogniser and judge may run side by side.
+        steps: Steps of each stage, by name.
+        people: How many people drive the swapper's training; few make a trial quick, since stocks
+            of pictures shrink along.
+        stages: Which of `STAGES` to run, in this order. `swapper` reads the recogniser and the
+            sketch, and `figures` everything, from `output`; the others may run side by side.
     """
     output.mkdir(parents=True, exist_ok=True)
     for stage in stages:
-        settings = {"seed": seed, "steps": steps.get(stage), "people": people}
-        settings["threads"] = torch.get_num_threads()
         if stage == "figures":
             _gather_figures(output)
             continue
         rows: list[dict[str, float]] = []
-        count, report = steps[stage], _report_to(rows, stage)
-        stock, fresh = min(STOCK, people), FRESH.get(stage, 0)
-        if stage == "recogniser":
-            network = make(Recogniser, 3 * seed)
-            learn_metric(network, pose_for_recogniser, count, 3 * seed, report, fresh, stock=stock)
-            _write(output / "recogniser.onnx", write_recogniser(network))
-        elif stage == "judge":
-            judge = make(Judge, 3 * seed + 1)
-            learn_metric(judge, pose_for_judge, count, 3 * seed + 1, report, fresh, stock=stock)
-            _write(output / "judge.onnx", write_judge(judge))
-        else:
-            sources = gather_sources(_read(Recogniser, output / "recogniser.onnx"), seed, people)
-            _write_others(output / "others.npy", sources)
-            swapper = make(Swapper, 3 * seed + 2)
-            learn_to_swap(swapper, sources, count, seed, report)
-            _write(output / "swapper.onnx", write_swapper(swapper))
+        model = _run_stage(stage, output, seed, steps[stage], people, _report_to(rows, stage))
+        _write(output / f"{stage}.onnx", model)
+        settings = {"seed": seed, "steps": steps[stage], "people": people}
+        settings["threads"] = torch.get_num_threads()
         _write_log(output / f"{stage}_log.json", {"settings": settings, "losses": rows})
+
+
+def _run_stage(
+    stage: str, output: Path, seed: int, steps: int, people: int, report: Report
+) -> onnx.ModelProto:
+    if stage == "recogniser":
+        recogniser, own = make(Recogniser, 3 * seed), 3 * seed
+        stock = _scale(reading.STOCK, people)
+        learn_to_read(recogniser, pose_for_recogniser, steps, own, report, stock)
+        done = steps
+        for number, (blindness, share) in enumerate(BLINDNESS):
+            more = round(share * steps)
+            later = partial(_report_later, report, done)
+            learn_blindness(recogniser, blindness, more, own + 100 * number, later)
+            done += more
+        return write_recogniser(recogniser)
+    if stage == "judge":
+        judge = make(Judge, 3 * seed + 1)
+        learn_metric(judge, steps, 3 * seed + 1, report, stock=_scale(learning.STOCK, people))
+        return write_judge(judge)
+    if stage == "reader":
+        reader, own = make(Reader, 3 * seed + 1), 3 * seed + 1
+        stock = _scale(reading.STOCK, people)
+        learn_to_read(reader, pose_for_reader, steps, own, report, stock)
+        return write_reader(reader)
+    stock = _scale(swapping.STOCK, people)
+    if stage == "sketch":
+        sketch = make(Swapper, 3 * seed + 2)
+        learn_to_swap(sketch, choose_ideal, SKETCH, steps, seed, report, stock)
+        return write_swapper(sketch)
+    sources = gather_sources(_read(Recogniser, output / "recogniser.onnx"), seed, people)
+    _write_others(output / "others.npy", sources)
+    swapper = _read(Swapper, output / "sketch.onnx")
+    learn_to_swap(swapper, sources.choose, FINISH, steps, seed, report, stock)
+    later = partial(_report_later, report, steps)
+    learn_to_swap(swapper, sources.choose, POLISH, round(POLISHED * steps), seed, later, stock)
+    return write_swapper(swapper)
+
+
+def _scale(stock: int, people: int) -> int:
+    """A stock as much smaller than usual as `people` are fewer than usual."""
+    return max(64, stock * people // PEOPLE // 64 * 64)
 
 
 def _gather_figures(output: Path) -> None:
     """Join the stages' logs and measure on people no network has seen."""
     recogniser = _read(Recogniser, output / "recogniser.onnx")
     judge = _read(Judge, output / "judge.onnx")
+    reader = _read(Reader, output / "reader.onnx")
     swapper = _read(Swapper, output / "swapper.onnx")
     logs = {}
     for stage in STEPS:
         path = output / f"{stage}_log.json"
         logs[stage] = json.loads(path.read_text(encoding="utf-8"))
         path.unlink()
+    trial = figures.try_swapper(swapper, recogniser)
     measured = {
         **figures.judge_recognisers({"recogniser": recogniser, "judge": judge}),
-        **figures.judge_swapper(swapper, recogniser),
+        **figures.judge_swapper(trial),
+        "reader_r2": figures.judge_reader(reader, trial),
     }
     log = {"unseen_people_from_seed": FIRST_UNSEEN_SEED, "figures": measured, "stages": logs}
     _write_log(output / "training_log.json", log)
+    (output / "sketch.onnx").unlink()
     print(json.dumps(measured, indent=1))
 
 
@@ -121,6 +169,10 @@ def _report_to(rows: list[dict[str, float]], name: str) -> Report:
         print(f"{name} step {step}: {text} ({time.monotonic() - start:.0f} s)", flush=True)
 
     return report
+
+
+def _report_later(report: Report, done: int, step: int, values: dict[str, float]) -> None:
+    report(done + step, values)
 
 
 def _read(kind: type[Network], path: Path) -> Network:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
+from facefusion_finetune.demo.attributes import convert_factors
 from facefusion_finetune.demo.geometry import (
     CROP_CENTRE,
     CROP_SIZE,
@@ -33,6 +34,7 @@ from facefusion_finetune.errors import FootageError, SwapperError
 from facefusion_finetune.faces.align import fit_similarity
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
+    FaceAttributes,
     FaceMasks,
     Mask,
     Matrix,
@@ -43,6 +45,10 @@ from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOpt
 
 WEIGHTS = Path(__file__).parent.parent / "demo" / "weights"
 SWAPPER = "demo"
+JUDGING_VECTORS = 16
+"""Of the stored people, those that no model is trained with."""
+MEAN = 127.5
+"""Mean and standard deviation of the bytes that recogniser, judge and reader are given."""
 
 
 class DemoAnalyser:
@@ -53,7 +59,7 @@ class DemoAnalyser:
 
         Args:
             footage: Folders, each with a `world.json`.
-            weights: Folder of `swapper.onnx`, `recogniser.onnx`, `judge.onnx`, `others.npy`.
+            weights: Folder of the networks and `others.npy`.
 
         Raises:
             FootageError: A folder is no demo footage, or the `[demo]` extra is not installed.
@@ -115,17 +121,22 @@ class DemoAnalyser:
 
     def embed(self, crop: VisionFrame) -> NDArray[numpy.float64]:
         """(512,): the recogniser's vector, not normalised, of an aligned `demo_64` crop."""
-        options = self.get_recogniser()
-        values = (crop[..., ::-1].astype(numpy.float32) - options.mean) / options.standard_deviation
-        feed = {"input": values.transpose(2, 0, 1)[None].astype(numpy.float32)}
-        vector: NDArray[numpy.float64] = self._recogniser.run(None, feed)[0][0].astype("float64")
-        return vector
+        return _run(self._recogniser, crop)
+
+    def measure_attributes(
+        self, vision_frame: VisionFrame, landmark_5: Points
+    ) -> FaceAttributes | None:
+        """What the demo's reader sees at `landmark_5` of any picture; it always sees a face."""
+        crop, _ = self.warp_face(vision_frame, landmark_5, TEMPLATE, (CROP_SIZE, CROP_SIZE))
+        return convert_factors(_run(self._reader, crop))
 
     @cached_property
     def _recogniser(self) -> Any:
-        onnxruntime = import_extra("onnxruntime")
-        path = str(self.get_recogniser().path)
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return _open(self.get_recogniser().path)
+
+    @cached_property
+    def _reader(self) -> Any:
+        return _open(self._find("reader.onnx"))
 
     def warp_templates(self) -> Mapping[str, Points]:
         """The one template of the demo's swapper, recogniser and judge."""
@@ -189,7 +200,7 @@ class DemoAnalyser:
 
         left, right, _, *corners = MEAN_POINTS
         mouth = (corners[0][0] + corners[1][0]) / 2, corners[0][1]
-        ovals = [oval(*left, 0.24, 0.17), oval(*right, 0.24, 0.17), oval(*mouth, 0.36, 0.20)]
+        ovals = [oval(*left, 0.28, 0.19), oval(*right, 0.28, 0.19), oval(*mouth, 0.40, 0.22)]
         return FaceMasks(
             face=oval(0.0, 0.14, 0.76, 0.92),
             visible=numpy.ones((height, width), dtype=numpy.float32),
@@ -234,17 +245,18 @@ class DemoAnalyser:
         """A second network with other architecture and training; it tells siblings apart."""
         return self._describe("demo_judge", "judge.onnx")
 
-    def sample_other_vectors(self, count: int, seed: int) -> NDArray[numpy.float64]:
+    def sample_other_vectors(
+        self, count: int, seed: int, for_judging: bool = False
+    ) -> NDArray[numpy.float64]:
         """(count, 512): unit vectors of people the networks were trained on.
 
-        Up to the number stored nobody comes twice.
+        Those for judging are kept apart from the rest. Nobody comes more often than needed.
         """
         stored = numpy.load(self._find("others.npy")).astype(numpy.float64)
         stored /= numpy.linalg.norm(stored, axis=1, keepdims=True)
-        generator = numpy.random.default_rng(seed)
-        chosen: NDArray[numpy.float64] = stored[
-            generator.choice(len(stored), count, replace=count > len(stored))
-        ]
+        stored = stored[-JUDGING_VECTORS:] if for_judging else stored[:-JUDGING_VECTORS]
+        order = numpy.random.default_rng(seed).permutation(len(stored))
+        chosen: NDArray[numpy.float64] = stored[numpy.resize(order, count)]
         return chosen
 
     def sample_other_pictures(
@@ -267,7 +279,7 @@ class DemoAnalyser:
 
     def _describe(self, name: str, file: str) -> RecogniserOptions:
         size = (CROP_SIZE, CROP_SIZE)
-        return RecogniserOptions(name, self._find(file), TEMPLATE, size, 127.5, 127.5)
+        return RecogniserOptions(name, self._find(file), TEMPLATE, size, MEAN, MEAN)
 
     def _find(self, file: str) -> Path:
         path = self._weights / file
@@ -278,3 +290,15 @@ class DemoAnalyser:
                 "Install the package again, or make them: python -m facefusion_finetune.demo.train",
             )
         return path
+
+
+def _open(path: Path) -> Any:
+    session = import_extra("onnxruntime").InferenceSession
+    return session(str(path), providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, crop: VisionFrame) -> NDArray[numpy.float64]:
+    """Output of a network of the demo for a crop, which all of them take as -1 to 1."""
+    values = ((crop[..., ::-1] - MEAN) / MEAN).transpose(2, 0, 1)[None].astype(numpy.float32)
+    made: NDArray[numpy.float64] = session.run(None, {"input": values})[0][0].astype(numpy.float64)
+    return made

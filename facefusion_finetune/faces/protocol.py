@@ -51,6 +51,23 @@ class FaceMasks:
     """1 on eyes and mouth."""
 
 
+@dataclass(frozen=True)
+class FaceAttributes:
+    """What a swap has to leave as it is: how the head is held and what the face does."""
+
+    yaw: float
+    """Degrees; 0 looks at the camera, positive turns to the picture's right."""
+    pitch: float
+    """Degrees; positive looks down."""
+    eye_opening: tuple[float, float]
+    """Of the eye on the picture's left and right: distance of the lids over the eye's width."""
+    mouth_opening: float
+    """Distance of the lips' inner edges over the mouth's width; 0 is closed."""
+    gaze: tuple[float, float]
+    """Where the irises lie from the middle of the eye, right and down, in eye widths: mean of both
+    eyes. Not a number where both eyes are closed."""
+
+
 class FaceAnalyser(Protocol):
     """Finds, aligns, masks and pastes back faces.
 
@@ -70,6 +87,19 @@ class FaceAnalyser(Protocol):
 
     def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
         """All faces of a frame, best detector score first."""
+
+    def measure_attributes(
+        self, vision_frame: VisionFrame, landmark_5: Points
+    ) -> FaceAttributes | None:
+        """Read pose, eyes, mouth and gaze off a picture, a swapped one too.
+
+        Args:
+            vision_frame: The picture.
+            landmark_5: (5, 2), where the face is expected, in its pixels.
+
+        Returns:
+            None where no face is found there.
+        """
 
     def warp_templates(self) -> Mapping[str, Points]:
         """Every template's five points in the unit square, by name."""
@@ -111,8 +141,19 @@ class FaceAnalyser(Protocol):
     def get_judge(self) -> RecogniserOptions | None:
         """A second recogniser that was trained independently, if there is one."""
 
-    def sample_other_vectors(self, count: int, seed: int) -> NDArray[numpy.float64]:
-        """(count, 512): unit vectors that stand for other people than the one being tuned."""
+    def sample_other_vectors(
+        self, count: int, seed: int, for_judging: bool = False
+    ) -> NDArray[numpy.float64]:
+        """Unit vectors that stand for other people than the one being tuned.
+
+        Args:
+            count: How many.
+            seed: Decides which.
+            for_judging: Take people who are never among those of training.
+
+        Returns:
+            (count, 512).
+        """
 
     def sample_other_pictures(
         self, count: int, seed: int, template: str, size: tuple[int, int]

@@ -10,22 +10,29 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from facefusion_finetune.demo.crops import Crowd, Shoot, gather_crowd, photograph
+from facefusion_finetune.demo import figures
+from facefusion_finetune.demo.crops import Crowd, Shoot, gather_crowd
 from facefusion_finetune.demo.graphs import (
     read_weights,
     write_judge,
+    write_reader,
     write_recogniser,
     write_swapper,
 )
-from facefusion_finetune.demo.learning import embed, normalise, rank_first, tell_siblings
-from facefusion_finetune.demo.networks import Judge, Recogniser, Swapper
+from facefusion_finetune.demo.learning import normalise, rank_first, tell_siblings
+from facefusion_finetune.demo.networks import READ, Judge, Reader, Recogniser, Swapper
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.swapping import draw_face
-from facefusion_finetune.demo.train import OTHERS
+from facefusion_finetune.demo.train import OTHERS, STEPS
 from facefusion_finetune.faces.demo import WEIGHTS
 
-KINDS = {"swapper": Swapper, "recogniser": Recogniser, "judge": Judge}
-WRITERS = {"swapper": write_swapper, "recogniser": write_recogniser, "judge": write_judge}
+KINDS = {"swapper": Swapper, "recogniser": Recogniser, "judge": Judge, "reader": Reader}
+WRITERS = {
+    "swapper": write_swapper,
+    "recogniser": write_recogniser,
+    "judge": write_judge,
+    "reader": write_reader,
+}
 
 
 def read(name: str) -> torch.nn.Module:
@@ -38,8 +45,9 @@ def unseen(count: int, start: int = 0) -> Crowd:
     return gather_crowd([FIRST_UNSEEN_SEED + start + index for index in range(count)])
 
 
-def test_the_three_files_are_small() -> None:
-    assert sum((WEIGHTS / f"{name}.onnx").stat().st_size for name in KINDS) <= 6_000_000
+def test_the_files_are_small() -> None:
+    assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) <= 6_000_000
+    assert (WEIGHTS / "reader.onnx").stat().st_size <= 350_000
 
 
 def test_the_swapper_has_inswappers_layout() -> None:
@@ -69,7 +77,7 @@ def test_the_swapper_has_inswappers_layout() -> None:
     assert tail == ["Conv_590", "Conv_594", "Conv_596", "Conv_612"]
 
 
-@pytest.mark.parametrize("name", ["swapper", "recogniser", "judge"])
+@pytest.mark.parametrize("name", list(KINDS))
 def test_torch_and_onnxruntime_agree(name: str) -> None:
     network = read(name)
     session = onnxruntime.InferenceSession(
@@ -89,7 +97,7 @@ def test_torch_and_onnxruntime_agree(name: str) -> None:
     assert numpy.abs(answer - expected.numpy()).max() < 1e-4 * max(1, expected.abs().max())
 
 
-@pytest.mark.parametrize("name", ["swapper", "recogniser", "judge"])
+@pytest.mark.parametrize("name", list(KINDS))
 def test_reading_and_writing_gives_the_same_file(name: str) -> None:
     written = WRITERS[name](read(name)).SerializeToString(deterministic=True)
     assert written == (WEIGHTS / f"{name}.onnx").read_bytes()
@@ -106,23 +114,47 @@ def test_the_judge_tells_siblings_apart_and_the_recogniser_hardly() -> None:
     judged = tell_siblings(read("judge"), coarse, seed=1, pairs=300)
     recognised = tell_siblings(read("recogniser"), coarse, seed=1, pairs=300)
     assert judged >= 0.95
-    # blindness is not perfect yet: chance is 0.5, the packaged recogniser has 0.68
-    assert recognised <= 0.75
+    # near chance: the packaged log has 0.574 of 500 pairs, and two standard deviations are 0.044
+    assert recognised <= 0.63
 
 
-def test_the_swapper_is_closer_to_the_true_swap_than_the_target_is() -> None:
-    generator = numpy.random.default_rng(5)
-    source, recogniser, swapper = unseen(32), read("recogniser"), read("swapper")
-    vectors = embed(recogniser, photograph(generator, source.coarse, source.detail, 0.0))
-    shoot = Shoot.of(generator, unseen(32, start=32), jitter=0.0)
-    target, truth = shoot.render(), shoot.render(source.coarse, source.detail)
-    with torch.no_grad():
-        swapped = swapper(target, vectors @ swapper.emap)
+@pytest.fixture(scope="module")
+def trial() -> figures.Trial:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facefusion_finetune.demo.figures.SWAPS", 48)
+        return figures.try_swapper(read("swapper"), read("recogniser"))
+
+
+def test_the_swapper_is_not_far_from_the_best_answer_from_the_vector(
+    trial: figures.Trial, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("facefusion_finetune.demo.figures.SWAPS", 48)
+    ladder = figures.judge_swapper(trial)
+    assert ladder["base_l1"] < 0.6 * ladder["copy_l1"]
+    # 1.27 in the packaged log; 1.15 is what is wanted
+    assert ladder["base_l1"] <= 1.33 * ladder["average_l1"]
+    # what the vector does not say is worth learning
+    assert ladder["average_l1"] > 0.35 * ladder["copy_l1"]
+
+
+def test_nearly_every_swap_is_closer_to_the_true_swap_than_the_target_is(
+    trial: figures.Trial,
+) -> None:
+    truth = trial.shoot.render(trial.crowd.coarse, trial.crowd.detail)
     face = draw_face(64)
-    copied = (face * (target - truth).abs()).mean(dim=(1, 2, 3))
-    made = (face * (swapped - truth).abs()).mean(dim=(1, 2, 3))
-    assert made.mean() < 0.75 * copied.mean()
-    assert (made < copied).float().mean() > 0.8
+    copied, made = (
+        (face * (picture - truth).abs()).mean(dim=(1, 2, 3))
+        for picture in (trial.shoot.render(), trial.swapped)
+    )
+    assert (made < copied).float().mean() > 0.95
+
+
+def test_the_reader_reads_unseen_people_and_swaps(trial: figures.Trial) -> None:
+    measured = figures.judge_reader(read("reader"), trial)
+    for name in ("pictures", "true_swaps"):
+        assert min(measured[name].values()) > 0.6
+        assert numpy.mean(list(measured[name].values())) > 0.8
+    assert set(measured["base_swaps"]) == set(READ)
 
 
 def test_the_stored_vectors_are_unit_vectors_of_several_people() -> None:
@@ -136,6 +168,6 @@ def test_the_stored_vectors_are_unit_vectors_of_several_people() -> None:
 def test_the_log_states_settings_and_figures() -> None:
     log = json.loads(Path(WEIGHTS / "training_log.json").read_text())
     assert log["unseen_people_from_seed"] == FIRST_UNSEEN_SEED
-    assert set(log["stages"]) == set(KINDS)
-    figures = log["figures"]
-    assert figures["average_l1"] < figures["base_l1"] < figures["copy_l1"]
+    assert set(log["stages"]) == set(STEPS)
+    measured = log["figures"]
+    assert measured["average_l1"] < measured["base_l1"] < measured["copy_l1"]

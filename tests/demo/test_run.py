@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune.demo.run import run_demo
+from facefusion_finetune.demo.run import TARGET_FRAMES, TARGET_SHOTS, TARGETS, run_demo
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.registry import store
 from facefusion_finetune.training.recipe import Observer
@@ -20,17 +20,19 @@ def test_demo_leaves_model_report_and_pictures(
     assert {path.name for path in result.pictures} == {
         "held_out.png",
         "step_000004.png",
-        "true_swaps.png",
+        "targets.png",
     }
-    known = result.report["true_swap"]
-    assert len(known["pairs"]) == 32
-    assert known["before"] < known["copy_of_target"]
+    known = result.report["figures"]["true_swap"]
+    assert known["pairs"] == TARGETS * TARGET_SHOTS * TARGET_FRAMES
+    assert result.report["material"]["targets"]["kind"] == "people"
     text = result.describe()
+    assert f"{known['before']:.2f} with the base" in text
     for path in [result.model, result.run.report_path, *result.pictures]:
         assert path.is_file()
         assert path.is_relative_to(output)
         assert str(path) in text
-    assert stages[:3] == ["Drawing footage", "Extracting", "Cropping"]
+    assert stages[:2] == ["Drawing footage", "Extracting"]
+    assert stages[-1] == "Writing back and judging"
     assert not home_folder.exists()
 
 

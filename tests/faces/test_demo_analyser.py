@@ -7,7 +7,8 @@ import numpy
 import onnxruntime
 import pytest
 
-from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, draw_person
+from facefusion_finetune.demo.geometry import LIMITS
+from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, SCENE, draw_person
 from facefusion_finetune.demo.world import hash_frame, render_truth, write_footage
 from facefusion_finetune.errors import FootageError, SwapperError
 from facefusion_finetune.faces.demo import DemoAnalyser
@@ -154,6 +155,36 @@ def test_swapper_recogniser_and_judge_are_described_as_they_are(analyser: DemoAn
         assert session.get_outputs()[0].shape == [1, 512]
         assert options.template in analyser.warp_templates()
     assert judge.path != analyser.get_recogniser().path
+
+
+def test_attributes_follow_the_scene(analyser: DemoAnalyser, folders: list[Path]) -> None:
+    rows = []
+    for path in sorted(path for folder in folders for path in folder.rglob("*.png")):
+        frame = cv2.imread(str(path))
+        face = analyser.find_face(frame)
+        read = analyser.measure_attributes(frame, face.locate()[0])
+        scene = dict(zip(SCENE, face.scene, strict=True))
+        rows.append((read.yaw, LIMITS["yaw"] * scene["yaw"]))
+        rows.append((read.pitch, LIMITS["pitch"] * scene["pitch"]))
+        assert 0 <= read.eye_opening[0] == read.eye_opening[1] < 1
+        assert 0 <= read.mouth_opening < 1
+    gaps = numpy.abs(numpy.diff(numpy.array(rows), axis=1))
+    assert gaps.mean() < 4  # degrees
+    assert gaps.max() < 12
+
+
+def test_attributes_are_read_off_pictures_of_other_worlds_too(
+    analyser: DemoAnalyser, frame: VisionFrame
+) -> None:
+    points = analyser.detect_faces(frame)[0].landmark_5
+    before = analyser.measure_attributes(frame, points)
+    truth = render_truth(analyser.find_face(frame), draw_person(FIRST_UNSEEN_SEED + 60))
+    after = analyser.measure_attributes(truth, points)
+    assert abs(before.yaw - after.yaw) < 8
+    mirrored = numpy.ascontiguousarray(frame[:, ::-1])
+    points = points[[1, 0, 2, 4, 3]] * [-1, 1] + [frame.shape[1] - 1, 0]
+    turned = analyser.measure_attributes(mirrored, points)
+    assert abs(turned.yaw + before.yaw) < 8
 
 
 def test_other_swappers_are_refused(analyser: DemoAnalyser) -> None:
