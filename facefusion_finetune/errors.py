@@ -49,6 +49,10 @@ class TrainingError(FinetuneError):
     """A training run cannot start, go on or be resumed."""
 
 
+class EvaluationError(FinetuneError):
+    """A model cannot be judged: no footage, no judge, or one that proves nothing."""
+
+
 class RegistryError(FinetuneError):
     """A person's model cannot be found, written, activated or verified."""
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facefusion_finetune import home
 from facefusion_finetune.dataset import sources
 from facefusion_finetune.dataset.cutouts import cut_out, estimate_pose, find_cutout_box
-from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.dataset.manifest import CropRecord, cutout_name, masks_name
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.align import fit_similarity
 from facefusion_finetune.faces.protocol import DetectedFace, FaceAnalyser, FaceMasks, VisionFrame
@@ -117,8 +117,8 @@ class Collector:
             cutout = cut_out(frame.pixels, box)
             landmark_5 = face.landmark_5 - numpy.asarray(box[:2])
             masks = self._create_masks(cutout, landmark_5)
-            sha256 = _write_png(self._folder / f"{identifier}.png", cutout)
-            _write_png(self._folder / f"{identifier}.masks.png", masks)
+            sha256 = _write_png(self._folder / cutout_name(identifier), cutout)
+            _write_png(self._folder / masks_name(identifier), masks)
         x1, y1, x2, y2 = (float(value) for value in face.bounding_box)
         return CropRecord(
             id=identifier,

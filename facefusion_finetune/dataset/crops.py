@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy
@@ -34,11 +35,19 @@ class AlignedCrop:
         self, swapped: NDArray[numpy.float32], analyser: FaceAnalyser, options: SwapperOptions
     ) -> VisionFrame:
         """Lay a swapped crop into the original and crop it again, as a second swap would see it."""
+        return self.crop_again(self.paste(swapped, analyser), analyser, options)
+
+    def paste(self, swapped: NDArray[Any], analyser: FaceAnalyser) -> VisionFrame:
+        """The cut-out with a swapped crop laid into it."""
         mask = analyser.create_paste_mask(self.crop)
-        pasted = analyser.paste_back(self.cutout, swapped, mask, self.matrix)
+        return analyser.paste_back(self.cutout, swapped, mask, self.matrix)
+
+    def crop_again(
+        self, cutout: VisionFrame, analyser: FaceAnalyser, options: SwapperOptions
+    ) -> VisionFrame:
+        """The aligned crop of this face in another picture of the cut-out's size."""
         landmark_5 = self.record.landmarks_in_cutout()
-        crop, _ = analyser.warp_face(pasted, landmark_5, options.template, options.size)
-        return crop
+        return analyser.warp_face(cutout, landmark_5, options.template, options.size)[0]
 
     def matrix_to(self, analyser: FaceAnalyser, recogniser: RecogniserOptions) -> Matrix:
         """2 x 3 matrix from this crop's pixels to the recogniser's crop of the same face."""
@@ -55,15 +64,22 @@ class AlignedCrop:
 def load_crops(
     person: Person, records: list[CropRecord], analyser: FaceAnalyser, options: SwapperOptions
 ) -> list[AlignedCrop]:
-    """Warp the base's crops from the cut-outs of `records`.
+    """Warp the base's crops from the cut-outs of a person's `records`; see `load_folder`."""
+    return load_folder(manifest.crops_directory(person), records, analyser, options)
+
+
+def load_folder(
+    folder: Path, records: list[CropRecord], analyser: FaceAnalyser, options: SwapperOptions
+) -> list[AlignedCrop]:
+    """Warp the base's crops from the cut-outs of `records` in a folder.
 
     Raises:
         DatasetError: A cut-out is missing or damaged.
     """
     crops = []
     for record in records:
-        cutout = _read(manifest.cutout_path(person, record.id))
-        masks = _read(manifest.masks_path(person, record.id))
+        cutout = _read(folder / manifest.cutout_name(record.id))
+        masks = _read(folder / manifest.masks_name(record.id))
         landmark_5 = record.landmarks_in_cutout()
         crop, matrix = analyser.warp_face(cutout, landmark_5, options.template, options.size)
         aligned, _ = analyser.warp_face(masks, landmark_5, options.template, options.size)

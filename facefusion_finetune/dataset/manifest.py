@@ -87,12 +87,22 @@ def crops_directory(person: Person) -> Path:
 
 def cutout_path(person: Person, record_id: str) -> Path:
     """The lossless cut-out of the frame, BGR PNG."""
-    return crops_directory(person) / f"{record_id}.png"
+    return crops_directory(person) / cutout_name(record_id)
 
 
 def masks_path(person: Person, record_id: str) -> Path:
     """Masks in the cut-out's pixels: a PNG whose R, G, B are face, visible, features."""
-    return crops_directory(person) / f"{record_id}.masks.png"
+    return crops_directory(person) / masks_name(record_id)
+
+
+def cutout_name(record_id: str) -> str:
+    """File name of a cut-out."""
+    return f"{record_id}.png"
+
+
+def masks_name(record_id: str) -> str:
+    """File name of a cut-out's masks."""
+    return f"{record_id}.masks.png"
 
 
 def read_manifest(person: Person) -> list[CropRecord]:
@@ -101,7 +111,11 @@ def read_manifest(person: Person) -> list[CropRecord]:
     Raises:
         DatasetError: A line is damaged.
     """
-    path = person.directory / "crops.jsonl"
+    return read_records(person.directory / "crops.jsonl")
+
+
+def read_records(path: Path) -> list[CropRecord]:
+    """The records of a file; none where there is no file. Errors as in `read_manifest`."""
     if not path.exists():
         return []
     records = []
@@ -119,8 +133,12 @@ def read_manifest(person: Person) -> list[CropRecord]:
 
 def write_manifest(person: Person, records: list[CropRecord]) -> None:
     """Replace the manifest, whole or not at all."""
-    lines = "".join(record.model_dump_json() + "\n" for record in records)
-    home.write_text(person.directory / "crops.jsonl", lines)
+    write_records(person.directory / "crops.jsonl", records)
+
+
+def write_records(path: Path, records: list[CropRecord]) -> None:
+    """Write records to a file, whole or not at all."""
+    home.write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
 
 
 def digest_dataset(records: list[CropRecord]) -> str:

@@ -1,14 +1,20 @@
 """Which crops train and which are held out: by shot, never by random frame."""
 
 import hashlib
+import math
 from dataclasses import dataclass
 
 from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.errors import DatasetError
 
 HELD_OUT_SHARE = 0.25
 GAP_SECONDS = 2.0
 GAP_FRAMES = 2
-"""For pictures without a time, or shots too short for `GAP_SECONDS`."""
+"""For pictures without a time."""
+ENOUGH_SHOTS = 4
+"""Held-out shots: with fewer the intervals of a judgement become very wide."""
+ADVISED_SHOTS = 5
+"""Fewer shots than this leave it open how the model does in other light and surroundings."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,7 @@ class Split:
 
 
 def split_by_shot(records: list[CropRecord]) -> Split:
-    """Hold out at least a quarter of the kept crops and at least one whole shot.
+    """Hold out at least a quarter of the kept crops, and one shot in three up to `ENOUGH_SHOTS`.
 
     The choice follows from the shots' names alone, so that it is the same on every machine. With
     one shot, its last quarter is held out, after a gap.
@@ -41,12 +47,102 @@ def split_by_shot(records: list[CropRecord]) -> Split:
     order = sorted(shots, key=lambda shot: hashlib.sha256(shot.encode("utf-8")).hexdigest())
     largest = max(order, key=lambda shot: len(shots[shot]))
     held_out: list[CropRecord] = []
-    for shot in order:
-        if shot != largest and len(held_out) < HELD_OUT_SHARE * len(kept):
+    needed = min(ENOUGH_SHOTS, len(shots) // 3)
+    for number, shot in enumerate(shot for shot in order if shot != largest):
+        if number < needed or len(held_out) < HELD_OUT_SHARE * len(kept):
             held_out.extend(shots[shot])
     ids = {record.id for record in held_out}
     train = [record for record in kept if record.id not in ids]
     return Split(train, [record for record in kept if record.id in ids], [], True)
+
+
+def find_dependent(records: list[CropRecord], train: set[str], held_out: set[str]) -> set[str]:
+    """Ids of held-out crops that were taken in one go with crops that train.
+
+    Those are the same crop, a frame of the same shot less than `GAP_SECONDS` away, or a picture
+    without a time that at most `GAP_FRAMES` pictures of its shot lie after or before.
+
+    Args:
+        records: All records of a person.
+        train: Ids of the crops that train.
+        held_out: Ids of the crops that judge.
+    """
+    ordered = sorted(records, key=lambda record: (record.source, record.frame))
+    shots: dict[str, list[CropRecord]] = {}
+    for record in ordered:
+        if record.kept:
+            shots.setdefault(record.shot, []).append(record)
+    dependent = set(train & held_out)
+    for shot in shots.values():
+        places = [(place, record) for place, record in enumerate(shot) if record.id in train]
+        dependent.update(
+            record.id
+            for place, record in enumerate(shot)
+            if record.id in held_out
+            and any(_are_near(record, other, place - there) for there, other in places)
+        )
+    return dependent
+
+
+def _are_near(first: CropRecord, second: CropRecord, places: int) -> bool:
+    if first.time is not None and second.time is not None:
+        return abs(first.time - second.time) < GAP_SECONDS
+    return abs(places) <= GAP_FRAMES
+
+
+def require_split(
+    name: str, records: list[CropRecord], train: int, held_out: int, needed: int
+) -> None:
+    """Make sure that there is enough to train on and something to judge by.
+
+    Args:
+        name: Of the person, for the error.
+        records: All records of the person.
+        train: How many crops may train.
+        held_out: How many are held out.
+        needed: How many crops have to train.
+
+    Raises:
+        DatasetError: There is not; it says how much footage is missing.
+    """
+    if train >= needed and held_out:
+        return
+    kept = [record for record in records if record.kept]
+    if not kept:
+        raise DatasetError(
+            f"person {name!r}",
+            "nothing was extracted yet, so there is nothing to train on.",
+            f"Extract footage first: facefusion-finetune extract {name} SOURCE.",
+        )
+    shots = len({record.shot for record in kept})
+    why = (
+        f"of its {len(kept)} crops in {shots} shot(s) {train} may train and"
+        f" {held_out} are held out, but {needed} that train and at least one held-out"
+        " shot are needed"
+    )
+    if shots == 1:
+        seconds = _find_missing_seconds(kept, needed)
+        more = f"film at least {seconds:.0f} s more of it, or " if seconds else ""
+        why += f"; with one shot, {GAP_SECONDS:.0f} s between the two parts are lost as well"
+        todo = f"Extract a second shot (another place, light or day): better; {more}add pictures."
+    else:
+        # A quarter of what is added will be held out.
+        missing = max(1, math.ceil((needed - train) / (1 - HELD_OUT_SHARE)))
+        todo = (
+            f"Extract at least {missing} more usable crops that do not look like those there are,"
+            " better in new shots than in longer ones, or use a preset that needs fewer."
+        )
+    raise DatasetError(f"person {name!r}", f"no held-out shot is left: {why}.", todo)
+
+
+def _find_missing_seconds(kept: list[CropRecord], needed: int) -> float:
+    """Seconds that the only shot is too short by; 0 where its pictures have no times."""
+    times = sorted(record.time for record in kept if record.time is not None)
+    if len(times) < 2 or times[-1] <= times[0]:
+        return 0.0
+    length = times[-1] - times[0]
+    step = length / (len(times) - 1)
+    return max(1.0, (needed * step + GAP_SECONDS) / (1 - HELD_OUT_SHARE) - length)
 
 
 def _split_by_time(kept: list[CropRecord]) -> Split:
@@ -62,8 +158,6 @@ def _split_by_time(kept: list[CropRecord]) -> Split:
             for record in before
             if record.time is not None and record.time <= start - GAP_SECONDS
         ]
-        if len(train) < len(before) / 2:
-            train = before[:-GAP_FRAMES]
     else:
         train = before[:-GAP_FRAMES]
     ids = {record.id for record in train}

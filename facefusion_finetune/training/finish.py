@@ -50,14 +50,25 @@ def create_card(
         preset=config.preset_name,
         package_version=config.package_version,
         created=config.created.isoformat(timespec="seconds"),
-        judge_result={
-            "verdict": report["verdict"],
-            "proven": report["proven"],
-            "face_l1_change": report["face_l1"]["change"],
-            "judge": report["judge"]["recogniser"] if report["judge"] else None,
-            "judge_change": report["judge"]["change"] if report["judge"] else None,
-        },
+        judge_result=summarise_report(report),
     )
+
+
+def summarise_report(report: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of how the model was judged.
+
+    Args:
+        report: What `report.json` holds.
+    """
+    figures, judge = report["figures"], report["judge"]
+    return {
+        "verdict": report["verdict"],
+        "proven": report["proven"],
+        "face_l1_change": figures["face_l1"]["change"],
+        "judge": judge["name"] if judge else None,
+        "judge_sha256": judge["sha256"] if judge else None,
+        "judge_change": figures["judge_targets"]["change"] if judge else None,
+    }
 
 
 @contextmanager

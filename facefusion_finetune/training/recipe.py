@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -11,17 +12,14 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from facefusion_finetune import __version__
-from facefusion_finetune.dataset.crops import load_crops
 from facefusion_finetune.dataset.manifest import (
-    CropRecord,
     digest_dataset,
-    read_manifest,
     stack_embeddings,
 )
-from facefusion_finetune.dataset.split import split_by_shot
-from facefusion_finetune.errors import DatasetError, TrainingError
-from facefusion_finetune.evaluation.held_out import HeldOutJudge
-from facefusion_finetune.evaluation.protocol import KnownSwap
+from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
+from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
+from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -34,13 +32,15 @@ from facefusion_finetune.swappers.sessions import create_session, normalise_crop
 from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.swappers.vectors import create_centroid, prepare_source_inputs
 from facefusion_finetune.training.base import open_base, resolve_base
+from facefusion_finetune.training.crops import RunCrops, reload_crops, split_crops
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
 from facefusion_finetune.training.loop import StepCallback, Trainer
 from facefusion_finetune.training.losses import SwapLoss
 from facefusion_finetune.training.pairs import BaseSwapper, create_pairs
-from facefusion_finetune.training.presets import Preset, load_preset
+from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.recogniser import TorchRecogniser
 from facefusion_finetune.training.run import (
+    JudgeRecord,
     Run,
     RunConfig,
     check_base,
@@ -70,8 +70,9 @@ def train_person(
     base: str,
     preset_name: str,
     seed: int = 0,
-    known: list[KnownSwap] | None = None,
     observer: Observer | None = None,
+    judge_path: Path | None = None,
+    targets: list[Path] | World | None = None,
 ) -> tuple[Run, dict[str, Any]]:
     """Tune a base swapper to a person and judge the result on held-out crops.
 
@@ -81,8 +82,9 @@ def train_person(
         base: See `resolve_base`.
         preset_name: Name or path of a preset.
         seed: Of everything that is drawn.
-        known: Targets with their true swaps, for the report of a drawn world.
         observer: Told about the progress.
+        judge_path: ONNX file of an independent recogniser; without it, the analyser's judge.
+        targets: Footage of other people that the person is swapped onto to be judged.
 
     Returns:
         The finished run and what its `report.json` holds.
@@ -91,17 +93,17 @@ def train_person(
         ConsentError: No valid consent is on record.
         DatasetError: There are too few crops, or some are damaged.
         SwapperError: The base cannot be tuned.
+        EvaluationError: The judge is none, or the targets show nobody else.
         TrainingError: The loss is no number any more.
     """
     consent = person.require_consent()
     preset = load_preset(preset_name)
-    records = read_manifest(person)
-    split = split_by_shot(records)
-    _check_enough(person, split.train, split.held_out, preset, preset_name)
+    judge = open_judge(judge_path, analyser)
     options = resolve_base(base, analyser)
     graph = open_base(options, analyser)
     select_layers(graph, preset.layers)
     check_pairs(options, preset.pairs, analyser)
+    crops = split_crops(person, analyser, options, max(2, preset.minimum_crops))
     run = create_run(
         person,
         RunConfig(
@@ -116,24 +118,40 @@ def train_person(
             base_vendor=options.vendor,
             base_licence=options.licence,
             consent_digest=consent.sha256,
-            dataset_digest=digest_dataset(records),
-            preset_name=preset_name,
+            dataset_digest=digest_dataset(crops.records),
+            preset_name=Path(preset_name).stem if preset_name.endswith(".toml") else preset_name,
             seed=seed,
-            train=[record.id for record in split.train],
-            held_out=[record.id for record in split.held_out],
+            train=[crop.record.id for crop in crops.train],
+            held_out=[crop.record.id for crop in crops.held_out],
             preset=preset,
+            judge=(
+                JudgeRecord(path=str(judge_path.resolve()), sha256=judge.sha256)
+                if judge_path and judge
+                else None
+            ),
         ),
     )
-    return _carry_out(person, run, analyser, options, graph, False, known, observer or Observer())
+    judgement = Judgement(judge, targets)
+    return _carry_out(
+        person, run, analyser, options, graph, False, crops, judgement, observer or Observer()
+    )
 
 
 def resume_person(
     person: Person,
     analyser: FaceAnalyser,
-    known: list[KnownSwap] | None = None,
     observer: Observer | None = None,
+    judge_path: Path | None = None,
+    targets: list[Path] | World | None = None,
 ) -> tuple[Run, dict[str, Any]]:
     """Go on with the person's last run, with the settings it was started with.
+
+    Args:
+        person: Whose run.
+        analyser: As it was started with.
+        observer: Told about the progress.
+        judge_path: Another judge than the run was started with.
+        targets: Other footage of other people than the run was started with.
 
     Raises:
         TrainingError: There is nothing to go on with, or the base file has changed.
@@ -151,24 +169,10 @@ def resume_person(
     options = resolve_base(run.config.base_argument, analyser)
     check_base(run, options)
     graph = open_base(options, analyser)
-    return _carry_out(person, run, analyser, options, graph, True, known, observer or Observer())
-
-
-def _check_enough(
-    person: Person,
-    train: list[CropRecord],
-    held_out: list[CropRecord],
-    preset: Preset,
-    preset_name: str,
-) -> None:
-    if len(train) >= max(2, preset.minimum_crops) and held_out:
-        return
-    raise DatasetError(
-        f"person {person.name!r}",
-        f"{len(train)} crops train and {len(held_out)} are held out, but preset {preset_name!r}"
-        f" needs at least {preset.minimum_crops} that train.",
-        "Extract more footage (better more shots than longer ones), or use a preset that needs"
-        " less, such as 'fast'.",
+    crops = reload_crops(person, run, analyser, options)
+    judgement = Judgement(reopen_judge(run, judge_path, analyser), targets)
+    return _carry_out(
+        person, run, analyser, options, graph, True, crops, judgement, observer or Observer()
     )
 
 
@@ -179,17 +183,15 @@ def _carry_out(
     options: SwapperOptions,
     graph: SwapperGraph,
     resume: bool,
-    known: list[KnownSwap] | None,
+    crops: RunCrops,
+    judgement: Judgement,
     observer: Observer,
 ) -> tuple[Run, dict[str, Any]]:
     config, preset = run.config, run.config.preset
     set_seed(config.seed)
     accelerator = Accelerator()
 
-    observer.on_stage("Cropping")
-    records = {record.id: record for record in read_manifest(person) if record.kept}
-    train = load_crops(person, _pick(records, config.train, run), analyser, options)
-    held_out = load_crops(person, _pick(records, config.held_out, run), analyser, options)
+    train = crops.train
     # Rounded as the file carries it: what is trained and judged on is what is deployed.
     exact = create_centroid(stack_embeddings([crop.record for crop in train]))
     centroid = exact.astype(numpy.float32).astype(numpy.float64)
@@ -217,7 +219,18 @@ def _carry_out(
         lambda done, total: observer.on_stage(f"Making pairs ({done + 1} of {total})"),
     )
     observer.on_stage("Making held-out pairs")
-    judge = HeldOutJudge(held_out, analyser, options, maker, table.person, base_session)
+    jury = HeldOutJudge(
+        run,
+        crops.records,
+        train,
+        crops.held_out,
+        analyser,
+        options,
+        maker,
+        table.person,
+        base_session,
+        judgement,
+    )
 
     observer.on_stage("Training")
     needs_recogniser = preset.losses.perceptual or preset.losses.identity
@@ -238,7 +251,7 @@ def _carry_out(
     ).optimise(
         resume and run.checkpoint_path.exists(),
         observer.on_step,
-        lambda step: judge.draw_preview(run, step, swapper.run),
+        lambda step: jury.draw_preview(run, step, swapper.run),
     )
 
     observer.on_stage("Writing back and judging")
@@ -246,20 +259,9 @@ def _carry_out(
     with write_candidate(run, graph.file, weights) as path:
         session = create_session(path, run.reference)
         check_parity(swapper, session, sample, sources, WRITTEN_PARITY_LIMITS[graph.precision])
-        report = judge.write_report(run, session, known)
+        report = jury.write_report(session)
     card = create_card(run, options, table.person, report)
     note = write_model(run, graph.file, weights, card)
     if note is not None:
         observer.on_stage(note)
     return run, report
-
-
-def _pick(records: dict[str, CropRecord], ids: list[str], run: Run) -> list[CropRecord]:
-    missing = [identifier for identifier in ids if identifier not in records]
-    if missing:
-        raise DatasetError(
-            f"run {run.reference}",
-            f"{len(missing)} of its crops are no longer among the person's.",
-            "Train anew without --resume.",
-        )
-    return [records[identifier] for identifier in ids]

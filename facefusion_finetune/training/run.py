@@ -47,6 +47,16 @@ class ImportRecord(RunRecord):
     """`NAME@VERSION`, as the model was called there."""
 
 
+class JudgeRecord(BaseModel):
+    """The recogniser that judges a run, where it is a file of the user's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    path: str
+    """Absolute."""
+    sha256: str
+
+
 class RunConfig(RunRecord):
     """Everything a training run depends on, as it was when the run began."""
 
@@ -59,6 +69,7 @@ class RunConfig(RunRecord):
     held_out: list[str]
     """Ids of the crops that judge."""
     preset: Preset
+    judge: JudgeRecord | None = None
 
 
 class Run:

@@ -84,6 +84,7 @@ def draw_others(
     count: int,
     seed: int,
     vector: NDArray[numpy.float64],
+    for_judging: bool = False,
 ) -> NDArray[Any] | None:
     """Sources of other people.
 
@@ -93,6 +94,7 @@ def draw_others(
         count: How many.
         seed: Decides who.
         vector: (512,), the person's. A converter gets the others' at its length.
+        for_judging: Take people who are never among those of training.
 
     Returns:
         (count, ...), kept as `PersonSource.source` is. None where the base is driven by pictures
@@ -101,7 +103,7 @@ def draw_others(
     picture = maker.family.picture
     if picture is not None:
         return analyser.sample_other_pictures(count, seed, picture.template, picture.size)
-    vectors = analyser.sample_other_vectors(count, seed)
+    vectors = analyser.sample_other_vectors(count, seed, for_judging)
     if maker.family.needs_converter:
         vectors = vectors * numpy.linalg.norm(vector)
     return numpy.stack([maker.create_vector(other) for other in vectors])
