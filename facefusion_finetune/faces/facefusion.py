@@ -10,8 +10,10 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import HostError, SwapperError, UnreadableError
+from facefusion_finetune.faces.attributes import find_nearest, measure_landmarks
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
+    FaceAttributes,
     FaceMasks,
     Mask,
     Matrix,
@@ -79,6 +81,13 @@ class FaceFusionAnalyser:
         """All faces of a frame, best detector score first."""
         faces = [_convert_face(face) for face in self._adapter.detect_faces(vision_frame)]
         return sorted(faces, key=lambda face: face.detector_score, reverse=True)
+
+    def measure_attributes(
+        self, vision_frame: VisionFrame, landmark_5: Points
+    ) -> FaceAttributes | None:
+        """Pose, eyes, mouth and gaze of the face found next to `landmark_5`, None if it is far."""
+        face = find_nearest(self.detect_faces(vision_frame), landmark_5)
+        return measure_landmarks(vision_frame, face.landmark_68) if face else None
 
     def warp_templates(self) -> Mapping[str, Points]:
         """Every warp template's five points in the unit square, by name."""
@@ -177,13 +186,16 @@ class FaceFusionAnalyser:
         """None: FaceFusion has one recogniser only."""
         return None
 
-    def sample_other_vectors(self, count: int, seed: int) -> NDArray[numpy.float64]:
+    def sample_other_vectors(
+        self, count: int, seed: int, for_judging: bool = False
+    ) -> NDArray[numpy.float64]:
         """(count, 512): random directions on the recogniser's sphere.
 
         In 512 dimensions they are nearly orthogonal to each other and to any person, as the
-        vectors of people who do not resemble each other are.
+        vectors of people who do not resemble each other are. Those for judging are drawn apart.
         """
-        directions = numpy.random.default_rng(seed).standard_normal((count, 512))
+        generator = numpy.random.default_rng([seed, 1] if for_judging else seed)
+        directions = generator.standard_normal((count, 512))
         others: NDArray[numpy.float64] = directions / numpy.linalg.norm(
             directions, axis=1, keepdims=True
         )

@@ -15,6 +15,10 @@ OLDEST_VERSION = (3, 4)
 UNNUMBERED_VERSION = (999,)
 """What a development version without a number counts as: newer than any release."""
 
+BENCH_MARKER = ".bench"
+"""A file that marks a copy of FaceFusion whose networks are stand-ins, for tests."""
+STAND_INS = "stand-in networks"
+
 _VERSION_ENTRY = re.compile(r"""['"]version['"]\s*:\s*['"]([^'"]+)['"]""")
 
 
@@ -27,10 +31,11 @@ class Host:
 
     @property
     def name(self) -> str:
-        """`facefusion 3.8.1`."""
-        if self.version == UNNUMBERED_VERSION:
-            return "facefusion (development version)"
-        return "facefusion " + ".".join(map(str, self.version))
+        """`facefusion 3.8.1`; a copy that knows nobody says so."""
+        name = "facefusion (development version)"
+        if self.version != UNNUMBERED_VERSION:
+            name = "facefusion " + ".".join(map(str, self.version))
+        return f"{name} with {STAND_INS}" if (self.path / BENCH_MARKER).exists() else name
 
 
 def locate(given: Path | None = None) -> Host:
