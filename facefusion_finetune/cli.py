@@ -2,7 +2,6 @@
 
 import json
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -11,15 +10,17 @@ import typer
 from facefusion_finetune import __version__
 from facefusion_finetune.cli_inspect import inspect
 from facefusion_finetune.cli_models import models_app
+from facefusion_finetune.cli_person import person_app
 from facefusion_finetune.cli_support import (
     HostOption,
     Json,
+    JudgeOption,
     SetOption,
-    describe,
+    TargetsOption,
     load_reference,
     open_analyser,
-    print_lines,
     print_report,
+    reopen_analyser,
     show_progress,
 )
 from facefusion_finetune.errors import FinetuneError
@@ -30,7 +31,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-person_app = typer.Typer(help="Who: record consent, show and remove persons.", no_args_is_help=True)
 app.add_typer(person_app, name="person")
 app.add_typer(models_app, name="models")
 app.command()(inspect)
@@ -92,84 +92,6 @@ def unlink(
         typer.echo(warning, err=True)
 
 
-@person_app.command("add")
-def add_person(
-    name: Annotated[str, typer.Argument(help="Letters, digits, '_', '-', '.'.")],
-    consent: Annotated[
-        Path | None, typer.Option(help="A signed form or recording; its digest is recorded.")
-    ] = None,
-    consent_note: Annotated[
-        str | None, typer.Option(help="Who agreed to what, and when, in a sentence.")
-    ] = None,
-    consent_scope: Annotated[str | None, typer.Option(help="What the consent covers.")] = None,
-    consent_expires: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day it holds.")
-    ] = None,
-    renew: Annotated[bool, typer.Option("--renew", help="Replace the consent on record.")] = False,
-) -> None:
-    """Record a person and the consent, before any crop is made."""
-    from facefusion_finetune.people import profile
-
-    expires = consent_expires.date() if consent_expires else None
-    record = profile.create_consent(
-        consent, consent_note, consent_scope or profile.DEFAULT_SCOPE, expires
-    )
-    person = profile.add_person(name, record, renew)
-    typer.echo(f"{person.name}: consent recorded in {person.directory / 'person.toml'}.")
-
-
-@person_app.command("list")
-def list_persons(as_json: Json = False) -> None:
-    """List everybody on record."""
-    from facefusion_finetune.people import profile
-
-    names = profile.list_names()
-    if as_json:
-        typer.echo(json.dumps(names))
-    else:
-        print_lines(names, "Nobody is on record.")
-
-
-@person_app.command("show")
-def show_person(name: str, as_json: Json = False) -> None:
-    """Show what is held about a person."""
-    from facefusion_finetune.dataset.manifest import read_manifest
-    from facefusion_finetune.people import profile
-    from facefusion_finetune.training.run import list_runs
-
-    person = profile.load_person(name)
-    records = read_manifest(person)
-    kept = [record for record in records if record.kept]
-    values = person.model_dump(mode="json") | {
-        "folder": str(person.directory),
-        "crops_kept": len(kept),
-        "crops_rejected": len(records) - len(kept),
-        "shots": len({record.shot for record in kept}),
-        "sources": sorted({record.source for record in records}),
-        "runs": [run.reference for run in list_runs(person)],
-    }
-    typer.echo(json.dumps(values, indent=2) if as_json else describe(values))
-
-
-@person_app.command("remove")
-def remove_person(
-    name: str,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    host: HostOption = None,
-) -> None:
-    """Delete a person's crops, vectors, runs and models, in FaceFusion's folders too."""
-    from facefusion_finetune.host.locate import locate
-    from facefusion_finetune.people import profile, removal
-
-    person = profile.load_person(name)
-    if not yes and not typer.confirm(f"Delete everything held about {name}?"):
-        raise typer.Abort
-    removed = removal.remove_person(person, locate(host).path if host else None)
-    for path in removed:
-        typer.echo(f"removed {path}")
-    typer.echo(f"{name}: {len(removed)} files are gone; nothing is held about this person.")
-
-
 @app.command()
 def extract(
     name: str,
@@ -220,6 +142,8 @@ def train(
     preset: Annotated[str, typer.Option(help="Name, or a .toml file.")] = "balanced",
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last run.")] = False,
+    judge: JudgeOption = None,
+    targets: TargetsOption = None,
     host: HostOption = None,
     settings: SetOption = None,
 ) -> None:
@@ -233,9 +157,11 @@ def train(
     try:
         with show_progress() as observer:
             if resume:
-                run, report = resume_person(person, analyser, observer=observer)
+                run, report = resume_person(person, analyser, observer, judge, targets)
             else:
-                run, report = train_person(person, analyser, base, preset, seed, observer=observer)
+                run, report = train_person(
+                    person, analyser, base, preset, seed, observer, judge, targets
+                )
     except KeyboardInterrupt:
         typer.echo(
             f"Interrupted. Nothing is lost: facefusion-finetune train {name} --resume", err=True
@@ -248,16 +174,20 @@ def train(
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="NAME[@VERSION]")],
     as_json: Json = False,
+    judge: JudgeOption = None,
+    targets: TargetsOption = None,
     host: HostOption = None,
     settings: SetOption = None,
 ) -> None:
-    """Judge a finished model again on its held-out crops."""
+    """Judge a finished model again, from what its run keeps; the card then says the result."""
     from facefusion_finetune.evaluation.rerun import evaluate_run
     from facefusion_finetune.training.run import find_run
 
     person, version = load_reference(model)
+    person.require_consent()
     run = find_run(person, version)
-    report = evaluate_run(person, run, open_analyser(host, settings))
+    analyser = reopen_analyser(run, host, settings)
+    report = evaluate_run(person, run, analyser, judge, targets)
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True))
     else:

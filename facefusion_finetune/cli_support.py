@@ -40,6 +40,24 @@ SetOption = Annotated[
     ),
 ]
 
+JudgeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--judge",
+        metavar="FILE.onnx",
+        envvar="FACEFUSION_FINETUNE_JUDGE",
+        help="A second face recogniser, independent of FaceFusion's, that judges the result.",
+    ),
+]
+TargetsOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--targets",
+        metavar="PATH",
+        help="Footage of other people that the person is swapped onto to be judged; repeatable.",
+    ),
+]
+
 
 def open_analyser(host: Path | None, settings: list[str] | None) -> "FaceAnalyser":
     """FaceFusion's own analyser, with settings from `--set KEY=VALUE`.
@@ -61,6 +79,16 @@ def open_analyser(host: Path | None, settings: list[str] | None) -> "FaceAnalyse
             )
         overrides[key] = value
     return FaceFusionAnalyser(locate(host), overrides)
+
+
+def reopen_analyser(run: "Run", host: Path | None, settings: list[str] | None) -> "FaceAnalyser":
+    """The analyser a run was trained with: the demo's own, else FaceFusion's as `open_analyser`."""
+    if run.config.analyser.startswith("demo "):
+        from facefusion_finetune.faces.demo import DemoAnalyser
+
+        # Judging warps and reads stored pictures; no footage has to be known for that.
+        return DemoAnalyser([])
+    return open_analyser(host, settings)
 
 
 def load_reference(model: str) -> tuple[Person, int | None]:
@@ -114,6 +142,8 @@ def print_report(run: "Run", report: dict[str, Any]) -> None:
     typer.echo(f"{run.reference}: {report['sentence']}")
     for note in report["notes"]:
         typer.echo(note)
+    for reason in report["reasons"]:
+        typer.echo(f"- {reason}")
     typer.echo(f"model:  {run.model_path}")
     typer.echo(f"report: {run.report_path}")
     if report["proven"]:

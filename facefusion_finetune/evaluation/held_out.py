@@ -1,118 +1,189 @@
-"""The judge of one run: the same held-out pairs for previews, for the report and for later."""
+"""The judge of one run: the same held-out material for previews, for the report and for later."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy
 import onnxruntime
 from numpy.typing import NDArray
 
-from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
+from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
+from facefusion_finetune.evaluation.judges import Judge, open_recogniser
+from facefusion_finetune.evaluation.material import (
+    GENERALITY_SEED,
+    HELD_OUT_SEED,
+    MOST_PAIRS,
+    MOST_TRAINED,
+    OTHER_PEOPLE,
+    Material,
+    choose_independent,
+    make_pairs,
+    make_stand_ins,
+    pair_others,
+    spread,
+)
 from facefusion_finetune.evaluation.pictures import draw_grid, save_picture
-from facefusion_finetune.evaluation.protocol import HELD_OUT_SEED, HeldOutPairs, KnownSwap
 from facefusion_finetune.evaluation.report import write_report
+from facefusion_finetune.evaluation.swaps import make_swaps
+from facefusion_finetune.evaluation.targets import (
+    PersonFilter,
+    collect_targets,
+    read_targets,
+    targets_directory,
+)
+from facefusion_finetune.evaluation.truths import Truths, World, draw_truths, load_truths
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.parity import run_session
-from facefusion_finetune.swappers.sessions import denormalise_output, normalise_crops
+from facefusion_finetune.swappers.sessions import rgb_to_crops
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.swappers.vectors import prepare_source_inputs
-from facefusion_finetune.training.pairs import BaseSwapper, Forward, create_cycle_inputs
+from facefusion_finetune.training.pairs import BaseSwapper, Forward
 from facefusion_finetune.training.run import Run
 from facefusion_finetune.training.sources import draw_others
 
-Item = TypeVar("Item")
-
-MOST_PAIRS = 60
 PREVIEW_PAIRS = 4
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a run is to be judged by, besides its own held-out crops."""
+
+    judge: Judge | None = None
+    """A recogniser trained independently of the training recogniser."""
+    targets: list[Path] | World | None = None
+    """Footage of other people; without it, what the run has, else the person's own frames with
+    somebody else swapped on."""
+
+
 class HeldOutJudge:
-    """Scores and shows what base and tuned model make of the person's held-out crops."""
+    """Scores and shows what base and tuned model make of frames no step has seen."""
 
     def __init__(
         self,
+        run: Run,
+        records: list[CropRecord],
+        train: list[AlignedCrop],
         held_out: list[AlignedCrop],
         analyser: FaceAnalyser,
         options: SwapperOptions,
         maker: SourceMaker,
         person: PersonSource,
         base_session: onnxruntime.InferenceSession,
+        judgement: Judgement,
     ) -> None:
-        """Make the held-out pairs.
+        """Make the held-out material.
 
         Args:
-            held_out: Crops of shots that no step trains on; at most `MOST_PAIRS` are used.
+            run: That is judged; targets are kept in its folder.
+            records: All records of the person.
+            train: The crops that train.
+            held_out: Crops that no step trains on; at most `MOST_PAIRS` are used.
             analyser: Aligns, masks, pastes and knows the recognisers.
             options: Of the base.
             maker: Of the base.
             person: As the tuned model carries it.
             base_session: The base file. onnxruntime makes the pairs, whatever trains, so that
                 they can be made again elsewhere.
+            judgement: Judge and footage of others.
+
+        Raises:
+            EvaluationError: No held-out crop is independent of the training crops, or the targets
+                show nobody else.
+            FootageError: The targets cannot be read, or are refused.
         """
-        chosen = _spread(held_out, MOST_PAIRS)
+        independent = choose_independent(run, records, train, held_out)
+        self._run = run
         self._analyser = analyser
         self._options = options
-        self._base_session = base_session
-        self._source = prepare_source_inputs(person.source[None])
-        others = draw_others(maker, analyser, len(chosen), HELD_OUT_SEED, person.vector)
-        if others is None:
-            # There is nobody to swap on first; the report says what this leaves open.
-            inputs = numpy.stack([crop.crop for crop in chosen])
-        else:
-            inputs = create_cycle_inputs(
-                chosen, others, BaseSwapper(self._run_base, options), analyser
-            )
-        self._pairs = HeldOutPairs(chosen, inputs, are_swapped=others is not None)
+        self._judge = judgement.judge
+        self._source = person.source
+        self._base = BaseSwapper(_run_session(base_session), options)
+        base = self._base
+        pairs = make_pairs(
+            spread(independent, MOST_PAIRS), maker, base, analyser, person.vector, HELD_OUT_SEED
+        )
+        trained = make_pairs(
+            spread(train, MOST_TRAINED), maker, base, analyser, person.vector, HELD_OUT_SEED + 1
+        )
+        likeness = PersonFilter.of(stack_embeddings([crop.record for crop in train]))
+        targets, truths = self._provide_targets(judgement.targets, likeness)
+        others, vectors = self._gather_others(maker, person, truths)
+        shown = targets or make_stand_ins(pairs)
+        self.material = Material(
+            held_out=pairs,
+            trained=trained,
+            left_out=len(held_out) - len(independent),
+            targets=shown,
+            are_people=bool(targets),
+            others=others,
+            other_vectors=vectors,
+            rows=truths.rows if truths else pair_others(len(shown)),
+            truths=truths,
+        )
 
     def draw_preview(self, run: Run, step: int, forward: Forward) -> Path:
         """Write `previews/step_NNNNNN.png`: fixed held-out pairs as they look at this step."""
-        rows = _spread(list(range(len(self._pairs.crops))), PREVIEW_PAIRS)
-        inputs = self._pairs.inputs[rows]
+        pairs = self.material.held_out
+        rows = spread(list(range(len(pairs.crops))), PREVIEW_PAIRS)
+        inputs = pairs.inputs[rows]
         grid = draw_grid(
             {
-                self._pairs.input_title: inputs,
-                "before": self._swap(inputs, self._run_base),
-                f"step {step}": self._swap(inputs, forward),
-                "truth": self._pairs.truths[rows],
+                "somebody else" if pairs.are_swapped else "input": inputs,
+                "before": self._swap(inputs, self._base),
+                f"step {step}": self._swap(inputs, BaseSwapper(forward, self._options)),
+                "truth": pairs.truths[rows],
             }
         )
         path = run.directory / "previews" / f"step_{step:06d}.png"
         save_picture(path, grid)
         return path
 
-    def write_report(
-        self,
-        run: Run,
-        session: onnxruntime.InferenceSession,
-        known: list[KnownSwap] | None = None,
-    ) -> dict[str, Any]:
+    def write_report(self, session: onnxruntime.InferenceSession) -> dict[str, Any]:
         """Judge the file that `session` runs; see `report.write_report`."""
+        tuned = BaseSwapper(_run_session(session), self._options)
         return write_report(
-            run,
-            self._pairs,
-            lambda crops: self._swap(crops, self._run_base),
-            lambda crops: self._swap(
-                crops, lambda targets, sources: run_session(session, targets, sources)
-            ),
+            self._run,
+            self.material,
+            make_swaps(self._base, self._source, self.material),
+            make_swaps(tuned, self._source, self.material),
+            open_recogniser(self._analyser.get_recogniser()),
+            self._judge,
             self._analyser,
-            known,
+            self._options,
         )
 
-    def _run_base(
-        self, targets: NDArray[numpy.float32], sources: NDArray[numpy.float32]
-    ) -> NDArray[numpy.float32]:
-        return run_session(self._base_session, targets, sources)
+    def _provide_targets(
+        self, footage: list[Path] | World | None, likeness: PersonFilter
+    ) -> tuple[list[AlignedCrop], Truths | None]:
+        run, analyser, options = self._run, self._analyser, self._options
+        records = read_targets(run)
+        if footage and not (records and isinstance(footage, World)):
+            paths = footage.footage if isinstance(footage, World) else footage
+            records = collect_targets(run, paths, analyser, likeness)
+        crops = load_folder(targets_directory(run), records, analyser, options)
+        truths = load_truths(run, len(crops))
+        if truths is None and isinstance(footage, World):
+            draw_truths(run, footage, crops, analyser, options, pair_others(len(crops)))
+            truths = load_truths(run, len(crops))
+        return crops, truths
 
-    def _swap(self, crops: NDArray[numpy.uint8], forward: Forward) -> NDArray[Any]:
-        targets = normalise_crops(crops, self._options)
-        sources = numpy.repeat(self._source, len(targets), axis=0)
-        return denormalise_output(forward(targets, sources), self._options)
+    def _gather_others(
+        self, maker: SourceMaker, person: PersonSource, truths: Truths | None
+    ) -> tuple[NDArray[Any] | None, NDArray[numpy.float64] | None]:
+        if truths is not None:
+            sources = [maker.create_vector(vector) for vector in truths.vectors]
+            return numpy.stack(sources), truths.vectors
+        drawn = (OTHER_PEOPLE, GENERALITY_SEED)
+        others = draw_others(maker, self._analyser, *drawn, person.vector, for_judging=True)
+        if others is None or maker.family.picture is not None:
+            return others, None
+        return others, self._analyser.sample_other_vectors(*drawn, for_judging=True)
+
+    def _swap(self, crops: NDArray[numpy.uint8], model: BaseSwapper) -> NDArray[Any]:
+        return rgb_to_crops(model.swap(crops, numpy.repeat(self._source[None], len(crops), axis=0)))
 
 
-def _spread(items: list[Item], count: int) -> list[Item]:
-    """At most `count` items, evenly spread over the list."""
-    if len(items) <= count:
-        return items
-    positions = numpy.linspace(0, len(items) - 1, count).round().astype(int)
-    return [items[position] for position in positions]
+def _run_session(session: onnxruntime.InferenceSession) -> Forward:
+    return lambda targets, sources: run_session(session, targets, sources)

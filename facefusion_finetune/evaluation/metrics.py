@@ -1,63 +1,162 @@
-"""Scores of single pairs, and what may be said about their mean."""
+"""Scores of single pictures and pairs of pictures. All pictures are BGR, 0 to 255."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy
+import torch
 from numpy.typing import NDArray
+from torchmetrics.functional.image import structural_similarity_index_measure
+from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
-BOOTSTRAP_ROUNDS = 2000
-BOOTSTRAP_SEED = 20240611
+LPIPS_NETWORK = "alexnet-owt-7be5be79.pth"
+"""The file of torchvision's AlexNet that LPIPS looks through; torch's own name for it."""
 
+RING_SHARE = 0.05
+"""Pixels whose paste mask lies between this and one minus this make the ring."""
 
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, float]:
-        """Rounded, for a report."""
-        return {"mean": round(self.mean, 5), "low": round(self.low, 5), "high": round(self.high, 5)}
+Values = NDArray[numpy.float64]
+Pictures = NDArray[Any]
+"""(n, H, W, 3)."""
+Weights = NDArray[numpy.float32]
+"""(n, H, W), weight of each pixel."""
 
 
-def measure_face_l1(
-    pictures: NDArray[numpy.float32], truths: NDArray[numpy.float32], faces: NDArray[numpy.float32]
-) -> NDArray[numpy.float64]:
+def measure_face_l1(pictures: Pictures, truths: Pictures, faces: Weights) -> Values:
     """Mean absolute difference inside the face.
 
     Args:
-        pictures: (n, H, W, 3), 0 to 255.
-        truths: (n, H, W, 3), 0 to 255.
+        pictures: (n, H, W, 3).
+        truths: (n, H, W, 3).
         faces: (n, H, W), weight of each pixel.
 
     Returns:
         (n,), in grey levels.
     """
-    difference = numpy.abs(pictures.astype(numpy.float64) - truths).mean(axis=3)
-    # A face that is covered altogether weighs nothing and differs by nothing.
-    weights = numpy.maximum(faces.sum(axis=(1, 2)), 1e-6)
-    return numpy.asarray((difference * faces).sum(axis=(1, 2)) / weights)
+    difference = numpy.abs(pictures.astype(numpy.float32) - truths.astype(numpy.float32))
+    return _weigh(difference.mean(axis=3), faces)
 
 
-def measure_similarity(
-    embeddings: NDArray[numpy.float32], centroid: NDArray[numpy.float64]
-) -> NDArray[numpy.float64]:
-    """(n,): cosine of each row of (n, 512) with a unit vector."""
+def measure_ssim(pictures: Pictures, truths: Pictures, faces: Weights) -> Values:
+    """(n,): structural similarity (Wang et al., 2004) inside the face, 1 for the truth itself.
+
+    Outside the face the truth is put in, so that nothing else differs; arguments as in
+    `measure_face_l1`.
+    """
+    made = _to_tensor(lay_on(pictures, truths, faces))
+    _, maps = structural_similarity_index_measure(
+        made, _to_tensor(truths), data_range=1.0, reduction="none", return_full_image=True
+    )
+    return _weigh(maps.mean(dim=1).numpy(), faces)
+
+
+def find_lpips_weights() -> Path | None:
+    """AlexNet's weights where torch keeps downloaded ones; nothing is ever downloaded for it."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_NETWORK
+    return path if path.is_file() else None
+
+
+def measure_lpips(pictures: Pictures, truths: Pictures, faces: Weights) -> Values:
+    """(n,): LPIPS (Zhang et al., arXiv 1801.03924) of the face, 0 for the truth itself.
+
+    Needs the file of `find_lpips_weights`; otherwise as `measure_ssim`.
+    """
+    made, goal = _to_tensor(lay_on(pictures, truths, faces)), _to_tensor(truths)
+    distance = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
+    with torch.no_grad():
+        scores = [
+            float(distance(made[row : row + 1], goal[row : row + 1])) for row in range(len(made))
+        ]
+    return numpy.array(scores)
+
+
+def measure_colour(pictures: Pictures, truths: Pictures, faces: Weights) -> Values:
+    """(n,): distance of the face's mean colours in CIELAB (delta E of 1976)."""
+    first, second = (_mean_lab(part, faces) for part in (pictures, truths))
+    return numpy.asarray(numpy.linalg.norm(first - second, axis=1))
+
+
+def measure_seam(pasted: Pictures, originals: Pictures, masks: Weights) -> Values:
+    """Edges that pasting back left where the mask falls off.
+
+    Args:
+        pasted: (n, H, W, 3), crops of the frames after pasting.
+        originals: (n, H, W, 3), the same crops before.
+        masks: (n, H, W), the paste masks.
+
+    Returns:
+        (n,): mean absolute difference of the brightness gradient on the mask's ring, in grey levels
+        a pixel.
+    """
+    rings = ((masks > RING_SHARE) & (masks < 1 - RING_SHARE)).astype(numpy.float32)
+    difference = numpy.abs(_gradients(pasted) - _gradients(originals)).sum(axis=3)
+    return _weigh(difference, rings)
+
+
+def measure_flicker(
+    pictures: Pictures, targets: Pictures, faces: Weights, followers: NDArray[numpy.int64]
+) -> Values:
+    """How much more a swapped face changes from frame to frame than the target's does.
+
+    Args:
+        pictures: (n, H, W, 3), swaps.
+        targets: (n, H, W, 3), what was swapped onto.
+        faces: (n, H, W).
+        followers: (m, 2), rows of frames that follow each other in one clip.
+
+    Returns:
+        (m,), in grey levels.
+    """
+    first, second = followers.T
+    moved = pictures[second].astype(numpy.float32) - pictures[first]
+    expected = targets[second].astype(numpy.float32) - targets[first]
+    return _weigh(
+        numpy.abs(moved - expected).mean(axis=3), numpy.minimum(faces[first], faces[second])
+    )
+
+
+def measure_similarity(embeddings: NDArray[Any], centroid: NDArray[numpy.float64]) -> Values:
+    """(n,): cosine of each row of (n, d) with a unit vector, or with its own row of (n, d)."""
     lengths = numpy.linalg.norm(embeddings, axis=1)
-    return numpy.asarray(embeddings @ centroid / lengths, dtype=numpy.float64)
+    products = (embeddings * centroid).sum(axis=1)
+    return numpy.asarray(products / numpy.maximum(lengths, 1e-12), dtype=numpy.float64)
+
+
+def leave_one_out(embeddings: NDArray[Any], clips: Sequence[str] | None = None) -> Values:
+    """(n,): cosine of each row of (n, d) with the mean direction of the others.
+
+    Args:
+        embeddings: (n, d).
+        clips: (n,), where each was taken. A row is then compared with those of other clips, since
+            its neighbours are too like it; with one clip only, with its neighbours after all.
+    """
+    directions = embeddings / numpy.maximum(
+        numpy.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12
+    )
+    rest = directions.sum(axis=0) - directions
+    if clips is not None and len(set(clips)) > 1:
+        names = numpy.array(clips)
+        rest = (names[:, None] != names[None]).astype(directions.dtype) @ directions
+    return measure_similarity(
+        directions, rest / numpy.maximum(numpy.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
+    )
+
+
+def lay_on(pictures: Pictures, truths: Pictures, faces: Weights) -> Pictures:
+    """(n, H, W, 3) float32: the pictures inside the face, the truths outside."""
+    shares = faces[..., None]
+    return numpy.asarray(pictures * shares + truths * (1 - shares), dtype=numpy.float32)
 
 
 def warp_crops(
-    crops: NDArray[numpy.float32], matrices: NDArray[numpy.float64], size: tuple[int, int]
+    crops: Pictures, matrices: NDArray[numpy.float64], size: tuple[int, int]
 ) -> NDArray[numpy.uint8]:
     """Swapper's crops as a recogniser's crops.
 
     Args:
-        crops: (n, H, W, 3), 0 to 255.
+        crops: (n, H, W, 3).
         matrices: (n, 2, 3), from crop pixels to recogniser pixels.
         size: Width and height of the recogniser's crop.
     """
@@ -71,22 +170,29 @@ def warp_crops(
     ).astype(numpy.uint8)
 
 
-def bootstrap_mean(values: NDArray[numpy.float64], blocks: Sequence[str]) -> Interval:
-    """Mean of paired differences, with an interval from whole blocks drawn with replacement.
+def _weigh(maps: NDArray[Any], weights: NDArray[Any]) -> Values:
+    # A face that is covered altogether weighs nothing and differs by nothing.
+    total = numpy.maximum(weights.sum(axis=(1, 2), dtype=numpy.float64), 1e-6)
+    return numpy.asarray((maps * weights).sum(axis=(1, 2), dtype=numpy.float64) / total)
 
-    Frames of one second are no independent witnesses, so they are drawn together.
 
-    Args:
-        values: (n,).
-        blocks: Name of the block each value belongs to.
-    """
-    names = sorted(set(blocks))
-    index = {name: number for number, name in enumerate(names)}
-    rows = numpy.array([index[name] for name in blocks])
-    sums = numpy.bincount(rows, weights=values, minlength=len(names))
-    counts = numpy.bincount(rows, minlength=len(names))
-    generator = numpy.random.default_rng(BOOTSTRAP_SEED)
-    drawn = generator.integers(0, len(names), (BOOTSTRAP_ROUNDS, len(names)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = numpy.percentile(means, [2.5, 97.5])
-    return Interval(float(values.mean()), float(low), float(high))
+def _to_tensor(pictures: Pictures) -> torch.Tensor:
+    rgb = pictures[..., ::-1].transpose(0, 3, 1, 2).astype(numpy.float32) / 255
+    return torch.from_numpy(numpy.ascontiguousarray(rgb)).clamp(0, 1)
+
+
+def _mean_lab(pictures: Pictures, faces: Weights) -> Values:
+    rows = []
+    for picture, face in zip(pictures, faces, strict=True):
+        scaled = (picture / 255).clip(0, 1).astype(numpy.float32)
+        lab = cv2.cvtColor(scaled, cv2.COLOR_BGR2LAB).reshape(-1, 3)
+        rows.append(face.reshape(-1) @ lab / max(float(face.sum()), 1e-6))
+    return numpy.array(rows, dtype=numpy.float64)
+
+
+def _gradients(pictures: Pictures) -> NDArray[numpy.float32]:
+    """(n, H, W, 2): right and down differences of the brightness."""
+    grey = pictures.astype(numpy.float32).mean(axis=3)
+    across = numpy.diff(grey, axis=2, append=grey[:, :, -1:])
+    down = numpy.diff(grey, axis=1, append=grey[:, -1:])
+    return numpy.stack([across, down], axis=3)

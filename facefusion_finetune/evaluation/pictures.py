@@ -1,5 +1,7 @@
 """Grids of what went in, what came out and what should have."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,15 +13,32 @@ from facefusion_finetune import home
 TITLE_HEIGHT = 22
 GAP = 4
 SMALLEST_TILE = 128
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+FONT_SCALE = 0.42
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A grid of a report."""
+
+    name: str
+    """Of its file."""
+    title: str
+    text: str
+    """What is to be seen, for people."""
+    pixels: NDArray[numpy.uint8]
+    """(H, W, 3), BGR."""
 
 
 def draw_grid(
     columns: dict[str, NDArray[numpy.uint8] | NDArray[numpy.float32]],
+    labels: Sequence[str] | None = None,
 ) -> NDArray[numpy.uint8]:
     """One row a sample, one titled column a picture.
 
     Args:
         columns: (n, H, W, 3) BGR pictures by title.
+        labels: n words, written to the left of the rows.
 
     Returns:
         The grid, BGR.
@@ -27,13 +46,10 @@ def draw_grid(
     drawn = []
     for title, pictures in columns.items():
         tiles = [_enlarge(picture) for picture in pictures]
-        width = tiles[0].shape[1]
-        head = numpy.full((TITLE_HEIGHT, width, 3), 255, dtype=numpy.uint8)
-        cv2.putText(
-            head, title, (3, 15), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (40, 40, 40), 1, cv2.LINE_AA
-        )
-        gap = numpy.full((GAP, width, 3), 255, dtype=numpy.uint8)
-        drawn.append(numpy.vstack([head, *(part for tile in tiles for part in (tile, gap))]))
+        drawn.append(_stack(title, tiles))
+    if labels is not None:
+        height = (drawn[0].shape[0] - TITLE_HEIGHT) // len(labels) - GAP
+        drawn.insert(0, _stack("", _draw_words(labels, height)))
     spacer = numpy.full((drawn[0].shape[0], GAP, 3), 255, dtype=numpy.uint8)
     return numpy.hstack([part for column in drawn for part in (column, spacer)])
 
@@ -55,12 +71,60 @@ def choose_rows(scores: NDArray[numpy.float64], count: int = 5) -> list[int]:
     """Best, worst and the quartiles between, by a score: never by hand.
 
     Args:
-        scores: (n,); smaller is better.
+        scores: (n,); smaller is better. Rows without a score (NaN) are passed over.
         count: At most so many rows.
+
+    Returns:
+        Different rows from the best to the worst; none where nothing has a score.
     """
-    order = numpy.argsort(scores, kind="stable")
+    order = _rank(scores)
     positions = numpy.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
-    return [int(order[position]) for position in positions]
+    return [order[position] for position in positions]
+
+
+def label_rows(scores: NDArray[numpy.float64], rows: Sequence[int]) -> list[str]:
+    """What each row is among all: `best`, `median`, `worst`, or `between` them.
+
+    Args:
+        scores: (n,); smaller is better.
+        rows: As `choose_rows` chose them by these scores.
+    """
+    order = _rank(scores)
+    places = {row: place for place, row in enumerate(order)}
+    last = len(order) - 1
+    # A row that is alone is all three; `median` claims least.
+    names = {round(last / 2): "median"} | ({0: "best", last: "worst"} if last else {})
+    return [names.get(places[row], "between") for row in rows]
+
+
+def _rank(scores: NDArray[numpy.float64]) -> list[int]:
+    """Rows that have a score, the best first; equals stay in their order."""
+    order = numpy.argsort(scores, kind="stable")
+    return [int(row) for row in order if not numpy.isnan(scores[row])]
+
+
+def _stack(title: str, tiles: Sequence[NDArray[numpy.uint8]]) -> NDArray[numpy.uint8]:
+    """A column: its title, then the tiles with a gap after each."""
+    width = tiles[0].shape[1]
+    head = numpy.full((TITLE_HEIGHT, width, 3), 255, dtype=numpy.uint8)
+    _write(head, title, 15)
+    gap = numpy.full((GAP, width, 3), 255, dtype=numpy.uint8)
+    return numpy.vstack([head, *(part for tile in tiles for part in (tile, gap))])
+
+
+def _draw_words(words: Sequence[str], height: int) -> list[NDArray[numpy.uint8]]:
+    """One white tile a word, all of one width."""
+    widths = [cv2.getTextSize(word, FONT, FONT_SCALE, 1)[0][0] for word in words]
+    tiles = []
+    for word in words:
+        tile = numpy.full((height, max(widths) + 6, 3), 255, dtype=numpy.uint8)
+        _write(tile, word, height // 2 + 4)
+        tiles.append(tile)
+    return tiles
+
+
+def _write(picture: NDArray[numpy.uint8], text: str, baseline: int) -> None:
+    cv2.putText(picture, text, (3, baseline), FONT, FONT_SCALE, (40, 40, 40), 1, cv2.LINE_AA)
 
 
 def _enlarge(picture: NDArray[numpy.uint8] | NDArray[numpy.float32]) -> NDArray[numpy.uint8]:

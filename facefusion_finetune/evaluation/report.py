@@ -1,124 +1,149 @@
 """`report.json` and `report.html`: the same figures for programs and for people."""
 
-import base64
 import json
-from dataclasses import dataclass
 from typing import Any
 
-import jinja2
 import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune import __version__, home
+from facefusion_finetune.evaluation.appearance import (
+    AppearanceOnTargets,
+    measure_held_out,
+    measure_memory,
+    measure_others,
+)
+from facefusion_finetune.evaluation.figures import KINDS, Figure
+from facefusion_finetune.evaluation.gate import Check, Decision, Outcome, decide
+from facefusion_finetune.evaluation.judges import Judge
+from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
+from facefusion_finetune.evaluation.material import Material
 from facefusion_finetune.evaluation.metrics import measure_face_l1
+from facefusion_finetune.evaluation.notes import (
+    JUDGED,
+    NOBODY_ELSE,
+    SELF_GRADED,
+    SELF_TEXT,
+    SWAPPED_TEXT,
+    TARGETS_TEXT,
+    TRUTH_TEXT,
+    list_notes,
+)
+from facefusion_finetune.evaluation.page import write_page
 from facefusion_finetune.evaluation.pictures import (
+    Picture,
     choose_rows,
     draw_grid,
-    encode_png,
+    label_rows,
     save_picture,
 )
-from facefusion_finetune.evaluation.protocol import (
-    HeldOutPairs,
-    KnownSwap,
-    Swap,
-    compare_on_recogniser,
-    compare_on_truth,
-    decide,
-)
+from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.run import Run
-
-SELF_GRADED = (
-    "There is no second recogniser, so that the likeness below is graded by the one that drives"
-    " the swap. Nothing is proven by it; the model stays unproven."
-)
-
-NO_OTHERS = (
-    "The base is driven by a picture, and there are no pictures of other people. What the report"
-    " usually measures, how well the person comes back after somebody else was swapped on, could"
-    " not be measured. The figures below swap the person onto the person's own held-out frames:"
-    " returning the frame as it is would be a perfect answer, so that they prove nothing."
-)
-NOT_JUDGED = ("not judged", "This model was not judged: there was nobody else to swap on first.")
-
-SWAPPED_TEXT = (
-    "Somebody else was swapped onto a real frame of the person, then the person was swapped back:"
-    " by the base (before) and by the tuned model (after). The truth is the real frame. Rows run"
-    " from the largest gain to the largest loss."
-)
-SELF_TEXT = (
-    "The person is swapped onto the person's own frames: by the base (before) and by the tuned"
-    " model (after). The truth is the frame itself. Rows run from the largest gain to the largest"
-    " loss."
-)
-
-
-@dataclass(frozen=True)
-class _Picture:
-    title: str
-    text: str
-    name: str
-    pixels: NDArray[numpy.uint8]
 
 
 def write_report(
     run: Run,
-    pairs: HeldOutPairs,
-    before: Swap,
-    after: Swap,
+    material: Material,
+    before: Swaps,
+    after: Swaps,
+    recogniser: Judge,
+    judge: Judge | None,
     analyser: FaceAnalyser,
-    known: list[KnownSwap] | None = None,
+    options: SwapperOptions,
 ) -> dict[str, Any]:
-    """Score base and tuned model on held-out pairs; write the report and its pictures.
+    """Score base and tuned model on held-out material; write the report and its pictures.
 
     Args:
         run: Where it goes.
-        pairs: Held-out pairs.
-        before: The base, driven by the person's vector or picture.
-        after: The tuned model, driven by the same.
-        analyser: Whose recognisers judge.
-        known: Targets with their true swaps, where the world can draw them.
+        material: What both were run on.
+        before: Swaps of the base, driven by the person's vector or picture.
+        after: Swaps of the tuned model, driven by the same.
+        recogniser: The training recogniser.
+        judge: Trained independently of it, if there is one.
+        analyser: Aligns, pastes and reads attributes.
+        options: Of the base.
 
     Returns:
         What `report.json` holds.
     """
-    first, second = before(pairs.inputs), after(pairs.inputs)
-    l1 = compare_on_truth(first, second, pairs.truths, pairs.faces, pairs.blocks)
-    own = compare_on_recogniser(pairs, first, second, analyser, analyser.get_recogniser())
-    judge_options = analyser.get_judge()
-    judge = (
-        compare_on_recogniser(pairs, first, second, analyser, judge_options)
-        if judge_options
-        else None
+    likeness = measure_likeness(material, before, after, recogniser, judge, analyser)
+    held_out, missing = measure_held_out(material.held_out, before.held_out, after.held_out)
+    appearance, more_missing = AppearanceOnTargets(material, analyser, options).measure(
+        before, after, likeness.judge_targets
     )
-    verdict, sentence = decide(l1, judge) if pairs.are_swapped else NOT_JUDGED
-    notes = [] if judge else [SELF_GRADED]
-    if not pairs.are_swapped:
-        notes.append(NO_OTHERS)
-    config = run.config
-    rows = choose_rows(numpy.array(l1["pairs"]))
-    shown: dict[str, NDArray[numpy.uint8] | NDArray[numpy.float32]] = {
-        pairs.input_title: pairs.inputs[rows],
-        "before": first[rows],
-        "after": second[rows],
-        "truth": pairs.truths[rows],
-    }
-    pictures = [
-        _Picture(
-            "Held-out frames of the person",
-            SWAPPED_TEXT if pairs.are_swapped else SELF_TEXT,
-            "held_out.png",
-            draw_grid(shown),
-        )
+    missing |= more_missing
+    if judge is None:
+        missing |= dict.fromkeys(JUDGED, SELF_GRADED)
+    measured = [
+        *likeness.figures,
+        *held_out,
+        *appearance,
+        measure_memory(material, before, after),
+        *measure_others(material, before, after),
     ]
-    report: dict[str, Any] = {
+    figures = {figure.key: figure for figure in measured}
+    missing |= {
+        key: NOBODY_ELSE
+        for key in KINDS
+        if key.startswith("others_") and key not in (*figures, "others_l1")
+    }
+    decision = decide(
+        figures, missing, _list_conditions(judge, likeness), material.held_out.are_swapped
+    )
+    pictures = _draw_pictures(material, before, after, figures)
+    report = _assemble(run, material, figures, missing, decision, recogniser, judge)
+    report["values"] = {
+        key: figures[key].list_values(ids)
+        for key, ids in _name_pairs(material).items()
+        if key in figures
+    }
+    report["pictures"] = [
+        {"name": picture.name, "title": picture.title, "text": picture.text} for picture in pictures
+    ]
+    folder = home.create_private_directory(run.directory / "previews")
+    for picture in pictures:
+        save_picture(folder / picture.name, picture.pixels)
+    text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False)
+    home.write_text(run.directory / "report.json", text + "\n")
+    write_page(run.report_path, report, pictures)
+    return report
+
+
+def _list_conditions(judge: Judge | None, likeness: Likeness) -> list[Check]:
+    title = "An independent judge"
+    if judge is None:
+        return [Check("judge", title, "condition", "failed", SELF_GRADED)]
+    checks = [
+        Check("judge", title, "condition", "held", f"{judge.options.name} is another recogniser.")
+    ]
+    text = likeness.fault or "the judge knows the person's real frames from others."
+    outcome: Outcome = "failed" if likeness.fault else "held"
+    title = "A judge that can tell the person from others"
+    return [*checks, Check("judge_can_tell", title, "condition", outcome, text)]
+
+
+def _assemble(
+    run: Run,
+    material: Material,
+    figures: dict[str, Figure],
+    missing: dict[str, str],
+    decision: Decision,
+    recogniser: Judge,
+    judge: Judge | None,
+) -> dict[str, Any]:
+    config = run.config
+    return {
         "model": run.reference,
         "person": config.person,
         "version": config.version,
-        "verdict": verdict,
-        "sentence": sentence,
-        "proven": verdict == "better" and judge is not None,
-        "notes": notes,
+        "verdict": decision.verdict,
+        "sentence": decision.sentence,
+        "proven": decision.is_proven,
+        "reasons": decision.reasons,
+        "checks": [check.as_dict() for check in decision.checks],
+        "notes": list_notes(material, config.analyser),
         "preset": config.preset_name,
         "seed": config.seed,
         "analyser": config.analyser,
@@ -130,95 +155,95 @@ def write_report(
             "licence": config.base_licence,
             "sha256": config.base_sha256,
         },
-        "crops": {
-            "train": len(config.train),
-            "held_out": len(pairs.crops),
-            "held_out_shots": len({crop.record.shot for crop in pairs.crops}),
+        "judge": (
+            {"name": judge.options.name, "sha256": judge.sha256, "independent": True}
+            if judge
+            else None
+        ),
+        "training_recogniser": {
+            "name": recogniser.options.name,
+            "sha256": recogniser.sha256,
         },
-        "face_l1": l1,
-        "training_recogniser": own,
-        "judge": judge,
+        "material": _count(run, material),
+        "figures": {key: figure.as_dict() for key, figure in figures.items()},
+        "missing": [{"title": KINDS[key].title, "why": why} for key, why in missing.items()],
     }
-    if known:
-        report["true_swap"], picture = _compare_known(known, before, after)
-        pictures.append(picture)
-    _write(run, report, pictures)
-    return report
 
 
-def _compare_known(
-    known: list[KnownSwap], before: Swap, after: Swap
-) -> tuple[dict[str, Any], _Picture]:
-    crops = numpy.stack([swap.crop for swap in known])
-    truths = numpy.stack([swap.truth for swap in known])
-    faces = numpy.stack([swap.face for swap in known])
-    first, second = before(crops), after(crops)
-    result = compare_on_truth(first, second, truths, faces, [swap.block for swap in known])
-    copied = measure_face_l1(crops.astype(numpy.float32), truths.astype(numpy.float32), faces)
-    result["copy_of_target"] = round(float(copied.mean()), 4)
-    rows = choose_rows(numpy.array(result["pairs"]))
-    grid = draw_grid(
-        {
-            "target": crops[rows],
-            "before": first[rows],
-            "after": second[rows],
-            "true swap": truths[rows],
-        }
+def _count(run: Run, material: Material) -> dict[str, Any]:
+    pairs, targets = material.held_out, material.targets
+    return {
+        "train": len(run.config.train),
+        "train_shots": len({crop.record.shot for crop in material.trained.crops}),
+        "held_out": len(pairs.crops),
+        "held_out_shots": len({crop.record.shot for crop in pairs.crops}),
+        "left_out": material.left_out,
+        "targets": {
+            "kind": "people" if material.are_people else "stand-in",
+            "frames": len(targets),
+            "shots": len({target.record.shot for target in targets}),
+        },
+        "other_vectors": 0 if material.others is None else len(material.others),
+    }
+
+
+def _name_pairs(material: Material) -> dict[str, list[str]]:
+    """Names of the pairs behind the figures that a report lists pair by pair."""
+    held_out = [crop.record.id for crop in material.held_out.crops]
+    targets = [target.record.id for target in material.targets]
+    others = [f"{targets[row]} {other}" for row, other in material.rows]
+    return {
+        "face_l1": held_out,
+        **dict.fromkeys(("judge_targets", "true_swap"), targets),
+        **dict.fromkeys(("others_identity", "others_towards_person", "others_l1"), others),
+    }
+
+
+def _draw_pictures(
+    material: Material, before: Swaps, after: Swaps, figures: dict[str, Figure]
+) -> list[Picture]:
+    """Pairs that are chosen by their scores."""
+    pairs = material.held_out
+    columns: dict[str, NDArray[Any]] = {
+        "somebody else" if pairs.are_swapped else "input": pairs.inputs,
+        "before": before.held_out,
+        "after": after.held_out,
+        "truth": pairs.truths,
+    }
+    text = SWAPPED_TEXT if pairs.are_swapped else SELF_TEXT
+    change = _find_change(figures["face_l1"])
+    pictures = [_draw("held_out.png", "Held-out frames of the person", text, columns, change)]
+    if not material.are_people:
+        return pictures
+    crops = numpy.stack([target.crop for target in material.targets])
+    columns = {"target": crops, "before": before.targets, "after": after.targets}
+    by = "in distance to the base's swap"
+    change = measure_face_l1(
+        after.targets, before.targets, numpy.stack([target.face for target in material.targets])
     )
-    text = (
-        "The person is swapped onto other people the model has never seen. In this drawn world"
-        " the true swap is known. Rows run from the largest gain to the largest loss."
-    )
-    return result, _Picture("Swaps onto other people", text, "true_swaps.png", grid)
+    if "judge_targets" in figures:
+        change, by = -_find_change(figures["judge_targets"]), "in the judge's eyes"
+    text = TARGETS_TEXT.format(by=by)
+    if material.truths is not None:
+        columns["true swap"] = material.truths.person
+        text += TRUTH_TEXT
+    pictures.append(_draw("targets.png", "Swaps onto other people", text, columns, change))
+    return pictures
 
 
-def _write(run: Run, report: dict[str, Any], pictures: list[_Picture]) -> None:
-    folder = home.create_private_directory(run.directory / "previews")
-    for picture in pictures:
-        save_picture(folder / picture.name, picture.pixels)
-    home.write_text(
-        run.directory / "report.json", json.dumps(report, indent=2, sort_keys=True) + "\n"
-    )
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("facefusion_finetune.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = environment.get_template("report.html.j2").render(
-        report=report,
-        rows=_table(report),
-        pictures=[
-            {
-                "title": picture.title,
-                "text": picture.text,
-                "data": base64.b64encode(encode_png(picture.pixels)).decode("ascii"),
-            }
-            for picture in pictures
-        ],
-    )
-    home.write_text(run.report_path, page)
+def _find_change(figure: Figure) -> NDArray[numpy.float64]:
+    assert figure.scores is not None
+    before, after = figure.scores
+    return numpy.asarray(after - before)
 
 
-def _table(report: dict[str, Any]) -> list[dict[str, str]]:
-    entries = [("Distance to the real frame, grey levels (less is better)", report["face_l1"], 2)]
-    if report["judge"]:
-        title = f"Likeness by the independent judge, {report['judge']['recogniser']}"
-        entries.append((title, report["judge"], 3))
-    own = report["training_recogniser"]
-    entries.append((f"Likeness by the training recogniser, {own['recogniser']}", own, 3))
-    if "true_swap" in report:
-        entries.append(
-            ("Distance to the true swap on other people, grey levels", report["true_swap"], 2)
-        )
-    return [
-        {
-            "title": title,
-            "before": f"{values['before']:.{digits}f}",
-            "after": f"{values['after']:.{digits}f}",
-            "change": f"{values['change']['mean']:+.{digits}f}",
-            "interval": f"{values['change']['low']:+.{digits}f} to"
-            f" {values['change']['high']:+.{digits}f}",
-            "ceiling": f"{values['ceiling']:.{digits}f}" if values.get("ceiling") else "",
-        }
-        for title, values, digits in entries
-    ]
+def _draw(
+    name: str,
+    title: str,
+    text: str,
+    columns: dict[str, NDArray[Any]],
+    change: NDArray[numpy.float64],
+) -> Picture:
+    rows = choose_rows(change)
+    chosen = {key: column[rows] for key, column in columns.items()}
+    return Picture(name, title, text, draw_grid(chosen, label_rows(change, rows)))

@@ -1,54 +1,78 @@
 """Judge a finished run again, from what is stored."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from facefusion_finetune.dataset.crops import load_crops
-from facefusion_finetune.dataset.manifest import read_manifest
-from facefusion_finetune.errors import DatasetError, TrainingError
-from facefusion_finetune.evaluation.held_out import HeldOutJudge
+from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
+from facefusion_finetune.evaluation.judges import reopen_judge
+from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.registry.bases import write_again
+from facefusion_finetune.registry.store import read_card, read_model
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.training.base import open_base, resolve_base
+from facefusion_finetune.training.crops import reload_crops
+from facefusion_finetune.training.finish import summarise_report
 from facefusion_finetune.training.run import Run, check_base
 from facefusion_finetune.training.sources import restore_person
 
 
-def evaluate_run(person: Person, run: Run, analyser: FaceAnalyser) -> dict[str, Any]:
-    """Write the report of a finished run anew; the same figures come out.
+def evaluate_run(
+    person: Person,
+    run: Run,
+    analyser: FaceAnalyser,
+    judge_path: Path | None = None,
+    targets: list[Path] | World | None = None,
+) -> dict[str, Any]:
+    """Write the report of a finished run anew; from the same material the same figures come out.
+
+    The model's card then says what the new report says.
+
+    Args:
+        person: Whose run.
+        run: A finished run.
+        analyser: As in training.
+        judge_path: ONNX file of an independent recogniser; without it, the judge of the run.
+        targets: Footage of other people, in place of what the run has.
 
     Raises:
         ConsentError: No valid consent is on record.
         TrainingError: The run is not finished, or the base file has changed.
-        DatasetError: Held-out crops are gone.
+        DatasetError: Crops of the run are gone.
+        EvaluationError: The judge is none, or is not here, or nothing is left to judge by.
     """
     person.require_consent()
+    config = run.config
     if not run.is_finished:
         raise TrainingError(
             f"run {run.reference}",
             "its training is not finished, so there is nothing to judge.",
             f"Go on: facefusion-finetune train {person.name} --resume.",
         )
-    options = resolve_base(run.config.base_argument, analyser)
+    options = resolve_base(config.base_argument, analyser)
     check_base(run, options)
-    wanted = set(run.config.held_out)
-    records = [record for record in read_manifest(person) if record.id in wanted]
-    if len(records) < len(wanted):
-        raise DatasetError(
-            f"run {run.reference}",
-            f"{len(wanted) - len(records)} of its held-out crops are gone.",
-            "Train anew.",
-        )
-    crops = load_crops(person, records, analyser, options)
+    judge = reopen_judge(run, judge_path, analyser)
+    crops = reload_crops(person, run, analyser, options)
     emap = open_base(options, analyser).emap
-    judge = HeldOutJudge(
-        crops,
+    card = read_card(run.model_path)
+    jury = HeldOutJudge(
+        run,
+        crops.records,
+        crops.train,
+        crops.held_out,
         analyser,
         options,
         SourceMaker(options, emap),
-        restore_person(read_card(run.model_path), emap),
+        restore_person(card, emap),
         create_session(options.path, options.name),
+        Judgement(judge, targets),
     )
-    return judge.write_report(run, create_session(run.model_path, run.reference))
+    report = jury.write_report(create_session(run.model_path, run.reference))
+    judged = replace(card, judge_result=summarise_report(report))
+    if judged != card:
+        write_again(read_model(run.model_path), options.path, judged, run.model_path)
+    return report

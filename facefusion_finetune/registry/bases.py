@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import cast
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.registry.card import ModelCard, encode_metadata
 from facefusion_finetune.registry.names import bases_directory
 from facefusion_finetune.swappers.files import linked
 from facefusion_finetune.swappers.files.links import read_links
-from facefusion_finetune.swappers.files.modelfile import ModelFile
+from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import SMALLEST_LINK, Weights, save_model
 
 LEAST_SAVING = 0.1
@@ -66,6 +67,39 @@ def write_run_model(
         release_home_bases()
         raise
     return None
+
+
+def write_again(
+    model: ModelFile, base_path: Path | None, card: ModelCard, path: Path
+) -> str | None:
+    """Write a tuned model with another card: linked where its base is here and fits, else plain.
+
+    Args:
+        model: The tuned model, opened.
+        base_path: Its base, where that is on this machine.
+        card: What it carries from now on.
+        path: Where to, in a folder inside the home; may be the model's own file.
+
+    Returns:
+        None for a linked file, else why it holds all weights itself.
+
+    Raises:
+        As `write_run_model`.
+    """
+    metadata = encode_metadata(card)
+    if base_path is None:
+        save_model(model, path, metadata=metadata)
+        return "A base with its frozen weights is not on this machine, so the model holds all."
+    base = open_model(base_path)
+    if not _is_same_graph(model, base):
+        save_model(model, path, metadata=metadata)
+        return "Its graph is not its base's, so the model holds all weights."
+    weights = {
+        name: model.read_tensor(name) for name in base.tensors if not _is_frozen(model, base, name)
+    }
+    return write_run_model(
+        base, card.base_sha256, card.base_name, path, cast(Weights, weights), metadata
+    )
 
 
 def release_home_bases() -> list[Path]:
@@ -131,3 +165,21 @@ def _explain_plain(base: ModelFile, weights: Weights) -> str | None:
     if frozen < LEAST_SAVING * base.size:
         return "Nearly all weights were tuned, so the model holds all of them."
     return None
+
+
+def _is_same_graph(model: ModelFile, base: ModelFile) -> bool:
+    def describe(file: ModelFile) -> list[object]:
+        graph = file.skeleton.graph
+        parts = [graph.node, graph.input, graph.output, file.skeleton.opset_import]
+        tensors = [(entry.name, entry.dims, entry.data_type) for entry in file.tensors.values()]
+        return [*([item.SerializeToString() for item in part] for part in parts), tensors]
+
+    return describe(model) == describe(base)
+
+
+def _is_frozen(model: ModelFile, base: ModelFile, name: str) -> bool:
+    """Whether a tensor has the base's bytes; where it lies in the base, it need not be read."""
+    payload, original = model.tensors[name].payload, base.tensors[name].payload
+    if payload and original and payload.path != model.path and payload.offset == original.offset:
+        return True
+    return model.read_tensor(name).tobytes() == base.read_tensor(name).tobytes()

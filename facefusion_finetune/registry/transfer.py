@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
@@ -21,15 +21,19 @@ from facefusion_finetune.people import profile
 from facefusion_finetune.people.names import validate_name
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import names
-from facefusion_finetune.registry.bases import release_home_bases, restore_base, write_run_model
-from facefusion_finetune.registry.card import ModelCard, encode_metadata
+from facefusion_finetune.registry.bases import (
+    release_home_bases,
+    restore_base,
+    write_again,
+)
+from facefusion_finetune.registry.card import ModelCard
 from facefusion_finetune.registry.claims import ASK_AGAIN, adopt_card, read_claimed_card
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
 from facefusion_finetune.swappers.catalogue import find_family
 from facefusion_finetune.swappers.files.linked import check_base, find_base, name_base
 from facefusion_finetune.swappers.files.links import read_links
 from facefusion_finetune.swappers.files.modelfile import LARGEST_FILE, ModelFile, open_model
-from facefusion_finetune.swappers.files.writeback import Weights, save_model
+from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.run import ImportRecord, Run, write_record
 
@@ -180,7 +184,7 @@ def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) ->
         model = open_model(path)
         _check_graph(model, claimed, source)
         card = adopt_card(claimed, person)
-        note = _write_model(model, base_path, card, folder / "model.onnx")
+        note = write_again(model, base_path, card, folder / "model.onnx")
         create_session(folder / "model.onnx", str(source))
     except SwapperError as error:
         raise RegistryError(str(source), error.why, ASK_AGAIN) from error
@@ -231,44 +235,6 @@ def _check_graph(model: ModelFile, card: ModelCard, source: Path) -> None:
         raise RegistryError(
             str(source), f"it is no face swapper of the type {card.type!r}.", ASK_AGAIN
         )
-
-
-def _write_model(
-    model: ModelFile, base_path: Path | None, card: ModelCard, path: Path
-) -> str | None:
-    """Write the model as a run's: linked where its base is here and fits, else plain."""
-    metadata = encode_metadata(card)
-    if base_path is None:
-        save_model(model, path, metadata=metadata)
-        return "A base with its frozen weights is not on this machine, so the model holds all."
-    base = open_model(base_path)
-    if not _is_same_graph(model, base):
-        save_model(model, path, metadata=metadata)
-        return "Its graph is not its base's, so the model holds all weights."
-    weights = {
-        name: model.read_tensor(name) for name in base.tensors if not _is_frozen(model, base, name)
-    }
-    return write_run_model(
-        base, card.base_sha256, card.base_name, path, cast(Weights, weights), metadata
-    )
-
-
-def _is_same_graph(model: ModelFile, base: ModelFile) -> bool:
-    def describe(file: ModelFile) -> list[object]:
-        graph = file.skeleton.graph
-        parts = [graph.node, graph.input, graph.output, file.skeleton.opset_import]
-        tensors = [(entry.name, entry.dims, entry.data_type) for entry in file.tensors.values()]
-        return [*([item.SerializeToString() for item in part] for part in parts), tensors]
-
-    return describe(model) == describe(base)
-
-
-def _is_frozen(model: ModelFile, base: ModelFile, name: str) -> bool:
-    """Whether a tensor has the base's bytes; where it lies in the base, it need not be read."""
-    payload, original = model.tensors[name].payload, base.tensors[name].payload
-    if payload and original and payload.path != model.path and payload.offset == original.offset:
-        return True
-    return model.read_tensor(name).tobytes() == base.read_tensor(name).tobytes()
 
 
 def _check_output(output: Path, overwrite: bool) -> None:

@@ -3,17 +3,29 @@
 import shutil
 from pathlib import Path
 
+import numpy
 import pytest
 
 from facefusion_finetune import home
+from facefusion_finetune.dataset.crops import AlignedCrop, load_crops, load_folder
 from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
+from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
+from facefusion_finetune.evaluation.material import Material, Pairs
+from facefusion_finetune.evaluation.targets import PersonFilter, collect_targets, targets_directory
+from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.training.recipe import train_person
+from tests.support.runs import create_finished_run
 
 PERSON = "ada"
+PERSON_SEED = FIRST_UNSEEN_SEED + 7
+OTHER_SEED = FIRST_UNSEEN_SEED + 8
+NOBODY = PersonFilter(numpy.eye(512)[0], limit=1.0)
+"""Finds nobody to be the person."""
 SHOTS = 6
 FRAMES_PER_SHOT = 6
 
@@ -60,7 +72,7 @@ def home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of one drawn person in six shots."""
     folder = tmp_path_factory.mktemp("footage")
-    write_footage(folder, FIRST_UNSEEN_SEED + 7, SHOTS, FRAMES_PER_SHOT, seed=3)
+    write_footage(folder, PERSON_SEED, SHOTS, FRAMES_PER_SHOT, seed=3)
     return folder
 
 
@@ -68,7 +80,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def other_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of another drawn person in two shots."""
     folder = tmp_path_factory.mktemp("other-footage")
-    write_footage(folder, FIRST_UNSEEN_SEED + 8, 2, FRAMES_PER_SHOT, seed=4)
+    write_footage(folder, OTHER_SEED, 2, FRAMES_PER_SHOT, seed=4)
     return folder
 
 
@@ -112,6 +124,65 @@ def trained_home(
     return folder
 
 
+@pytest.fixture(scope="session")
+def drawn_world(other_footage: Path, analyser: DemoAnalyser) -> World:
+    """The other person's footage as targets, with the true swaps onto it."""
+    return create_world([other_footage], analyser, PERSON_SEED)
+
+
+@pytest.fixture(scope="session")
+def judged_home(
+    tmp_path_factory: pytest.TempPathFactory,
+    extracted_home: Path,
+    analyser: DemoAnalyser,
+    preset_file: Path,
+    drawn_world: World,
+) -> Path:
+    """A home with a finished run that has targets and true swaps; not to be changed."""
+    folder = tmp_path_factory.mktemp("judged") / "home"
+    shutil.copytree(extracted_home, folder)
+    with home.use_home(folder):
+        person = load_person(PERSON)
+        train_person(person, analyser, "demo", str(preset_file), seed=11, targets=drawn_world)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def material(
+    tmp_path_factory: pytest.TempPathFactory,
+    extracted_home: Path,
+    analyser: DemoAnalyser,
+    other_footage: Path,
+) -> Material:
+    """Two shots of the person held out, four that train, another person's frames as targets."""
+    folder = tmp_path_factory.mktemp("material") / "home"
+    shutil.copytree(extracted_home, folder)
+    options = analyser.get_swapper("demo")
+    with home.use_home(folder):
+        person = load_person(PERSON)
+        crops = load_crops(person, read_manifest(person), analyser, options)
+        run = create_finished_run(person, options)
+        records = collect_targets(run, [other_footage], analyser, NOBODY)
+        targets = load_folder(targets_directory(run), records, analyser, options)
+
+    def pair(part: list[AlignedCrop]) -> Pairs:
+        inputs = numpy.stack([crop.crop for crop in part])
+        return Pairs(part, [crop.cutout for crop in part], inputs, are_swapped=True)
+
+    count = 2 * FRAMES_PER_SHOT
+    return Material(
+        held_out=pair(crops[:count]),
+        trained=pair(crops[count:]),
+        left_out=0,
+        targets=targets,
+        are_people=True,
+        others=numpy.zeros((3, 512), dtype=numpy.float32),
+        other_vectors=analyser.sample_other_vectors(3, seed=1),
+        rows=numpy.array([[row, row % 3] for row in range(len(targets))]),
+        truths=None,
+    )
+
+
 @pytest.fixture
 def person(home_folder: Path) -> Person:
     """The person with consent, and nothing else."""
@@ -129,6 +200,13 @@ def extracted(home_folder: Path, extracted_home: Path) -> Person:
 def trained(home_folder: Path, trained_home: Path) -> Person:
     """The person with a finished run, in this test's own home."""
     shutil.copytree(trained_home, home_folder)
+    return load_person(PERSON)
+
+
+@pytest.fixture
+def judged(home_folder: Path, judged_home: Path) -> Person:
+    """The person with a finished run that has targets, in this test's own home."""
+    shutil.copytree(judged_home, home_folder)
     return load_person(PERSON)
 
 

@@ -1,0 +1,285 @@
+"""Figures that pictures themselves give: distances, pose and expression, flicker, seams."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.evaluation import metrics
+from facefusion_finetune.evaluation.attributes import (
+    ATTRIBUTES,
+    DIFFERENCES,
+    compare_attributes,
+    join_differences,
+)
+from facefusion_finetune.evaluation.figures import Figure, compare
+from facefusion_finetune.evaluation.intervals import (
+    Block,
+    bootstrap_difference,
+    bootstrap_mean,
+)
+from facefusion_finetune.evaluation.material import Material, Pairs, name_blocks, spread
+from facefusion_finetune.evaluation.swaps import Swaps
+from facefusion_finetune.evaluation.targets import find_followers
+from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+
+MOST_READ = 20
+"""Frames of each kind that attributes are read off: finding a face costs more than swapping it."""
+
+LEAST_READ = 0.5
+"""Share of the frames whose attributes have to be readable for a figure."""
+
+WORST_SHARE = 90.0
+"""Percentile of the base's own scores above which a frame needs a fix."""
+
+Values = NDArray[numpy.float64]
+Missing = dict[str, str]
+"""What was not measured, and why."""
+
+
+def measure_held_out(pairs: Pairs, before: Any, after: Any) -> tuple[list[Figure], Missing]:
+    """Distances to the real frames; arguments are pairs and (n, H, W, 3) swaps of both models."""
+    scores: dict[str, Callable[[Any, Any, Any], Values]] = {
+        "face_l1": metrics.measure_face_l1,
+        "ssim": metrics.measure_ssim,
+        "colour": metrics.measure_colour,
+    }
+    missing: Missing = {}
+    if metrics.find_lpips_weights() is not None:
+        scores["lpips"] = metrics.measure_lpips
+    else:
+        missing["lpips"] = (
+            f"AlexNet's weights ({metrics.LPIPS_NETWORK}) are not in torch's cache, and nothing is"
+            " downloaded."
+        )
+    truths, faces, blocks = pairs.truths, pairs.faces, pairs.blocks
+    figures = [
+        compare(key, [score(swaps, truths, faces) for swaps in (before, after)], blocks)
+        for key, score in scores.items()
+    ]
+    return figures, missing
+
+
+def measure_memory(material: Material, before: Swaps, after: Swaps) -> Figure:
+    """How much more was gained on training frames than on held-out ones."""
+    gains = []
+    for pairs, first, second in (
+        (material.trained, before.trained, after.trained),
+        (material.held_out, before.held_out, after.held_out),
+    ):
+        scores = [
+            metrics.measure_face_l1(swaps, pairs.truths, pairs.faces) for swaps in (first, second)
+        ]
+        gains.append((scores[1] - scores[0], pairs.blocks))
+    (trained, trained_blocks), (held_out, blocks) = gains
+    return Figure(
+        "memorisation",
+        None,
+        None,
+        bootstrap_difference(trained, trained_blocks, held_out, blocks),
+        len(trained) + len(held_out),
+        len(set(trained_blocks)) + len(set(blocks)),
+    )
+
+
+def measure_others(material: Material, before: Swaps, after: Swaps) -> list[Figure]:
+    """What the tuned model does to swaps of other people."""
+    if before.others is None or after.others is None:
+        return []
+    rows = material.rows[:, 0]
+    faces = numpy.stack([target.face for target in material.targets])
+    blocks = name_blocks([target.record for target in material.targets])
+    at = [blocks[row] for row in rows]
+    drift = metrics.measure_face_l1(after.others, before.others, faces[rows])
+    interval = bootstrap_mean(drift, at)
+    figures = [Figure("others_drift", None, None, interval, len(drift), len(set(at)))]
+    if material.truths is not None:
+        truths = material.truths
+        scores = [
+            metrics.measure_face_l1(swaps, truths.others, faces[rows])
+            for swaps in (before.others, after.others)
+        ]
+        figures.append(compare("others_l1", scores, at))
+        scores = [
+            metrics.measure_face_l1(swaps, truths.person, faces)
+            for swaps in (before.targets, after.targets)
+        ]
+        figures.append(compare("true_swap", scores, blocks))
+    return figures
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """Attribute errors of one model on some frames."""
+
+    errors: dict[str, Values]
+    seams: Values
+
+
+class AppearanceOnTargets:
+    """Pose, expression, seams and flicker, on held-out frames and on targets."""
+
+    def __init__(self, material: Material, analyser: FaceAnalyser, options: SwapperOptions) -> None:
+        self._material = material
+        self._analyser = analyser
+        self._options = options
+        self._masks = numpy.stack(
+            [analyser.create_paste_mask(target.crop) for target in material.targets]
+        )
+
+    def measure(
+        self, before: Swaps, after: Swaps, likeness: tuple[Values, Values] | None
+    ) -> tuple[list[Figure], Missing]:
+        """All figures of this kind.
+
+        Args:
+            before: The base's swaps.
+            after: The tuned model's swaps.
+            likeness: (targets,) each: the judge's, before and after.
+        """
+        material = self._material
+        targets = material.targets
+        blocks = name_blocks([target.record for target in targets])
+        figures: list[Figure] = []
+        missing: Missing = {}
+        readings = [self._read(swaps) for swaps in (before, after)]
+        pairs, pair_blocks = material.held_out, material.held_out.blocks
+        rows = self._pick(len(pairs.crops))
+        places = [pair_blocks[row] for row in rows]
+        if material.are_people:
+            places += [blocks[row] for row in self._pick(len(targets))]
+        for key in ATTRIBUTES:
+            first, second = (reading.errors[key] for reading in readings)
+            known = numpy.isfinite(first) & numpy.isfinite(second)
+            if known.mean() < LEAST_READ:
+                missing[key] = (
+                    f"it could be read off {int(known.sum())} of {len(known)} frames only: in the"
+                    " others no face was found, or eyes were closed."
+                )
+            else:
+                figures.append(compare(key, [first, second], places))
+        lost = [numpy.isnan(reading.errors["pose"]).astype(float) for reading in readings]
+        figures.append(compare("lost_faces", lost, places))
+        figures.append(compare("seam", [reading.seams for reading in readings], blocks))
+        figures += self._compare_flicker(before, after, blocks, missing)
+        figures += self._count_fixes(readings, likeness, blocks)
+        return figures, missing
+
+    def _read(self, swaps: Swaps) -> _Reading:
+        material = self._material
+        pairs, targets = material.held_out, material.targets
+        held_out = []
+        for row in self._pick(len(pairs.crops)):
+            crop = pairs.crops[row]
+            frame = self._paste(crop, pairs.cutouts[row], swaps.held_out[row])
+            held_out.append(self._compare_frames(crop, frame, crop.cutout))
+        table = numpy.array(held_out, dtype=numpy.float64)
+        pasted = [
+            self._paste(target, target.cutout, swap)
+            for target, swap in zip(targets, swaps.targets, strict=True)
+        ]
+        if material.are_people:
+            shown = numpy.array(
+                [
+                    self._compare_frames(targets[row], pasted[row], targets[row].cutout)
+                    for row in self._pick(len(targets))
+                ]
+            )
+            # Read off another face, the same pose comes out shifted by what is the face's own
+            # (a longer nose looks like another pitch). That shift is no fault; the rest is. A
+            # model that tilts every head shows on the held-out frames, where nothing is shifted.
+            known = numpy.isfinite(shown)
+            shift = numpy.where(known, shown, 0).sum(axis=0) / numpy.maximum(known.sum(axis=0), 1)
+            table = numpy.concatenate([table, shown - shift])
+        crops = [
+            target.crop_again(frame, self._analyser, self._options)
+            for target, frame in zip(targets, pasted, strict=True)
+        ]
+        seams = metrics.measure_seam(
+            numpy.stack(crops), numpy.stack([target.crop for target in targets]), self._masks
+        )
+        return _Reading(join_differences(table), seams)
+
+    def _paste(self, crop: AlignedCrop, cutout: VisionFrame, swap: Any) -> VisionFrame:
+        mask = self._analyser.create_paste_mask(crop.crop)
+        return self._analyser.paste_back(cutout, swap, mask, crop.matrix)
+
+    def _compare_frames(
+        self, crop: AlignedCrop, frame: VisionFrame, reference: VisionFrame
+    ) -> list[float]:
+        points = crop.record.landmarks_in_cutout()
+        seen = [
+            self._analyser.measure_attributes(picture, points) for picture in (frame, reference)
+        ]
+        if seen[0] is None or seen[1] is None:
+            return [float("nan")] * DIFFERENCES
+        return compare_attributes(seen[0], seen[1])
+
+    def _pick(self, count: int) -> list[int]:
+        return spread(list(range(count)), MOST_READ)
+
+    def _compare_flicker(
+        self, before: Swaps, after: Swaps, blocks: list[Block], missing: Missing
+    ) -> list[Figure]:
+        targets = self._material.targets
+        followers = find_followers([target.record for target in targets])
+        if not self._material.are_people or not len(followers):
+            missing["flicker"] = (
+                "no frames of other people that follow each other were given (--targets)."
+            )
+            return []
+        crops = numpy.stack([target.crop for target in targets])
+        faces = numpy.stack([target.face for target in targets])
+        scores = [
+            metrics.measure_flicker(swaps.targets, crops, faces, followers)
+            for swaps in (before, after)
+        ]
+        return [compare("flicker", scores, [blocks[row] for row in followers[:, 0]])]
+
+    def _count_fixes(
+        self,
+        readings: list[_Reading],
+        likeness: tuple[Values, Values] | None,
+        blocks: list[Block],
+    ) -> list[Figure]:
+        """Frames of targets beyond limits that are fixed on the base."""
+        rows = self._pick(len(self._material.targets))
+        scores: list[list[Values]] = [[reading.seams[rows] for reading in readings]]
+        if likeness is not None:
+            scores.append([-likeness[0][rows], -likeness[1][rows]])
+        if self._material.are_people:
+            start = -len(rows)
+            scores += [
+                [reading.errors[key][start:] for reading in readings]
+                for key in ("pose", "blink", "mouth")
+            ]
+        flags = [numpy.zeros(len(rows), dtype=bool), numpy.zeros(len(rows), dtype=bool)]
+        for pair in scores:
+            known = pair[0][numpy.isfinite(pair[0])]
+            if not len(known):
+                continue
+            limit = float(numpy.percentile(known, WORST_SHARE))
+            # a face that is not found any more needs a fix as well
+            flags = [flag | ~(values <= limit) for flag, values in zip(flags, pair, strict=True)]
+        at = [blocks[row] for row in rows]
+        shares = [flag.astype(numpy.float64) for flag in flags]
+        clips = sorted({block.clip for block in at})
+        stretches = [
+            numpy.array(
+                [_count_stretches(flag[[block.clip == clip for block in at]]) for clip in clips]
+            )
+            for flag in flags
+        ]
+        return [
+            compare("needs_fix", shares, at),
+            compare("segments", stretches, [Block(clip, "") for clip in clips]),
+        ]
+
+
+def _count_stretches(flags: NDArray[numpy.bool_]) -> float:
+    """Unbroken stretches of frames that are flagged."""
+    return float((numpy.diff(flags.astype(int), prepend=0) == 1).sum())

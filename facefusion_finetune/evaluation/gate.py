@@ -1,0 +1,247 @@
+"""The gate: when a tuned model counts as better, and what it has to leave unharmed.
+
+The outcomes and margins were fixed before any model was judged by them. A model wins if one of the
+two primary outcomes lies on the winning side with its whole interval, the other one is not worse,
+and pose, expression and other people's swaps are not inferior. Not inferior, and not worse, means
+that the interval's bad end stays within a margin: what cannot be shown does not count as shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from facefusion_finetune.evaluation.figures import KINDS, Figure
+
+Role = Literal["primary", "non-inferiority", "condition"]
+Outcome = Literal["won", "lost", "held", "open", "not measured", "failed"]
+Verdict = Literal["better", "worse", "no difference", "not judged"]
+
+
+@dataclass(frozen=True)
+class Margin:
+    """How much worse a figure may be."""
+
+    size: float
+    relative: bool = False
+    """Whether `size` is a share of the base's own score."""
+
+    def of(self, figure: Figure) -> float:
+        """In the figure's unit."""
+        return self.size * abs(figure.before or 0.0) if self.relative else self.size
+
+
+PRIMARY = {"judge_targets": Margin(0.03), "face_l1": Margin(0.05, relative=True)}
+"""The two outcomes, each with the margin for being not worse while the other one wins."""
+
+UNHARMED = {
+    "pose": Margin(1.0),
+    "blink": Margin(0.03),
+    "mouth": Margin(0.03),
+    "gaze": Margin(0.05),
+    "lost_faces": Margin(0.05),
+    "others_identity": Margin(0.03),
+    "others_towards_person": Margin(0.03),
+}
+
+OTHERS_ERROR = Margin(0.03, relative=True)
+"""Where true swaps are known: how much farther others' swaps may be from theirs."""
+
+OTHERS_DRIFT = 0.25
+"""Where they are not: how far others' swaps may leave the base's, as a share of the base's own
+distance to real photographs."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question of the gate, and the answer."""
+
+    name: str
+    title: str
+    role: Role
+    outcome: Outcome
+    text: str
+
+    def as_dict(self) -> dict[str, str]:
+        """For a report."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "role": self.role,
+            "outcome": self.outcome,
+            "text": self.text,
+        }
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be said of a model."""
+
+    verdict: Verdict
+    sentence: str
+    checks: list[Check]
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is not proven; none if it is."""
+        faults = [check for check in self.checks if check.outcome not in ("won", "held")]
+        reasons = [f"{check.title}: {check.text}" for check in faults]
+        if not any(check.outcome == "won" for check in self.checks):
+            reasons.insert(0, "Neither of the main questions was won.")
+        return reasons
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether a person may be offered the model without `--force`."""
+        return self.verdict == "better" and not self.reasons
+
+
+def decide(
+    figures: Mapping[str, Figure],
+    missing: Mapping[str, str],
+    conditions: list[Check],
+    is_comparable: bool = True,
+) -> Decision:
+    """Apply the gate.
+
+    Args:
+        figures: All that were measured, by key.
+        missing: What was not measured, and why.
+        conditions: What has to hold besides, such as an independent judge.
+        is_comparable: Whether somebody else was swapped on first, so that the distance to the real
+            photograph means something.
+    """
+    primary = [
+        _check_primary(key, figures.get(key), margin, missing)
+        for key, margin in PRIMARY.items()
+        if is_comparable or key != "face_l1"
+    ]
+    unharmed = [
+        _check_unharmed(key, figures.get(key), margin, missing) for key, margin in UNHARMED.items()
+    ]
+    unharmed.append(_check_others(figures))
+    checks = [*primary, *unharmed, *conditions]
+    outcomes = {check.outcome for check in primary}
+    if outcomes <= {"not measured"}:
+        return Decision(
+            "not judged", "This model could not be judged; the reasons are listed.", checks
+        )
+    won = [check for check in primary if check.outcome == "won"]
+    gained = _join([_lower(check.title) for check in won]) if won else ""
+    lost = [check for check in [*primary, *unharmed] if check.outcome == "lost"]
+    if lost:
+        harm = _join([_lower(check.title) for check in lost])
+        sentence = (
+            f"The tuned model gains on footage it has never seen ({gained}), but it does harm"
+            f" elsewhere: {harm}."
+            if won
+            else f"The tuned model is worse on footage it has never seen: {harm}."
+        )
+        return Decision("worse", sentence, checks)
+    if not won:
+        return Decision(
+            "no difference",
+            "On footage it has never seen the tuned model cannot be told from the base.",
+            checks,
+        )
+    open_ones = [
+        check for check in [*primary, *unharmed] if check.outcome in ("open", "not measured")
+    ]
+    if [check for check in open_ones if check.outcome == "open" or check.role != "primary"]:
+        doubts = _join([_lower(check.title) for check in open_ones[:2]])
+        more = f", and {len(open_ones) - 2} more" if len(open_ones) > 2 else ""
+        return Decision(
+            "no difference",
+            f"The tuned model gains on footage it has never seen ({gained}), but it is not shown"
+            f" that nothing else suffers (open: {doubts}{more}).",
+            checks,
+        )
+    return Decision(
+        "better", f"The tuned model is better on footage it has never seen: {gained}.", checks
+    )
+
+
+def _check_primary(
+    key: str, figure: Figure | None, margin: Margin, missing: Mapping[str, str]
+) -> Check:
+    title = KINDS[key].title
+    if figure is None or figure.change.low is None or figure.change.high is None:
+        return Check(key, title, "primary", "not measured", _explain_absence(key, figure, missing))
+    best, worst = turn_change(figure)
+    text = _describe(figure)
+    if worst < 0:
+        return Check(key, title, "primary", "won", f"better, {text}.")
+    if best > 0:
+        return Check(key, title, "primary", "lost", f"worse, {text}.")
+    if worst <= margin.of(figure):
+        return Check(key, title, "primary", "held", f"not worse, {text}.")
+    return Check(key, title, "primary", "open", f"neither better nor worse can be shown, {text}.")
+
+
+def _check_unharmed(
+    key: str, figure: Figure | None, margin: Margin, missing: Mapping[str, str]
+) -> Check:
+    title = KINDS[key].title
+    if figure is None or figure.change.low is None or figure.change.high is None:
+        text = _explain_absence(key, figure, missing)
+        return Check(key, title, "non-inferiority", "not measured", text)
+    best, worst = turn_change(figure)
+    limit = margin.of(figure)
+    text = f"{_describe(figure)}; up to {limit:.3g} worse is allowed."
+    outcome: Outcome = "held" if worst <= limit else "lost" if best > limit else "open"
+    words = {"held": "unharmed", "lost": "harmed", "open": "it is not shown to be unharmed"}
+    return Check(key, title, "non-inferiority", outcome, f"{words[outcome]}, {text}")
+
+
+def _check_others(figures: Mapping[str, Figure]) -> Check:
+    """Whether swaps of other people are what they were."""
+    if "others_l1" in figures:
+        return _check_unharmed("others_l1", figures["others_l1"], OTHERS_ERROR, {})
+    key = "others_drift"
+    drift, distance = figures.get(key), figures.get("face_l1")
+    if drift is None or drift.change.high is None or distance is None or not distance.before:
+        why = "there was nobody else to swap in, or too little footage."
+        return Check(key, KINDS[key].title, "non-inferiority", "not measured", why)
+    limit = OTHERS_DRIFT * distance.before
+    low, high = drift.change.low or 0.0, drift.change.high
+    outcome: Outcome = "held" if high <= limit else "lost" if low > limit else "open"
+    words = {"held": "unharmed", "lost": "harmed", "open": "it is not shown to be unharmed"}
+    text = (
+        f"{words[outcome]}, {drift.change.mean:.2f} ({low:.2f} to {high:.2f}) grey levels; up to"
+        f" {limit:.2f}, a quarter of the base's distance to real photographs, is allowed."
+    )
+    return Check(key, KINDS[key].title, "non-inferiority", outcome, text)
+
+
+def turn_change(figure: Figure) -> tuple[float, float]:
+    """Best and worst end of the change's interval, turned so that more is worse.
+
+    Args:
+        figure: With an interval.
+    """
+    low, high = figure.change.low or 0.0, figure.change.high or 0.0
+    return (-high, -low) if KINDS[figure.key].better == "more" else (low, high)
+
+
+def _describe(figure: Figure) -> str:
+    change = figure.change
+    return (
+        f"{figure.before:.3f} before, {figure.after:.3f} after, change {change.mean:+.3f}"
+        f" ({change.low:+.3f} to {change.high:+.3f}) {KINDS[figure.key].unit}"
+    )
+
+
+def _explain_absence(key: str, figure: Figure | None, missing: Mapping[str, str]) -> str:
+    if figure is not None:
+        return (
+            f"there are {figure.blocks} independent stretches of footage, too few for an interval;"
+            " extract more shots."
+        )
+    return missing.get(key, "there was nothing to measure it on.")
+
+
+def _join(names: list[str]) -> str:
+    return ", ".join(names[:-1]) + " and " + names[-1] if len(names) > 1 else names[0]
+
+
+def _lower(title: str) -> str:
+    return title[0].lower() + title[1:]

@@ -1,0 +1,226 @@
+"""`report.html`: the report for people, in one file that needs no other.
+
+The top answers in a minute whether the tuned model is better; below are all figures. Everything
+that comes from users or files is escaped by the template; only our own SVG goes in as it is.
+"""
+
+import base64
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from facefusion_finetune import home
+from facefusion_finetune.evaluation.pictures import Picture, encode_png
+from facefusion_finetune.evaluation.plots import (
+    choose_digits,
+    describe_change,
+    draw_forest,
+    draw_levels,
+    draw_pairs,
+    format_number,
+    measure_gains,
+    read_number,
+)
+
+GROUPS = (
+    "outcomes",
+    "identity",
+    "picture",
+    "pose and expression",
+    "other people",
+    "motion and paste",
+    "memory",
+    "true swap",
+)
+"""In the order of the page."""
+
+DIRECTIONS = {"less": "less is better", "more": "more is better", "same": "should stay the same"}
+
+VERDICTS = {
+    "better": ("\N{BLACK UP-POINTING TRIANGLE}", "Better"),
+    "worse": ("\N{BLACK DOWN-POINTING TRIANGLE}", "Worse"),
+    "no difference": ("=", "No difference"),
+    "not judged": ("?", "Not judged"),
+}
+"""Symbol and word of each."""
+
+OUTCOMES = {
+    "won": ("\N{CHECK MARK}", "won", "good"),
+    "held": ("\N{CHECK MARK}", "held", "good"),
+    "open": ("?", "not certain", "open"),
+    "not measured": ("?", "not measured", "open"),
+    "lost": ("\N{BALLOT X}", "lost", "bad"),
+    "failed": ("\N{BALLOT X}", "failed", "bad"),
+}
+"""Symbol, word and class of what became of a check."""
+
+ROLES = {
+    "primary": "main question",
+    "non-inferiority": "must not get worse",
+    "condition": "must hold",
+}
+
+CHANGES = {
+    "better": ("\N{BLACK UP-POINTING TRIANGLE}", "good"),
+    "worse": ("\N{BLACK DOWN-POINTING TRIANGLE}", "bad"),
+    "changed": ("!", "open"),
+    "no clear change": ("=", "open"),
+    "no interval": ("?", "open"),
+    "not measured": ("?", "open"),
+}
+"""Symbol and class of what `describe_change` says."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure in words; an empty text where there is no number."""
+
+    title: str
+    unit: str
+    direction: str
+    before: str
+    after: str
+    ceiling: str
+    change: str
+    interval: str
+    word: str
+    symbol: str
+    kind: str
+    pairs: str
+    explanation: str
+    levels: str
+    """SVG: bars of before and after, with a line where real frames are."""
+
+
+def write_page(path: Path, report: dict[str, Any], pictures: list[Picture]) -> None:
+    """Write the page whole or not at all.
+
+    Args:
+        path: Of `report.html`; its folder must exist.
+        report: What `report.json` holds.
+        pictures: Grids; they go into the page.
+
+    Raises:
+        OSError: The page cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("facefusion_finetune.evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    figures = sort_figures(report["figures"])
+    page = environment.get_template("report.html.j2").render(
+        report=report,
+        verdict=VERDICTS[report["verdict"]],
+        outcomes=[describe_figure(figure) for figure in _choose_outcomes(report)],
+        checks=[
+            (check, OUTCOMES[check["outcome"]], ROLES[check["role"]]) for check in report["checks"]
+        ],
+        forest=draw_forest(figures) if figures else "",
+        pairs=_draw_all_pairs(report),
+        groups=_group_rows(figures),
+        pictures=[
+            (picture, base64.b64encode(encode_png(picture.pixels)).decode("ascii"))
+            for picture in pictures
+        ],
+    )
+    home.write_text(path, page)
+
+
+def sort_figures(figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """By group as the page orders them, then by `order`; groups it does not know come last."""
+    places = {group: place for place, group in enumerate(GROUPS)}
+    return [
+        figure
+        for _, figure in sorted(
+            figures.items(),
+            key=lambda item: (
+                places.get(item[1]["group"], len(GROUPS)),
+                item[1]["group"],
+                item[1]["order"],
+                item[0],
+            ),
+        )
+    ]
+
+
+def describe_figure(figure: dict[str, Any]) -> Row:
+    """A figure of the report in words, all its numbers with the same decimals."""
+    change = {key: read_number(value) for key, value in figure["change"].items()}
+    before, after, ceiling = (read_number(figure[key]) for key in ("before", "after", "ceiling"))
+    digits = choose_digits(*change.values()) or choose_digits(before, after)
+    word = describe_change(figure)
+    symbol, kind = CHANGES[word]
+    low, high = change["low"], change["high"]
+    has_interval = low is not None and high is not None
+    return Row(
+        title=figure["title"],
+        unit=figure["unit"],
+        direction=DIRECTIONS[figure["better"]],
+        before=_write(before, digits),
+        after=_write(after, digits),
+        ceiling=_write(ceiling, digits),
+        change=_write(change["mean"], digits, "+"),
+        interval=f"{_write(low, digits, '+')} to {_write(high, digits, '+')}"
+        if has_interval
+        else "",
+        word=word,
+        symbol=symbol,
+        kind=kind,
+        pairs=_count(figure["pairs"], "pair") + ", " + _count(figure["blocks"], "block"),
+        explanation=figure["explanation"],
+        levels=draw_levels(before, after, ceiling),
+    )
+
+
+def _choose_outcomes(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures of the main questions; those of the first group where none was asked."""
+    figures: dict[str, dict[str, Any]] = report["figures"]
+    names = [check["name"] for check in report["checks"] if check["role"] == "primary"]
+    if names:
+        return [figures[name] for name in names if name in figures]
+    return [figure for figure in sort_figures(figures) if figure["group"] == GROUPS[0]]
+
+
+def _group_rows(figures: Sequence[dict[str, Any]]) -> list[tuple[str, list[Row]]]:
+    groups: dict[str, list[Row]] = {}
+    for figure in figures:
+        groups.setdefault(figure["group"], []).append(describe_figure(figure))
+    return list(groups.items())
+
+
+def _draw_all_pairs(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Title, plot and caption of every score that is there pair by pair."""
+    plots = []
+    unknown = {"unit": "", "better": "same", "order": math.inf}
+    figures = {
+        name: report["figures"].get(name, unknown | {"title": name}) for name in report["values"]
+    }
+    for name, figure in sorted(figures.items(), key=lambda item: (item[1]["order"], item[0])):
+        values = report["values"][name]
+        better = figure["better"]
+        before, after = values["before"], values["after"]
+        plot = draw_pairs(before, after, values["ids"], better)
+        gains = [gain for gain in measure_gains(before, after, better) if gain is not None]
+        if not plot:
+            continue
+        up, down = ("More", "less") if better == "same" else ("Better", "worse")
+        higher, lower = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
+        unit = f" The scale is in {figure['unit']}." if figure["unit"] else ""
+        caption = f"{up} on {higher} of {len(gains)} pairs, {down} on {lower}.{unit}"
+        plots.append((figure["title"], plot, caption))
+    return plots
+
+
+def _write(value: float | None, digits: int, sign: str = "-") -> str:
+    return "" if value is None else format_number(value, digits, sign)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,137 @@
+"""True swaps, where a world can draw them: what no real data set has."""
+
+import io
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune import home
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.dataset.sources import read_image
+from facefusion_finetune.errors import EvaluationError, UnreadableError
+from facefusion_finetune.evaluation.pictures import save_picture
+from facefusion_finetune.evaluation.targets import targets_directory
+from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.training.run import Run
+
+Draw = Callable[[CropRecord], VisionFrame]
+"""A target's record to the whole frame as it would be with somebody's face."""
+
+
+@dataclass(frozen=True)
+class KnownPerson:
+    """Somebody other than the person whose true swaps can be drawn."""
+
+    vector: NDArray[numpy.float64]
+    """(512,): drives the base."""
+    draw: Draw
+
+
+@dataclass(frozen=True)
+class World:
+    """Where targets come from and what their true swaps are."""
+
+    footage: list[Path]
+    """Of other people."""
+    draw: Draw
+    """With the person's face."""
+    others: list[KnownPerson]
+
+
+@dataclass(frozen=True)
+class Truths:
+    """True swaps onto a run's targets, as aligned crops."""
+
+    person: NDArray[numpy.uint8]
+    """(targets, H, W, 3), BGR: with the person's face."""
+    vectors: NDArray[numpy.float64]
+    """(others, 512)."""
+    rows: NDArray[numpy.int64]
+    """(m, 2): a target, and one of the others."""
+    others: NDArray[numpy.uint8]
+    """(m, H, W, 3), BGR: with that other's face."""
+
+
+def draw_truths(
+    run: Run,
+    world: World,
+    targets: list[AlignedCrop],
+    analyser: FaceAnalyser,
+    options: SwapperOptions,
+    rows: NDArray[numpy.int64],
+) -> None:
+    """Draw the true swaps onto the run's targets, and keep them in the run.
+
+    Args:
+        run: With targets.
+        world: That draws.
+        targets: All of the run's.
+        analyser: Aligns.
+        options: Of the base.
+        rows: (m, 2): which targets get which other's face.
+    """
+    whole = targets_directory(run) / "truths"
+    folder = whole.with_suffix(".new")
+    shutil.rmtree(folder, ignore_errors=True)
+    home.create_private_directory(folder)
+
+    def draw(draw_frame: Draw, target: AlignedCrop, name: str) -> None:
+        left, top = target.record.offset
+        width, height = target.record.size
+        cutout = draw_frame(target.record)[top : top + height, left : left + width]
+        save_picture(folder / name, target.crop_again(cutout, analyser, options))
+
+    for number, target in enumerate(targets):
+        draw(world.draw, target, f"person-{number}.png")
+    for number, (row, other) in enumerate(rows):
+        draw(world.others[other].draw, targets[row], f"other-{number}.png")
+    content = io.BytesIO()
+    numpy.save(content, numpy.stack([person.vector for person in world.others]))
+    home.write_bytes(folder / "others.npy", content.getvalue())
+    home.write_text(folder / "rows.json", json.dumps(rows.tolist()) + "\n")
+    folder.replace(whole)
+
+
+def load_truths(run: Run, targets: int) -> Truths | None:
+    """The true swaps kept in a run; None where there are none.
+
+    Args:
+        run: Whose.
+        targets: How many targets the run has.
+
+    Raises:
+        EvaluationError: They are damaged.
+    """
+    folder = targets_directory(run) / "truths"
+    if not folder.is_dir():
+        return None
+    try:
+        rows = numpy.array(json.loads((folder / "rows.json").read_text("utf-8")), numpy.int64)
+        rows = rows.reshape(-1, 2)
+        vectors = numpy.load(folder / "others.npy", allow_pickle=False)
+        if rows.min() < 0 or (rows.max(axis=0) >= (targets, len(vectors))).any():
+            raise ValueError("rows.json names targets or people that are not there")
+        return Truths(
+            person=_load(folder, "person", targets),
+            vectors=vectors,
+            rows=rows,
+            others=_load(folder, "other", len(rows)),
+        )
+    # numpy raises EOFError for an empty file, TypeError for rows that are no numbers
+    except (OSError, EOFError, TypeError, ValueError, UnreadableError) as error:
+        raise EvaluationError(
+            str(folder),
+            f"the true swaps in it are damaged ({error}).",
+            "Delete the folder to judge without them.",
+        ) from error
+
+
+def _load(folder: Path, kind: str, count: int) -> NDArray[numpy.uint8]:
+    return numpy.stack([read_image(folder / f"{kind}-{number}.png") for number in range(count)])
