@@ -4,6 +4,7 @@ The bench's networks are stand-ins: nobody's identity is swapped. What is shown 
 weights reach the picture, in the right place, and nowhere else.
 """
 
+import html
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ from tests.support import host as support
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 SETTINGS = ["--set", "face_detector_model=yunet", "--set", "execution_providers=cpu"]
+OTHERS = ("asl_b", "asl_c", "asl_d", "asl_e")
 SWAP = ["headless-run", "--processors", "finetuned_swapper", "--finetuned-swapper-model", "asl_a"]
 
 
@@ -51,13 +53,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, furnished_host: Path):
     host = folder / "facefusion-copy"
     support.furnish_like(furnished_host, furnished_host, host)
     footage = support.find_footage("asl_a", "yes.mkv").parent
+    others = [part for name in OTHERS for part in ("--targets", footage.with_name(name))]
     former = {key: os.environ.get(key) for key in (HOME_VARIABLE, "FACEFUSION_PATH")}
     os.environ.update({HOME_VARIABLE: str(folder / "home"), "FACEFUSION_PATH": str(host)})
     steps = [
         ("link",),
         ("person", "add", "asl_a", "--consent-note", "Bench footage under CC BY 4.0."),
         ("extract", "asl_a", footage, *SETTINGS),
-        ("train", "asl_a", "--base", "inswapper_128", "--preset", "fast", *SETTINGS),
+        ("train", "asl_a", "--base", "inswapper_128", "--preset", "fast", *others, *SETTINGS),
         ("models", "activate", "asl_a", "--force"),
     ]
     for step in steps:
@@ -220,11 +223,35 @@ def test_insightface_can_load_the_tuned_file(workplace: Path) -> None:
 def test_report_says_who_judged(workplace: Path) -> None:
     run = find_run(load_person("asl_a"), None)
     report = json.loads((run.directory / "report.json").read_text())
+    page = html.unescape(run.report_path.read_text())
     assert report["judge"] is None
     assert not report["proven"]
-    assert "no second recogniser" in report["notes"][0]
-    assert report["crops"]["held_out_shots"] >= 1
-    assert "no second recogniser" in run.report_path.read_text()
+    assert any("no second recogniser" in reason for reason in report["reasons"])
+    assert "no second recogniser" in page
+    assert "networks were stand-ins" in report["notes"][0]
+    assert report["notes"][0] in page
+
+
+def test_report_is_made_on_other_people(workplace: Path) -> None:
+    run = find_run(load_person("asl_a"), None)
+    report = json.loads((run.directory / "report.json").read_text())
+    targets = report["material"]["targets"]
+    assert targets["kind"] == "people"
+    assert targets["shots"] >= len(OTHERS)
+    assert report["material"]["held_out_shots"] >= 1
+    measured = set(report["figures"])
+    assert {"face_l1", "own_targets", "others_drift", "flicker", "seam"} <= measured
+    assert (run.directory / "previews" / "targets.png").is_file()
+    text = (run.directory / "targets" / "targets.jsonl").read_text()
+    assert all(json.loads(line)["embedding"] is None for line in text.splitlines())
+
+
+def test_judging_again_gives_the_same_report(workplace: Path) -> None:
+    run = find_run(load_person("asl_a"), None)
+    before = (run.directory / "report.json").read_bytes()
+    done = _finetune(workplace, "evaluate", "asl_a", *SETTINGS)
+    assert done.returncode == 0, done.stderr
+    assert (run.directory / "report.json").read_bytes() == before
 
 
 def test_same_footage_again_adds_nothing(workplace: Path) -> None:

@@ -1,7 +1,11 @@
 """What can be chosen: persons' models, pixel boosts, weights."""
 
+from pathlib import Path
+
+from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.host import adapter
-from facefusion_finetune.registry.names import find_active, models_directory
+from facefusion_finetune.registry.card import decode_card
+from facefusion_finetune.registry.names import card_path, find_active, models_directory
 from facefusion_finetune.swappers.catalogue import FAMILIES
 
 finetuned_swapper_types = tuple(FAMILIES)
@@ -15,6 +19,24 @@ PIXEL_BOOST_LIMIT = 1024
 def list_models() -> list[str]:
     """Persons with an active model, in order of their names."""
     return sorted(find_active(models_directory(adapter.HOST_PATH)))
+
+
+def label_models() -> list[tuple[str, str]]:
+    """Label and name of each: whom the proof is missing for is marked in the label."""
+    active = find_active(models_directory(adapter.HOST_PATH))
+    return [
+        (name if _is_proven(versions[max(versions)]) else f"{name} (unproven)", name)
+        for name, versions in sorted(active.items())
+    ]
+
+
+def _is_proven(path: Path) -> bool:
+    """Whether the card beside a model says so; a card that cannot be read says nothing."""
+    try:
+        card = decode_card(card_path(path).read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError, FinetuneError):
+        return False
+    return bool(card.judge_result.get("proven"))
 
 
 def list_pixel_boosts(size: tuple[int, int]) -> list[str]:

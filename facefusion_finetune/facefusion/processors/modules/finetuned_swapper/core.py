@@ -126,9 +126,10 @@ def register_args(program: ArgumentParser) -> None:
     group_processors = find_argument_group(program, "processors")
     if group_processors:
         default_model = get_first(choices.list_models())
+        labels = ", ".join(label for label, _ in choices.label_models())
         group_processors.add_argument(
             "--finetuned-swapper-model",
-            help=adapter.translate("help.model", __package__),
+            help=adapter.translate("help.model", __package__).format(active=labels or "none"),
             default=config.get_str_value("processors", "finetuned_swapper_model", default_model),
         )
         group_processors.add_argument(
@@ -190,6 +191,9 @@ def pre_process(mode: str) -> bool:
         card = get_card(get_session())
         swap.get_pixel_boost_size(card)
         swap.get_weight()
+        if mode == "output" and not card.judge_result.get("proven"):
+            text = adapter.translate("warnings.unproven", __package__)
+            logger.warn(text.format(name=card.name), __name__)
     except FinetuneError as error:
         logger.error(str(error), __name__)
         return False

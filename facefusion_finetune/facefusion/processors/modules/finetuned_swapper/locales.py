@@ -5,7 +5,8 @@ from typing import Any
 LOCALES: dict[str, Any] = {
     "en": {
         "help": {
-            "model": "choose the person to swap in: NAME, or NAME@VERSION of a tuned model",
+            "model": "choose the person to swap in: NAME, or NAME@VERSION of a tuned model"
+            " (active: {active})",
             "pixel_boost": "choose the pixel boost resolution: a multiple of the model's size",
             "weight": "specify the degree of weight applied to the face, from 0 to 1",
         },
@@ -13,6 +14,10 @@ LOCALES: dict[str, Any] = {
             "model_dropdown": "FINETUNED SWAPPER MODEL",
             "pixel_boost_dropdown": "FINETUNED SWAPPER PIXEL BOOST",
             "weight_slider": "FINETUNED SWAPPER WEIGHT",
+        },
+        "warnings": {
+            "unproven": "model '{name}' is unproven: on held-out footage it was not shown to be"
+            " better than its base",
         },
         "errors": {
             "no_model": {
