@@ -1,0 +1,116 @@
+"""What a person's centroid brings over the vector of one frame, with nothing trained."""
+
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy
+
+from facefusion_finetune import __version__, home
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.dataset.manifest import digest_dataset, stack_embeddings
+from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
+from facefusion_finetune.evaluation.judges import open_judge, open_recogniser
+from facefusion_finetune.evaluation.report import write_report
+from facefusion_finetune.evaluation.swaps import make_swaps
+from facefusion_finetune.evaluation.truths import World
+from facefusion_finetune.faces.demo import SWAPPER
+from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.swappers.convert.parity import run_session
+from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.source import PersonSource, SourceMaker
+from facefusion_finetune.swappers.vectors import create_centroid
+from facefusion_finetune.training.base import open_base, resolve_base
+from facefusion_finetune.training.crops import split_crops
+from facefusion_finetune.training.pairs import BaseSwapper
+from facefusion_finetune.training.presets import load_preset
+from facefusion_finetune.training.run import RunConfig, write_record
+
+PRESET = "reconstruction"
+"""A run's record needs one; nothing is trained by it."""
+FEWEST_CROPS = 2
+
+
+def compare_centroid(
+    person: Person, analyser: FaceAnalyser, world: World, folder: Path, seed: int
+) -> dict[str, Any]:
+    """Judge the base driven by the centroid against the base driven by one frame's vector.
+
+    Args:
+        person: With crops.
+        analyser: That knows the footage.
+        world: Whom the person is swapped onto.
+        folder: Gets report and targets; what it holds is deleted.
+        seed: For the record.
+
+    Returns:
+        What `report.json` holds: before is one frame's vector, after is the centroid.
+    """
+    options = resolve_base(SWAPPER, analyser)
+    maker = SourceMaker(options, open_base(options, analyser).emap)
+    crops = split_crops(person, analyser, options, FEWEST_CROPS)
+    shutil.rmtree(folder, ignore_errors=True)
+    run = write_record(
+        home.create_private_directory(folder),
+        RunConfig(
+            person=person.name,
+            version=1,
+            created=datetime.now(UTC),
+            package_version=__version__,
+            analyser=analyser.name,
+            base_name=options.name,
+            base_argument=SWAPPER,
+            base_sha256=digest_file(options.path),
+            base_vendor=options.vendor,
+            base_licence=options.licence,
+            consent_digest=person.require_consent().sha256,
+            dataset_digest=digest_dataset(crops.records),
+            preset_name="none",
+            seed=seed,
+            train=[crop.record.id for crop in crops.train],
+            held_out=[crop.record.id for crop in crops.held_out],
+            preset=load_preset(PRESET),
+        ),
+    )
+    centroid = create_centroid(stack_embeddings([crop.record for crop in crops.train]))
+    # Rounded as a tuned model's file carries it.
+    vector = centroid.astype(numpy.float32).astype(numpy.float64)
+    source = maker.create_vector(vector)
+    frame = stack_embeddings([choose_frame(crops.train).record])[0]
+    session = create_session(options.path, options.name)
+    base = BaseSwapper(lambda targets, sources: run_session(session, targets, sources), options)
+    judge = open_judge(None, analyser)
+    material = HeldOutJudge(
+        run,
+        crops.records,
+        crops.train,
+        crops.held_out,
+        analyser,
+        options,
+        maker,
+        PersonSource(vector, source),
+        session,
+        Judgement(judge, world),
+    ).material
+    return write_report(
+        run,
+        material,
+        make_swaps(base, maker.create_vector(frame), material),
+        make_swaps(base, source, material),
+        open_recogniser(analyser.get_recogniser()),
+        judge,
+        analyser,
+        options,
+    )
+
+
+def choose_frame(train: list[AlignedCrop]) -> AlignedCrop:
+    """The crop nearest the middle of the first training shot."""
+    records = [crop.record for crop in train]
+    first = min(records, key=lambda record: (record.source, record.frame)).shot
+    shot = [crop for crop in train if crop.record.shot == first]
+    shot.sort(key=lambda crop: (crop.record.source, crop.record.frame))
+    return shot[len(shot) // 2]

@@ -1,0 +1,246 @@
+"""What is kept of each person and preset, and what is said of a preset over all people."""
+
+import hashlib
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+
+from facefusion_finetune import home
+from facefusion_finetune.evaluation.figures import Figure, compare
+from facefusion_finetune.evaluation.gate import (
+    OTHERS_ERROR,
+    UNHARMED,
+    Margin,
+    Verdict,
+    turn_change,
+)
+from facefusion_finetune.evaluation.intervals import Block
+from facefusion_finetune.evaluation.material import spread
+
+OUTCOMES = {"true_swap": "true swap", "judge_targets": "judge"}
+"""Figures that decide about a gain, and what the table calls them."""
+UNHARMED_OTHERS = {
+    "others_l1": ("others drift", OTHERS_ERROR),
+    "others_towards_person": ("others towards the person", UNHARMED["others_towards_person"]),
+}
+"""Figures of other people's swaps, what the table calls their harm, and the gate's margins."""
+KEYS = (*OUTCOMES, *UNHARMED_OTHERS)
+
+FEWEST_PEOPLE = 2
+"""With fewer the intervals hold frames of one person only, so that there is no verdict."""
+
+
+class World(BaseModel):
+    """What everybody's result depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    package_version: str
+    networks: dict[str, str]
+    """sha256 of the demo's networks, by file name."""
+    footage: tuple[int, ...]
+    """Numbers of shots, frames and others that are drawn of each person."""
+
+
+class Settings(BaseModel):
+    """What one result depends on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    world: World
+    person: int
+    """Seed."""
+    preset: str
+    """sha256 of its content."""
+
+
+class Scores(BaseModel):
+    """One figure of one person, pair by pair, as `report.json` holds it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    clips: list[str]
+    parts: list[str]
+    before: list[float | None]
+    after: list[float | None]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "Scores":
+        columns = (self.clips, self.parts, self.before, self.after)
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError("its columns differ in length")
+        return self
+
+
+class Result(BaseModel):
+    """What came of tuning the base to one person with one preset."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    settings: Settings
+    is_proven: bool
+    """Whether the gate let the model through."""
+    seconds: float | None
+    """From the crops to the last step; None where nothing was trained, or not in one go."""
+    scores: dict[str, Scores]
+
+    @model_validator(mode="after")
+    def _check_whole(self) -> "Result":
+        missing = [key for key in KEYS if key not in self.scores]
+        if missing:
+            raise ValueError(f"{', '.join(missing)} are missing")
+        return self
+
+
+def create_result(settings: Settings, report: dict[str, Any], seconds: float | None) -> Result:
+    """Pick what the benchmark needs out of a report.
+
+    Args:
+        settings: Of the result.
+        report: What `report.json` holds.
+        seconds: See `Result`.
+    """
+    scores = {key: Scores.model_validate(report["values"][key]) for key in KEYS}
+    return Result(settings=settings, is_proven=report["proven"], seconds=seconds, scores=scores)
+
+
+def read_result(path: Path, settings: Settings) -> Result | None:
+    """The result kept there; None where there is none, a damaged one, or one of other settings."""
+    try:
+        result = Result.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
+    return result if result.settings == settings else None
+
+
+def write_result(path: Path, result: Result) -> None:
+    """Keep a result, whole or not at all."""
+    home.create_private_directory(path.parent)
+    home.write_text(path, json.dumps(result.model_dump(mode="json"), indent=1) + "\n")
+
+
+def digest_text(text: str) -> str:
+    """sha256, hexadecimal."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+@dataclass(frozen=True)
+class Row:
+    """What is said of a preset."""
+
+    preset: str
+    results: Sequence[Result]
+    """One a person."""
+    figures: dict[str, Figure]
+    """Of `KEYS`, over all people."""
+    verdict: Verdict
+    reason: str
+
+    @property
+    def seconds(self) -> float | None:
+        """Median over people; None where nothing was trained."""
+        known = [result.seconds for result in self.results if result.seconds is not None]
+        return statistics.median(known) if known else None
+
+    @property
+    def passes(self) -> int:
+        """How many people's models the gate let through."""
+        return sum(result.is_proven for result in self.results)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return {
+            "preset": self.preset,
+            "persons": len(self.results),
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "gate_passes": self.passes,
+            "seconds": self.seconds,
+            "figures": {key: figure.as_dict() for key, figure in self.figures.items()},
+            "by_person": [_describe(result) for result in self.results],
+        }
+
+
+def summarise(preset: str, results: Sequence[Result]) -> Row:
+    """What a preset does, over all people.
+
+    Args:
+        preset: As it was given.
+        results: One a person.
+    """
+    figures = {key: pool(key, results) for key in KEYS}
+    if len(results) < FEWEST_PEOPLE:
+        return Row(preset, results, figures, "no difference", "one person says nothing of others")
+    return Row(preset, results, figures, *decide(figures))
+
+
+def pool(key: str, results: Sequence[Result]) -> Figure:
+    """One figure over all people, with an interval from whole people, then their own blocks.
+
+    Everybody weighs alike: of each as many pairs are taken, spread over all, as of whoever has the
+    fewest.
+
+    Args:
+        key: One of `KEYS`.
+        results: One a person.
+    """
+    tables = [_list_pairs(key, result) for result in results]
+    fewest = min(len(table) for table in tables)
+    pairs = [pair for table in tables for pair in spread(table, fewest)]
+    scores = [
+        numpy.array([pair[column] for pair in pairs], dtype=numpy.float64) for column in (1, 2)
+    ]
+    return compare(key, scores, [pair[0] for pair in pairs])
+
+
+def decide(figures: dict[str, Figure]) -> tuple[Verdict, str]:
+    """The verdict on a preset, and what decided it.
+
+    A preset is better if the distance to the true swap or the judge's likeness gains with its whole
+    interval, the other one does not lose, and the swaps of other people stay within the gate's
+    margins with their whole intervals. It is worse if one of all these lies wholly on the wrong
+    side.
+    """
+    if any(figure.change.low is None for figure in figures.values()):
+        return "no difference", "too few pairs for an interval"
+    ends = {key: turn_change(figure) for key, figure in figures.items()}
+    limits: dict[str, tuple[str, Margin]] = UNHARMED_OTHERS
+    margins = {key: margin.of(figures[key]) for key, (_, margin) in limits.items()}
+    lost = [name for key, name in OUTCOMES.items() if ends[key][0] > 0]
+    lost += [name for key, (name, _) in limits.items() if ends[key][0] > margins[key]]
+    if lost:
+        return "worse", ", ".join(lost)
+    won = [name for key, name in OUTCOMES.items() if ends[key][1] < 0]
+    if not won:
+        return "no difference", "no gain shown"
+    doubts = [name for key, (name, _) in limits.items() if ends[key][1] > margins[key]]
+    if doubts:
+        return "no difference", f"gains ({', '.join(won)}), but perhaps {', '.join(doubts)}"
+    return "better", ", ".join(won)
+
+
+def _list_pairs(key: str, result: Result) -> list[tuple[Block, float, float]]:
+    scores = result.scores[key]
+    columns = (scores.clips, scores.parts, scores.before, scores.after)
+    return [
+        (Block(str(result.settings.person), f"{clip}/{part}"), before, after)
+        for clip, part, before, after in zip(*columns, strict=True)
+        if before is not None and after is not None
+    ]
+
+
+def _describe(result: Result) -> dict[str, Any]:
+    alone = {key: pool(key, [result]).as_dict() for key in KEYS}
+    parts = ("before", "after", "change", "pairs", "blocks")
+    return {
+        "person": result.settings.person,
+        "proven": result.is_proven,
+        "seconds": result.seconds,
+        "figures": {key: {part: figure[part] for part in parts} for key, figure in alone.items()},
+    }
