@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     """Draw footage, extract it, tune the demo's base, print the verdict."""
     os.environ["FACEFUSION_FINETUNE_HOME"] = str(folder / "home")
     footage = folder / "footage"
-    write_footage(footage, FIRST_UNSEEN_SEED, shots=6, frames_per_shot=4, seed=1)
+    write_footage(footage, FIRST_UNSEEN_SEED, shots=12, frames_per_shot=3, seed=1)
     analyser = DemoAnalyser([footage])
 
     person = add_person("ada", create_consent(None, "Drawn by a program: nobody has to agree."))

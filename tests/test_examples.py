@@ -14,6 +14,6 @@ def test_tune_from_python(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     first, sentence, model = done.stdout.splitlines()[-3:]
-    assert first == "24 crops of 6 shots"
-    assert "held-out footage" in sentence
+    assert first == "36 crops of 12 shots"
+    assert "footage it has never seen" in sentence
     assert Path(model).is_file()

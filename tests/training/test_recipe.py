@@ -225,12 +225,12 @@ def test_too_few_crops(extracted: Person, analyser: DemoAnalyser) -> None:
     with pytest.raises(DatasetError, match="50 that train and at least one held-out") as caught:
         train_person(extracted, analyser, "demo", "reconstruction")
     assert "24 may train and 12 are held out" in caught.value.why
-    assert "at least 26 more usable crops" in caught.value.todo
+    assert "at least 35 more usable crops" in caught.value.todo
     assert not extracted.runs_directory.exists()
 
 
 def test_no_crops(person: Person, analyser: DemoAnalyser) -> None:
-    with pytest.raises(DatasetError, match="of its 0 crops in 0 shot"):
+    with pytest.raises(DatasetError, match="nothing was extracted yet"):
         train_person(person, analyser, "demo", "fast")
 
 
