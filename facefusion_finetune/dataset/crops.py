@@ -31,16 +31,13 @@ class AlignedCrop:
     features: Mask
     """(H, W): 1 on eyes and mouth."""
 
-    def paste_and_crop(
-        self, swapped: NDArray[numpy.float32], analyser: FaceAnalyser, options: SwapperOptions
+    def paste(
+        self, swapped: NDArray[Any], analyser: FaceAnalyser, cutout: VisionFrame | None = None
     ) -> VisionFrame:
-        """Lay a swapped crop into the original and crop it again, as a second swap would see it."""
-        return self.crop_again(self.paste(swapped, analyser), analyser, options)
-
-    def paste(self, swapped: NDArray[Any], analyser: FaceAnalyser) -> VisionFrame:
-        """The cut-out with a swapped crop laid into it."""
+        """The cut-out, or another picture of its size, with a swapped crop laid into it."""
         mask = analyser.create_paste_mask(self.crop)
-        return analyser.paste_back(self.cutout, swapped, mask, self.matrix)
+        under = self.cutout if cutout is None else cutout
+        return analyser.paste_back(under, swapped, mask, self.matrix)
 
     def crop_again(
         self, cutout: VisionFrame, analyser: FaceAnalyser, options: SwapperOptions

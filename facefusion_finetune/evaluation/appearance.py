@@ -175,11 +175,11 @@ class AppearanceOnTargets:
         held_out = []
         for row in self._pick(len(pairs.crops)):
             crop = pairs.crops[row]
-            frame = self._paste(crop, pairs.cutouts[row], swaps.held_out[row])
+            frame = crop.paste(swaps.held_out[row], self._analyser, pairs.cutouts[row])
             held_out.append(self._compare_frames(crop, frame, crop.cutout))
         table = numpy.array(held_out, dtype=numpy.float64)
         pasted = [
-            self._paste(target, target.cutout, swap)
+            target.paste(swap, self._analyser)
             for target, swap in zip(targets, swaps.targets, strict=True)
         ]
         if material.are_people:
@@ -203,10 +203,6 @@ class AppearanceOnTargets:
             numpy.stack(crops), numpy.stack([target.crop for target in targets]), self._masks
         )
         return _Reading(join_differences(table), seams)
-
-    def _paste(self, crop: AlignedCrop, cutout: VisionFrame, swap: Any) -> VisionFrame:
-        mask = self._analyser.create_paste_mask(crop.crop)
-        return self._analyser.paste_back(cutout, swap, mask, crop.matrix)
 
     def _compare_frames(
         self, crop: AlignedCrop, frame: VisionFrame, reference: VisionFrame

@@ -14,9 +14,8 @@ from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.truths import Truths
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.swappers.sessions import rgb_to_crops
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.pairs import FORWARD_BATCH, BaseSwapper
+from facefusion_finetune.training.pairs import BaseSwapper, paste_others
 from facefusion_finetune.training.run import Run
 from facefusion_finetune.training.sources import draw_others
 
@@ -163,11 +162,7 @@ def make_pairs(
     others = draw_others(maker, analyser, len(crops), seed, vector, for_judging=True)
     if others is None:
         return Pairs(crops, [crop.cutout for crop in crops], _stack(crops), are_swapped=False)
-    cutouts = []
-    for start in range(0, len(crops), FORWARD_BATCH):
-        part = crops[start : start + FORWARD_BATCH]
-        swapped = rgb_to_crops(base.swap(_stack(part), others[start : start + FORWARD_BATCH]))
-        cutouts += [crop.paste(swap, analyser) for crop, swap in zip(part, swapped, strict=True)]
+    cutouts = paste_others(crops, others, base, analyser)
     inputs = [
         crop.crop_again(cutout, analyser, base.options)
         for crop, cutout in zip(crops, cutouts, strict=True)

@@ -14,14 +14,8 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.demo.attributes import convert_factors
-from facefusion_finetune.demo.geometry import (
-    CROP_CENTRE,
-    CROP_SIZE,
-    CROP_UNIT,
-    MEAN_POINTS,
-    TEMPLATE,
-    TEMPLATE_POINTS,
-)
+from facefusion_finetune.demo.geometry import CROP_SIZE, TEMPLATE, TEMPLATE_POINTS
+from facefusion_finetune.demo.masks import draw_masks
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, draw_person, draw_scene
 from facefusion_finetune.demo.world import (
     WorldFace,
@@ -189,23 +183,7 @@ class DemoAnalyser:
 
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
         """Masks by the template's geometry; in the demo nothing stands in front of a face."""
-        height, width = crop.shape[:2]
-        across = ((numpy.arange(width) + 0.5) / width - CROP_CENTRE[0])[None] / CROP_UNIT
-        down = ((numpy.arange(height) + 0.5) / height - CROP_CENTRE[1])[:, None] / CROP_UNIT
-
-        def oval(x: float, y: float, wide: float, high: float) -> Mask:
-            radius = numpy.hypot((across - x) / wide, (down - y) / high)
-            cover: Mask = ((1 - radius) / 0.15 + 0.5).clip(0, 1).astype(numpy.float32)
-            return cover
-
-        left, right, _, *corners = MEAN_POINTS
-        mouth = (corners[0][0] + corners[1][0]) / 2, corners[0][1]
-        ovals = [oval(*left, 0.28, 0.19), oval(*right, 0.28, 0.19), oval(*mouth, 0.40, 0.22)]
-        return FaceMasks(
-            face=oval(0.0, 0.14, 0.76, 0.92),
-            visible=numpy.ones((height, width), dtype=numpy.float32),
-            features=numpy.maximum.reduce(ovals),
-        )
+        return draw_masks(*crop.shape[:2])
 
     def list_swappers(self) -> list[str]:
         """The demo's one swapper."""

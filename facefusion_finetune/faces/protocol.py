@@ -53,7 +53,10 @@ class FaceMasks:
 
 @dataclass(frozen=True)
 class FaceAttributes:
-    """What a swap has to leave as it is: how the head is held and what the face does."""
+    """What a swap has to leave as it is: how the head is held and what the face does.
+
+    What cannot be read off a picture is not a number.
+    """
 
     yaw: float
     """Degrees; 0 looks at the camera, positive turns to the picture's right."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.sessions import normalise_crops, rgb_to_crops, scale_output
 from facefusion_finetune.swappers.vectors import prepare_source_inputs
@@ -128,33 +128,43 @@ class BaseSwapper:
         return numpy.concatenate(outputs)
 
 
-def create_cycle_inputs(
+def paste_others(
     crops: list[AlignedCrop],
     sources: NDArray[Any],
     base: BaseSwapper,
     analyser: FaceAnalyser,
-) -> NDArray[numpy.uint8]:
-    """Each crop with somebody else swapped onto it, pasted back and cropped again.
+) -> list[VisionFrame]:
+    """Each crop's cut-out with somebody else swapped on and pasted back.
 
     Args:
         crops: n crops of P.
         sources: (n, ...), of others.
         base: The frozen base.
         analyser: Whose mask and paste are used.
-
-    Returns:
-        (n, H, W, 3), BGR.
     """
-    inputs = []
+    cutouts = []
     for start in range(0, len(crops), FORWARD_BATCH):
         part = crops[start : start + FORWARD_BATCH]
         pictures = numpy.stack([crop.crop for crop in part])
         swapped = rgb_to_crops(base.swap(pictures, sources[start : start + FORWARD_BATCH]))
-        inputs += [
-            crop.paste_and_crop(swap, analyser, base.options)
-            for crop, swap in zip(part, swapped, strict=True)
+        cutouts += [crop.paste(swap, analyser) for crop, swap in zip(part, swapped, strict=True)]
+    return cutouts
+
+
+def create_cycle_inputs(
+    crops: list[AlignedCrop],
+    sources: NDArray[Any],
+    base: BaseSwapper,
+    analyser: FaceAnalyser,
+) -> NDArray[numpy.uint8]:
+    """(n, H, W, 3), BGR: what `paste_others` makes, cropped as a second swap would see it."""
+    cutouts = paste_others(crops, sources, base, analyser)
+    return numpy.stack(
+        [
+            crop.crop_again(cutout, analyser, base.options)
+            for crop, cutout in zip(crops, cutouts, strict=True)
         ]
-    return numpy.stack(inputs)
+    )
 
 
 def create_pairs(

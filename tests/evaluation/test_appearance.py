@@ -24,6 +24,7 @@ from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.evaluation.truths import Truths
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.faces.protocol import FaceAttributes, Points, VisionFrame
+from tests.support.swaps import copy_targets
 
 Pictures = NDArray[numpy.float32]
 Reader = Callable[[VisionFrame], FaceAttributes | None]
@@ -62,14 +63,7 @@ def reading(footage: Path, other_footage: Path) -> ReadingAnalyser:
 
 @pytest.fixture
 def copied(material: Material) -> Swaps:
-    """A model that changes nothing at all."""
-    targets = numpy.stack([target.crop for target in material.targets]).astype(numpy.float32)
-    return Swaps(
-        held_out=material.held_out.truths.astype(numpy.float32),
-        trained=material.trained.truths.astype(numpy.float32),
-        targets=targets,
-        others=targets[material.rows[:, 0]],
-    )
+    return copy_targets(material)
 
 
 def _measure(

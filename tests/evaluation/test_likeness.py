@@ -11,6 +11,7 @@ from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
 from facefusion_finetune.evaluation.material import Material
 from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.faces.demo import DemoAnalyser
+from tests.support.swaps import copy_targets
 
 OF_A_JUDGE = {"judge_targets", "recogniser_gap", "retrieval_margin", "judge_held_out"}
 OF_OTHERS = {"others_identity", "others_towards_person"}
@@ -34,17 +35,6 @@ def _real(material: Material) -> Pictures:
     return truths[: len(material.targets)]
 
 
-def _copied(material: Material) -> Swaps:
-    """A model that changes nothing at all."""
-    targets = numpy.stack([target.crop for target in material.targets]).astype(numpy.float32)
-    return Swaps(
-        held_out=material.held_out.truths.astype(numpy.float32),
-        trained=material.trained.truths.astype(numpy.float32),
-        targets=targets,
-        others=targets[material.rows[:, 0]],
-    )
-
-
 def _measure(
     material: Material,
     swaps: tuple[Swaps, Swaps],
@@ -61,7 +51,7 @@ def _measure(
 def test_same_swaps_differ_by_nothing(
     material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
 ) -> None:
-    swaps = _copied(material)
+    swaps = copy_targets(material)
     likeness, _ = _measure(material, (swaps, swaps), recogniser, judge, analyser)
     assert {figure.key for figure in likeness.figures} == OF_A_JUDGE | OF_OTHERS | {"own_targets"}
     for figure in likeness.figures:
@@ -72,7 +62,7 @@ def test_same_swaps_differ_by_nothing(
 def test_swaps_that_show_the_person_are_more_like_her(
     material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
 ) -> None:
-    before = _copied(material)
+    before = copy_targets(material)
     after = replace(before, targets=_real(material))
     likeness, scores = _measure(material, (before, after), recogniser, judge, analyser)
     for key in ("judge_targets", "own_targets", "retrieval_margin"):
@@ -100,7 +90,7 @@ def test_swaps_that_show_the_person_are_more_like_her(
 def test_others_who_turn_into_the_person_are_noticed(
     material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
 ) -> None:
-    before = _copied(material)
+    before = copy_targets(material)
     vectors = numpy.stack([analyser.embed(target.crop) for target in material.targets])
     known = replace(
         material,
@@ -119,7 +109,7 @@ def test_others_who_turn_into_the_person_are_noticed(
 def test_without_a_judge_the_recogniser_alone_is_asked(
     material: Material, recogniser: Judge, analyser: DemoAnalyser
 ) -> None:
-    swaps = _copied(material)
+    swaps = copy_targets(material)
     likeness, scores = _measure(material, (swaps, swaps), recogniser, None, analyser)
     assert set(scores) == OF_OTHERS | {"own_targets"}
     assert likeness.judge_targets is None
@@ -129,7 +119,7 @@ def test_without_a_judge_the_recogniser_alone_is_asked(
 def test_picture_bases_have_no_vectors_of_others(
     material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
 ) -> None:
-    swaps = _copied(material)
+    swaps = copy_targets(material)
     pictured = replace(material, other_vectors=None)
     _, scores = _measure(pictured, (swaps, swaps), recogniser, judge, analyser)
     assert set(scores) == OF_A_JUDGE | {"own_targets", "others_towards_person"}
@@ -152,7 +142,7 @@ class BlindJudge(Judge):
 def test_a_judge_that_guesses_is_found_out(
     material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
 ) -> None:
-    swaps = _copied(material)
+    swaps = copy_targets(material)
     blind = BlindJudge(judge.options, judge.session, judge.sha256)
     likeness, _ = _measure(material, (swaps, swaps), recogniser, blind, analyser)
     assert likeness.fault is not None

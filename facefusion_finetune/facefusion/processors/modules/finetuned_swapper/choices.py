@@ -16,13 +16,8 @@ finetuned_swapper_weight_range = [step / 20 for step in range(21)]
 PIXEL_BOOST_LIMIT = 1024
 
 
-def list_models() -> list[str]:
-    """Persons with an active model, in order of their names."""
-    return sorted(find_active(models_directory(adapter.HOST_PATH)))
-
-
 def label_models() -> list[tuple[str, str]]:
-    """Label and name of each: whom the proof is missing for is marked in the label."""
+    """Label and name of each person with an active model; the label marks who is unproven."""
     active = find_active(models_directory(adapter.HOST_PATH))
     return [
         (name if _is_proven(versions[max(versions)]) else f"{name} (unproven)", name)

@@ -125,8 +125,9 @@ def register_args(program: ArgumentParser) -> None:
     """Add the options; no `choices`, since a deleted person would then end every command."""
     group_processors = find_argument_group(program, "processors")
     if group_processors:
-        default_model = get_first(choices.list_models())
-        labels = ", ".join(label for label, _ in choices.label_models())
+        active = choices.label_models()
+        default_model = get_first([name for _, name in active])
+        labels = ", ".join(label for label, _ in active)
         group_processors.add_argument(
             "--finetuned-swapper-model",
             help=adapter.translate("help.model", __package__).format(active=labels or "none"),
