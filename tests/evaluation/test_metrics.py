@@ -8,6 +8,7 @@ import cv2
 import numpy
 import pytest
 import torch
+import torchvision
 from numpy.typing import NDArray
 
 from facefusion_finetune.evaluation import metrics
@@ -181,7 +182,6 @@ def test_lpips_without_weights_is_said_to_be_missing_and_never_downloaded(
 def test_lpips_with_weights_at_hand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_network: None
 ) -> None:
-    torchvision = pytest.importorskip("torchvision")
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     torch.manual_seed(0)
     weights = torchvision.models.alexnet(weights=None).state_dict()
