@@ -19,7 +19,8 @@ from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.faces.demo import SWAPPER, DemoAnalyser
 from facefusion_finetune.people.profile import add_person, create_consent
-from facefusion_finetune.training.recipe import Observer, train_person
+from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.training.recipe import train_person
 
 PERSON = FIRST_UNSEEN_SEED + 70_000
 SHOTS, FRAMES = 41, 6

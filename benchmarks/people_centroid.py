@@ -25,7 +25,7 @@ from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.base import open_base, resolve_base
 from facefusion_finetune.training.crops import split_crops
-from facefusion_finetune.training.pairs import BaseSwapper
+from facefusion_finetune.training.making import BaseSwapper
 from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.run import RunConfig, write_record
 

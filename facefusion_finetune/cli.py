@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,13 +17,29 @@ from facefusion_finetune.cli_support import (
     JudgeOption,
     SetOption,
     TargetsOption,
+    is_first_process,
     load_reference,
     open_analyser,
     print_report,
     reopen_analyser,
     show_progress,
 )
-from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.cli_train import (
+    CacheOption,
+    CacheSizeOption,
+    CommercialOption,
+    DryRunOption,
+    OthersOption,
+    PrecisionOption,
+    TrackerOption,
+    create_train_options,
+    print_rehearsal,
+)
+from facefusion_finetune.errors import FinetuneError, UsageError
+from facefusion_finetune.training.options import DEFAULT_CACHE
+
+if TYPE_CHECKING:
+    from facefusion_finetune.training.run import Run
 
 app = typer.Typer(
     name="facefusion-finetune",
@@ -142,32 +158,58 @@ def train(
     preset: Annotated[str, typer.Option(help="Name, or a .toml file.")] = "balanced",
     seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the last run.")] = False,
+    dry_run: DryRunOption = False,
+    as_json: Json = False,
+    others: OthersOption = None,
+    commercial: CommercialOption = False,
+    precision: PrecisionOption = "auto",
+    cache: CacheOption = None,
+    cache_size: CacheSizeOption = DEFAULT_CACHE,
+    tracker: TrackerOption = None,
     judge: JudgeOption = None,
     targets: TargetsOption = None,
     host: HostOption = None,
     settings: SetOption = None,
 ) -> None:
     """Tune a swapper to the person, and judge it on held-out footage."""
+    if dry_run and resume:
+        raise UsageError(
+            "--dry-run with --resume", "a rehearsal goes on with nothing.", "Leave one of them out."
+        )
+    options = create_train_options(
+        precision, tracker, dry_run, cache, cache_size, commercial, others
+    )
     from facefusion_finetune.people.profile import load_person
-    from facefusion_finetune.training.recipe import resume_person, train_person
+    from facefusion_finetune.training import recipe
 
     person = load_person(name)
     person.require_consent()
     analyser = open_analyser(host, settings)
+    if dry_run:
+        with show_progress() as observer:
+            rehearsal = recipe.rehearse_person(
+                person, analyser, base, preset, seed, observer, settings=options
+            )
+        if is_first_process():
+            print_rehearsal(rehearsal, as_json)
+        return
     try:
         with show_progress() as observer:
             if resume:
-                run, report = resume_person(person, analyser, observer, judge, targets)
+                run, report = recipe.resume_person(
+                    person, analyser, observer, judge, targets, settings=options
+                )
             else:
-                run, report = train_person(
-                    person, analyser, base, preset, seed, observer, judge, targets
+                run, report = recipe.train_person(
+                    person, analyser, base, preset, seed, observer, judge, targets, settings=options
                 )
     except KeyboardInterrupt:
         typer.echo(
             f"Interrupted. Nothing is lost: facefusion-finetune train {name} --resume", err=True
         )
         raise typer.Exit(1) from None
-    print_report(run, report)
+    if is_first_process():
+        _print_result(run, report, as_json)
 
 
 @app.command()
@@ -187,7 +229,10 @@ def evaluate(
     person.require_consent()
     run = find_run(person, version)
     analyser = reopen_analyser(run, host, settings)
-    report = evaluate_run(person, run, analyser, judge, targets)
+    _print_result(run, evaluate_run(person, run, analyser, judge, targets), as_json)
+
+
+def _print_result(run: "Run", report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report, indent=2, sort_keys=True))
     else:

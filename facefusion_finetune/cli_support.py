@@ -14,16 +14,16 @@ from rich.progress import (
     Progress,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.names import split_reference
 from facefusion_finetune.people.profile import Person, load_person
+from facefusion_finetune.training.progress import format_seconds
 
 if TYPE_CHECKING:
     from facefusion_finetune.faces.protocol import FaceAnalyser
-    from facefusion_finetune.training.recipe import Observer
+    from facefusion_finetune.training.observer import Observer
     from facefusion_finetune.training.run import Run
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -97,18 +97,29 @@ def load_reference(model: str) -> tuple[Person, int | None]:
     return load_person(name), version
 
 
+def is_first_process() -> bool:
+    """Whether this process is the one that speaks, of those `accelerate launch` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextlib.contextmanager
 def show_progress() -> "Iterator[Observer]":
     """A progress bar on stderr; yields who has to be told."""
-    from facefusion_finetune.training.recipe import Observer
+    from facefusion_finetune.training.observer import Observer
 
     # FaceFusion limits OpenMP to one thread in the processes it starts; training wants them all.
     os.environ.pop("OMP_NUM_THREADS", None)
+    if not is_first_process():
+        yield Observer()
+        return
     console = Console(stderr=True)
+
+    def on_note(text: str) -> None:
+        console.print(text, highlight=False)
+
     if not console.is_terminal:
         yield Observer(
-            lambda text: console.print(text, highlight=False),
-            lambda step, total, values: _print_step(console, step, total, values),
+            on_note, lambda step, total, values: _print_step(console, step, total, values), on_note
         )
         return
     columns = (
@@ -116,7 +127,6 @@ def show_progress() -> "Iterator[Observer]":
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
         TextColumn("{task.fields[figures]}"),
     )
     with Progress(*columns, console=console, transient=True) as progress:
@@ -126,15 +136,21 @@ def show_progress() -> "Iterator[Observer]":
             progress.reset(task, description=text, total=None, figures="")
 
         def on_step(step: int, total: int, values: dict[str, float]) -> None:
-            progress.update(task, completed=step, total=total, figures=f"loss {values['loss']:.4f}")
+            progress.update(task, completed=step, total=total, figures=_describe_step(values))
 
-        yield Observer(on_stage, on_step)
+        yield Observer(on_stage, on_step, on_note)
 
 
 def _print_step(console: Console, step: int, total: int, values: dict[str, float]) -> None:
     """In a log file one line for each tenth of the way."""
     if step * 10 // total > (step - 1) * 10 // total:
-        console.print(f"step {step} of {total}: loss {values['loss']:.4f}", highlight=False)
+        console.print(f"step {step} of {total}: {_describe_step(values)}", highlight=False)
+
+
+def _describe_step(values: dict[str, float]) -> str:
+    text = f"loss {values['loss']:.4f}"
+    seconds = values.get("seconds_left")
+    return text if seconds is None else f"{text}, {format_seconds(seconds)} left"
 
 
 def print_report(run: "Run", report: dict[str, Any]) -> None:

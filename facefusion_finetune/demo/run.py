@@ -17,8 +17,9 @@ from facefusion_finetune.errors import UsageError
 from facefusion_finetune.faces.demo import SWAPPER, DemoAnalyser
 from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.registry import store
+from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.presets import load_preset
-from facefusion_finetune.training.recipe import Observer, train_person
+from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.run import Run
 
 NAME = "ada"

@@ -28,7 +28,6 @@ from facefusion_finetune.evaluation.pictures import draw_grid, save_picture
 from facefusion_finetune.evaluation.report import write_report
 from facefusion_finetune.evaluation.swaps import make_swaps
 from facefusion_finetune.evaluation.targets import (
-    PersonFilter,
     collect_targets,
     read_targets,
     targets_directory,
@@ -39,7 +38,8 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import rgb_to_crops
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.training.pairs import BaseSwapper, Forward
+from facefusion_finetune.training.making import BaseSwapper, Forward
+from facefusion_finetune.training.others import PersonFilter
 from facefusion_finetune.training.run import Run
 from facefusion_finetune.training.sources import draw_others
 

@@ -15,7 +15,7 @@ from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.truths import Truths
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.pairs import BaseSwapper, paste_others
+from facefusion_finetune.training.making import BaseSwapper, paste_others
 from facefusion_finetune.training.run import Run
 from facefusion_finetune.training.sources import draw_others
 

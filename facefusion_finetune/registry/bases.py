@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import cast
 
 from facefusion_finetune import home
-from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.errors import RegistryError, SwapperError
 from facefusion_finetune.registry.card import ModelCard, encode_metadata
 from facefusion_finetune.registry.names import bases_directory
+from facefusion_finetune.swappers.branches.split import remove_branches, split_branches
 from facefusion_finetune.swappers.files import linked
 from facefusion_finetune.swappers.files.links import read_links
-from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
+from facefusion_finetune.swappers.files.modelfile import ModelFile, extend_model, open_model
 from facefusion_finetune.swappers.files.writeback import SMALLEST_LINK, Weights, save_model
 
 LEAST_SAVING = 0.1
@@ -32,7 +33,7 @@ def write_run_model(
     last; on failure nothing of it is left.
 
     Args:
-        base: The base, opened.
+        base: The base, opened; with branches where it was given some.
         base_sha256: Of the base file.
         base_name: As the model's card has it.
         path: The model, in an existing folder inside the home.
@@ -91,15 +92,44 @@ def write_again(
         save_model(model, path, metadata=metadata)
         return "A base with its frozen weights is not on this machine, so the model holds all."
     base = open_model(base_path)
-    if not _is_same_graph(model, base):
+    # A base may have branches itself; they are tuned as its other layers are.
+    split = None if _is_same_graph(model, base) else split_branches(model)
+    if not _is_same_graph(split.base if split else model, base):
         save_model(model, path, metadata=metadata)
         return "Its graph is not its base's, so the model holds all weights."
     weights = {
         name: model.read_tensor(name) for name in base.tensors if not _is_frozen(model, base, name)
     }
+    if split is not None:
+        base = extend_model(base, split.additions)
     return write_run_model(
         base, card.base_sha256, card.base_name, path, cast(Weights, weights), metadata
     )
+
+
+def check_graph(model: ModelFile, card: ModelCard) -> None:
+    """Check that a model is its base's graph, at most with branches as they are made here.
+
+    Of a plain file only the branches are checked, since its base need not be here.
+
+    Args:
+        model: A tuned model, opened; the base of a linked one lies beside it.
+        card: Of the model.
+
+    Raises:
+        SwapperError: Its graph is another one, or its branches are damaged.
+    """
+    plain = remove_branches(model)
+    if not model.is_linked:
+        return
+    base = open_model(model.path.parent / linked.name_base(card.base_name, card.base_sha256))
+    if not (_is_same_graph(plain, base) or _is_same_graph(model, base)):
+        raise SwapperError(
+            str(model.path),
+            f"its graph is not that of {card.base_name}, which it is linked to: it has nodes or"
+            " weights of its own.",
+            "Use the file as it was written.",
+        )
 
 
 def release_home_bases() -> list[Path]:

@@ -12,7 +12,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import names
-from facefusion_finetune.registry.bases import restore_base
+from facefusion_finetune.registry.bases import check_graph, restore_base
 from facefusion_finetune.registry.card import ModelCard, decode_card, decode_metadata, encode_card
 from facefusion_finetune.swappers.files.linked import check_base, release_bases
 from facefusion_finetune.swappers.files.links import read_links
@@ -193,7 +193,7 @@ def list_versions(person: Person, runs: list[Run], host: Path | None) -> list[Ve
 
 
 def verify(path: Path) -> ModelCard:
-    """Check an active model: checksum, card, base, structure, and that card and file agree.
+    """Check an active model: checksum, card, base, graph, and that card and file agree.
 
     Raises:
         RegistryError: Something does not hold.
@@ -212,7 +212,7 @@ def verify(path: Path) -> ModelCard:
             str(path), "the card beside it is another model's.", "Activate the model again."
         )
     check_base(path)
-    read_model(path)
+    _check_graph(read_model(path), card)
     try:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
@@ -220,6 +220,13 @@ def verify(path: Path) -> ModelCard:
             str(path), f"it is no valid ONNX file ({error}).", "Activate the model again."
         ) from error
     return card
+
+
+def _check_graph(model: ModelFile, card: ModelCard) -> None:
+    try:
+        check_graph(model, card)
+    except SwapperError as error:
+        raise RegistryError(error.given, error.why, "Activate the model again.") from error
 
 
 def known_hosts(person: Person) -> list[Path]:

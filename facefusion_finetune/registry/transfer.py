@@ -22,6 +22,7 @@ from facefusion_finetune.people.names import validate_name
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import names
 from facefusion_finetune.registry.bases import (
+    check_graph,
     release_home_bases,
     restore_base,
     write_again,
@@ -29,6 +30,7 @@ from facefusion_finetune.registry.bases import (
 from facefusion_finetune.registry.card import ModelCard
 from facefusion_finetune.registry.claims import ASK_AGAIN, adopt_card, read_claimed_card
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
+from facefusion_finetune.swappers.branches.split import measure_branches
 from facefusion_finetune.swappers.catalogue import find_family
 from facefusion_finetune.swappers.files.linked import check_base, find_base, name_base
 from facefusion_finetune.swappers.files.links import read_links
@@ -179,10 +181,11 @@ def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) ->
     path = incoming / "model.onnx"
     home.write_whole(path, lambda file: _copy(source, file))
     claimed = read_claimed_card(path, source)
-    base_path = _bring_base(path, claimed, source, folders)
     try:
+        base_path = _bring_base(path, claimed, source, folders)
         model = open_model(path)
-        _check_graph(model, claimed, source)
+        check_graph(model, claimed)
+        _check_inputs(model, claimed, source)
         card = adopt_card(claimed, person)
         note = write_again(model, base_path, card, folder / "model.onnx")
         create_session(folder / "model.onnx", str(source))
@@ -206,11 +209,12 @@ def _bring_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) 
 
     Raises:
         RegistryError: The file is linked, and its base is not here.
+        SwapperError: It is damaged.
     """
     links = read_links(path)
     if not links.locations:
         size = path.stat().st_size
-        sizes = range(size - SLACK, size + SLACK)
+        sizes = range(size - measure_branches(open_model(path)) - SLACK, size + SLACK)
         return find_base(card.base_sha256, card.base_name, sizes, folders)
     name = name_base(card.base_name, card.base_sha256)
     if links.locations != {name}:
@@ -223,7 +227,7 @@ def _bring_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) 
     return path.parent / name
 
 
-def _check_graph(model: ModelFile, card: ModelCard, source: Path) -> None:
+def _check_inputs(model: ModelFile, card: ModelCard, source: Path) -> None:
     """Check that the graph is fed as a swapper of the type its card names."""
     graph = model.skeleton.graph
     inputs = {value.name for value in graph.input} - set(model.tensors)

@@ -1,6 +1,8 @@
 """The crops of a run: which train and which judge."""
 
-from dataclasses import dataclass
+import hashlib
+from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy
 
@@ -14,6 +16,9 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.run import Run
 
+SHOTS_TO_KEEP_BACK = 6
+"""Training shots from which on one of them is kept back; fewer are all needed."""
+
 
 @dataclass(frozen=True)
 class RunCrops:
@@ -23,10 +28,16 @@ class RunCrops:
     """All of the person's."""
     train: list[AlignedCrop]
     held_out: list[AlignedCrop]
+    kept_back: list[AlignedCrop] = field(default_factory=list)
+    """Of a shot that tells when training has done its work; they neither train nor judge."""
 
 
 def split_crops(
-    person: Person, analyser: FaceAnalyser, options: SwapperOptions, needed: int
+    person: Person,
+    analyser: FaceAnalyser,
+    options: SwapperOptions,
+    needed: int,
+    keep_back: bool = False,
 ) -> RunCrops:
     """Split the person's crops for a new run; no training crop looks like a held-out one.
 
@@ -35,6 +46,7 @@ def split_crops(
         analyser: Aligns them.
         options: Of the base.
         needed: How many crops have to train.
+        keep_back: Keep a training shot back, where there are `SHOTS_TO_KEEP_BACK` and enough crops.
 
     Raises:
         DatasetError: There are too few, or some are damaged.
@@ -50,7 +62,24 @@ def split_crops(
     )
     kept = [crop for crop, is_alike in zip(train, alike, strict=True) if not is_alike]
     require_split(person.name, records, len(kept), len(held_out), needed)
-    return RunCrops(records, kept, held_out)
+    shot = _choose_shot(kept, needed) if keep_back else None
+    return RunCrops(
+        records,
+        [crop for crop in kept if crop.record.shot != shot],
+        held_out,
+        [crop for crop in kept if crop.record.shot == shot],
+    )
+
+
+def _choose_shot(crops: list[AlignedCrop], needed: int) -> str | None:
+    """The shot to keep back: it follows from the shots' names alone; None if all are needed."""
+    counts = Counter(crop.record.shot for crop in crops)
+    if len(counts) < SHOTS_TO_KEEP_BACK:
+        return None
+    largest = max(sorted(counts), key=lambda shot: counts[shot])
+    shots = sorted(counts, key=lambda shot: hashlib.sha256(shot.encode("utf-8")).hexdigest())
+    fitting = (shot for shot in shots if shot != largest and len(crops) - counts[shot] >= needed)
+    return next(fitting, None)
 
 
 def reload_crops(
@@ -63,7 +92,7 @@ def reload_crops(
     """
     records = read_manifest(person)
     known = {record.id: record for record in records if record.kept}
-    ids = [*run.config.train, *run.config.held_out]
+    ids = [*run.config.train, *run.config.held_out, *run.config.kept_back]
     missing = [identifier for identifier in ids if identifier not in known]
     if missing:
         raise DatasetError(
@@ -71,8 +100,8 @@ def reload_crops(
             f"{len(missing)} of its crops are no longer among the person's.",
             "Train anew, without --resume.",
         )
-    train, held_out = (
+    train, held_out, kept_back = (
         load_crops(person, [known[identifier] for identifier in part], analyser, options)
-        for part in (run.config.train, run.config.held_out)
+        for part in (run.config.train, run.config.held_out, run.config.kept_back)
     )
-    return RunCrops(records, train, held_out)
+    return RunCrops(records, train, held_out, kept_back)

@@ -3,29 +3,31 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
-from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.training.checkpoint import (
-    Checkpoint,
-    load_checkpoint,
-    read_moments,
-    restore_moments,
+    Identity,
+    Progress,
+    restore_checkpoint,
     save_checkpoint,
 )
-from facefusion_finetune.training.losses import SwapLoss, scale_to_rgb
-from facefusion_finetune.training.pairs import PairSet, draw_batch
+from facefusion_finetune.training.gradients import Gradients, Loss
+from facefusion_finetune.training.guard import Guard
+from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.presets import Preset
+from facefusion_finetune.training.progress import Clock, Schedule
+from facefusion_finetune.training.rates import Tunable, find_rate
 from facefusion_finetune.training.run import Run
+from facefusion_finetune.training.state import TrainingState
+from facefusion_finetune.training.trackers import Tracking
 
-StepCallback = Callable[[int, int, dict[str, float]], None]
-"""Called after each step with its number, the number of all steps, and what was measured."""
+if TYPE_CHECKING:
+    from facefusion_finetune.training.feed import Feed
 
 
 @dataclass(frozen=True)
@@ -33,142 +35,218 @@ class Trainer:
     """What the loop needs; see `optimise`."""
 
     accelerator: Accelerator
-    swapper: TorchSwapper
-    pairs: PairSet
+    swapper: Tunable
+    feed: "Feed"
     options: SwapperOptions
-    loss: SwapLoss
+    loss: Loss
     preset: Preset
     steps: int
-    seed: int
     run: Run
+    identity: Identity
+    """Of the run; see `checkpoint.identify_run`."""
+    validate: Callable[[], float] | None = None
+    """Score, lower is better, of the weights that are in place."""
 
     def optimise(
-        self, resume: bool, on_step: StepCallback, on_preview: Callable[[int], object]
+        self, resume: bool, observer: Observer, on_preview: Callable[[int], object]
     ) -> None:
         """Train; afterwards the swapper holds the weights to be written out.
 
+        With several processes each computes its share of a step, and one does all the rest.
+
         Args:
             resume: Go on from the run's checkpoint.
-            on_step: Told about each step.
+            observer: Told about each step, and what is out of the ordinary.
             on_preview: Called when a preview is due, with the averaged weights in place.
 
         Raises:
-            TrainingError: The loss is no number any more, or the checkpoint cannot be used.
+            TrainingError: The loss stays no number, not even one sample fits into memory, or the
+                checkpoint cannot be used.
+            OSError: A checkpoint cannot be written.
         """
-        trained = self.swapper.trained
-        # Before a checkpoint is loaded, so that a resumed run has the rates it began with.
-        scales = self._scale_rates()
-        optimiser = torch.optim.Adam(
-            [{"params": [tensor]} for tensor in trained.values()],
-            lr=self.preset.learning_rate,
-            betas=(0.9, 0.99),
+        with Tracking(self.accelerator, self.run, observer.on_note) as tracking:
+            _Training(self, observer, on_preview, tracking).carry_out(resume)
+
+
+class _Training:
+    """One call of `Trainer.optimise`."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        observer: Observer,
+        on_preview: Callable[[int], object],
+        tracking: Tracking,
+    ) -> None:
+        preset, total = trainer.preset, trainer.steps
+        self.trainer = trainer
+        self.is_main = trainer.accelerator.is_main_process
+        self.observer = observer if self.is_main else Observer()
+        self.on_preview = on_preview
+        self.tracking = tracking
+        self.state = TrainingState(trainer.accelerator, trainer.swapper, preset)
+        self.gradients = Gradients(
+            trainer.accelerator,
+            trainer.feed,
+            trainer.loss,
+            preset.losses.stay,
+            trainer.options,
+            self.state.trained,
+            preset.batch_size,
+            self.observer.on_note,
         )
-        average = {name: tensor.detach().clone() for name, tensor in trained.items()}
-        start = self._restore(optimiser, average) if resume else 0
-        swapper, prepared = self.accelerator.prepare(self.swapper, optimiser)
-        for step in range(start, self.steps):
+        looks = preset.validate_every if trainer.validate else 0
+        self.schedules = {
+            "checkpoint": Schedule(preset.checkpoint_every, total, at_end=True),
+            "preview": Schedule(preset.preview_every, total, at_end=False),
+            "look": Schedule(looks, total, at_end=True),
+        }
+        self.clock = Clock(total, self.schedules)
+        self.guard: Guard
+        self.fault = ""
+
+    def carry_out(self, resume: bool) -> None:
+        """Train from where the run stands to its end."""
+        trainer, state = self.trainer, self.state
+        done = self._begin(resume)
+        while done < trainer.steps and not state.selection.is_exhausted:
             began = time.perf_counter()
-            rate = self._rate(step)
-            for group, scale in zip(prepared.param_groups, scales, strict=True):
-                group["lr"] = rate * scale
-            rows = draw_batch(
-                self.pairs, self.preset.pairs, self.preset.batch_size, self.seed, step
-            )
-            batch = self.pairs.select(rows, self.options, str(self.accelerator.device))
-            with self.accelerator.autocast():
-                output = swapper(batch.target, batch.source)
-            total, terms = self.loss(scale_to_rgb(output.float(), self.options), batch)
-            if not torch.isfinite(total):
-                raise TrainingError(
-                    f"run {self.run.reference}, step {step + 1}",
-                    "the loss is not a number any more.",
-                    "Lower the preset's learning_rate; the last checkpoint is kept.",
-                )
-            prepared.zero_grad()
-            self.accelerator.backward(total)
-            norm = self.accelerator.clip_grad_norm_(trained.values(), self.preset.clip_norm)
-            prepared.step()
-            self._update(average, step)
-            done = step + 1
-            values = {
-                "loss": float(total.detach()),
-                **terms,
-                "learning_rate": rate,
-                "gradient_norm": float(norm) if norm is not None else math.nan,
-                "seconds": time.perf_counter() - began,
-            }
-            self.run.log(done, values)
-            if done % self.preset.checkpoint_every == 0 or done == self.steps:
-                self._save(optimiser, average, done)
-            if done % self.preset.preview_every == 0 and done < self.steps:
-                last = {name: tensor.detach().clone() for name, tensor in trained.items()}
-                self._place(average)
-                on_preview(done)
-                self._place(last)
-            on_step(done, self.steps, values)
-        self._place(average)
+            measured = self._step(done)
+            if measured is None:
+                done = self._return(done)
+                continue
+            done += 1
+            seconds = time.perf_counter() - began
+            self.clock.add_step(seconds)
+            values = measured | {"seconds": seconds}
+            if self.schedules["look"].is_due(done):
+                values["score"] = self._look(done)
+            if self.is_main:
+                trainer.run.log(done, values)
+                self.tracking.log(done, values)
+            if self.schedules["checkpoint"].is_due(done) or state.selection.is_exhausted:
+                self._save(done)
+            if self.is_main and self.schedules["preview"].is_due(done):
+                self._preview(done)
+            left = self.clock.estimate_left(done)
+            self.observer.on_step(done, trainer.steps, values | {"seconds_left": left})
+        if state.selection.is_exhausted and done < trainer.steps:
+            self.observer.on_note(f"Stopped after step {done}: looking further found no better.")
+        if (sentence := state.selection.explain()) is not None:
+            self.observer.on_note(sentence)
+        state.place_final()
+        trainer.accelerator.wait_for_everyone()
 
-    def _scale_rates(self) -> list[float]:
-        """What the preset's rate is multiplied with for each trainable tensor.
+    def _begin(self, resume: bool) -> int:
+        """Where to go on, with everything as it was then."""
+        trainer = self.trainer
+        path = trainer.run.checkpoint_path
+        if not resume:
+            if self.is_main:
+                trainer.run.forget_metrics_after(-1)
+            if self.schedules["look"].every:
+                self._log(0, {"score": self._look(0)})
+            self.guard = Guard([self.state.capture(trainer.identity, self._describe(0))])
+            return 0
+        # The main process may repair what the others then read.
+        with trainer.accelerator.main_process_first():
+            states = restore_checkpoint(path, trainer.identity, self.observer.on_note)
+        self.guard = Guard(states)
+        last = states[-1]
+        self.state.restore(last, str(path))
+        self.state.restore_scaler(last.progress.scaler)
+        self.gradients.micro_batch = min(self.gradients.micro_batch, last.progress.micro_batch)
+        if self.is_main:
+            trainer.run.forget_metrics_after(last.step)
+        return last.step
 
-        Adam moves every weight by about its rate. A layer that sums over many inputs changes by as
-        many rates at once, which wrecks a wide layer where a narrow one learns. So a relative rate
-        is measured against the weights' size over the root of their number per output. A bias
-        takes the scale of its layer's weight, which comes before it.
-        """
-        if self.preset.rate == "absolute":
-            return [1.0] * len(self.swapper.trained)
-        scales: list[float] = []
-        for name, tensor in self.swapper.trained.items():
-            if tensor.ndim > 1:
-                size = float(tensor.detach().square().mean().sqrt())
-                scales.append(size / math.sqrt(self.swapper.count_inputs(name)))
-            else:
-                scales.append(scales[-1])
-        return scales
+    def _step(self, step: int) -> dict[str, float] | None:
+        """One step; None if it came to something that is no number."""
+        rate = self._rate(step)
+        measured = self.gradients.compute(step)
+        if not math.isfinite(measured["loss"]):
+            self.fault = "loss"
+            return None
+        scale = self.state.loss_scale
+        norm = self.state.clip()
+        # At a larger scale the scaler leaves the step out and scales less: that is how it finds
+        # its scale.
+        if not math.isfinite(norm) and scale <= 1:
+            self.state.skip()
+            self.fault = "gradient"
+            return None
+        self.state.update(rate)
+        self.state.average_in(step)
+        return measured | {"learning_rate": rate, "gradient_norm": norm}
 
     def _rate(self, step: int) -> float:
-        preset = self.preset
-        warm = round(preset.warm_up * self.steps)
-        if step < warm:
-            return preset.learning_rate * (step + 1) / warm
-        if preset.schedule == "constant":
-            return preset.learning_rate
-        share = (step - warm) / max(1, self.steps - warm)
-        return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+        trainer = self.trainer
+        return find_rate(trainer.preset, trainer.steps, step) * self.guard.rate_factor
 
-    @torch.no_grad()
-    def _update(self, average: dict[str, Tensor], step: int) -> None:
-        # A young average follows closely, so that it does not drag the base's weights along.
-        decay = min(self.preset.ema, (1 + step) / (10 + step)) if self.preset.ema else 0.0
-        for name, tensor in self.swapper.trained.items():
-            average[name].lerp_(tensor.detach(), 1 - decay)
+    def _return(self, step: int) -> int:
+        """Go back to the last good state, with a smaller rate."""
+        run = self.trainer.run
+        good = self.guard.return_from(step, self.fault, f"run {run.reference}")
+        # What the machine taught since then stays.
+        progress = replace(
+            good.progress,
+            micro_batch=self.gradients.micro_batch,
+            scaler=self.state.read_scaler(),
+        )
+        self.state.restore(good, f"run {run.reference}")
+        if self.is_main:
+            # On disk at once, so that a resumed run has the same rate.
+            save_checkpoint(run.checkpoint_path, replace(good, progress=progress), overwrite=True)
+            run.forget_metrics_after(good.step)
+        note = (
+            f"Step {step + 1}: the {self.fault} is not a number any more. Going on from step"
+            f" {good.step} at {self.guard.rate_factor:g} of the rate."
+        )
+        self._log(good.step, {"note": note, "rate_factor": self.guard.rate_factor})
+        self.observer.on_note(note)
+        return good.step
 
-    @torch.no_grad()
-    def _place(self, weights: dict[str, Tensor]) -> None:
-        for name, tensor in self.swapper.trained.items():
-            tensor.copy_(weights[name])
+    def _look(self, done: int) -> float:
+        """Score the averaged weights; the same in every process."""
+        began = time.perf_counter()
+        accelerator, validate = self.trainer.accelerator, self.trainer.validate
+        score = 0.0
+        if self.is_main and validate is not None:
+            with self.state.averaged():
+                score = validate()
+        if accelerator.num_processes > 1:
+            score = float(accelerator.reduce(torch.tensor(score, device=accelerator.device)))
+        self.state.selection.add(done, score, self.state.average)
+        self.clock.add_cost("look", time.perf_counter() - began)
+        return score
 
-    def _save(
-        self, optimiser: torch.optim.Optimizer, average: dict[str, Tensor], step: int
-    ) -> None:
-        trained: dict[str, Tensor] = dict(self.swapper.trained)
-        moments = read_moments(optimiser, trained)
-        save_checkpoint(self.run.checkpoint_path, Checkpoint(step, trained, dict(average), moments))
+    def _save(self, done: int) -> None:
+        began = time.perf_counter()
+        self.guard.pass_step(done)
+        checkpoint = self.state.capture(self.trainer.identity, self._describe(done))
+        if self.is_main:
+            save_checkpoint(self.trainer.run.checkpoint_path, checkpoint)
+        self.guard.keep(checkpoint)
+        self.clock.add_cost("checkpoint", time.perf_counter() - began)
 
-    def _restore(self, optimiser: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
-        checkpoint = load_checkpoint(self.run.checkpoint_path)
-        trained: dict[str, Tensor] = dict(self.swapper.trained)
-        shapes = {name: tensor.shape for name, tensor in trained.items()}
-        if {name: tensor.shape for name, tensor in checkpoint.weights.items()} != shapes:
-            raise TrainingError(
-                str(self.run.checkpoint_path),
-                "the checkpoint holds other weights than this run trains.",
-                "Train again without --resume.",
-            )
-        self._place(checkpoint.weights)
-        for name, tensor in average.items():
-            tensor.copy_(checkpoint.average[name])
-        restore_moments(optimiser, trained, checkpoint.moments, checkpoint.step)
-        self.run.forget_metrics_after(checkpoint.step)
-        return checkpoint.step
+    def _preview(self, done: int) -> None:
+        began = time.perf_counter()
+        with self.state.averaged():
+            self.on_preview(done)
+        self.clock.add_cost("preview", time.perf_counter() - began)
+
+    def _log(self, step: int, values: dict[str, object]) -> None:
+        if self.is_main:
+            self.trainer.run.log(step, values)
+
+    def _describe(self, done: int) -> Progress:
+        is_new = done == 0
+        return Progress(
+            step=done,
+            micro_batch=self.gradients.micro_batch,
+            rate_factor=1.0 if is_new else self.guard.rate_factor,
+            returns=0 if is_new else self.guard.returns,
+            failed_at=-1 if is_new else self.guard.failed_at,
+            scores=tuple(self.state.selection.scores),
+            scaler=self.state.read_scaler(),
+        )

@@ -1,81 +1,229 @@
 """The loss terms. Only the reference side is detached: every term alone has a gradient.
 
-Source: METHOD of this project; high-pass and gradient terms stand in for VGG features, whose
-weights need a download.
+Each term is worked out for the kinds of pairs it makes sense for, and is 0 for the others.
+Source: METHOD of this project.
 """
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from types import MappingProxyType
+from typing import Any
+
+import numpy
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
+from torchmetrics.functional.image import structural_similarity_index_measure
 
-from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.pairs import Batch
+from facefusion_finetune.evaluation.metrics import leave_one_out
+from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+from facefusion_finetune.training.pairs import KINDS, Batch, Kind
+from facefusion_finetune.training.perceptual import (
+    Perceptual,
+    RecogniserPerceptual,
+    VggPerceptual,
+)
 from facefusion_finetune.training.presets import Preset
 from facefusion_finetune.training.recogniser import TorchRecogniser
+from facefusion_finetune.training.vgg import VggFeatures, find_vgg_weights
 
-GRADIENT_SCALES = (1, 2, 4)
+_TRUE: tuple[Kind, ...] = ("cycle", "self", "prior")
+_REAL: tuple[Kind, ...] = ("cycle", "self")
+
+APPLIES: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
+    {
+        "l1": _TRUE,
+        "high_pass": _TRUE,
+        "ssim": _REAL,
+        "perceptual": _TRUE,
+        "features": _REAL,
+        "identity": ("cycle", "self", "cross"),
+        "anchor": ("cross",),
+    }
+)
+"""The kinds of pairs each term is asked of."""
+
+NETWORKS = ("perceptual", "identity")
+"""Terms that run a network, which may compute as coarsely as the swapper."""
+
+SMALLEST_SCALE = 1e-2
+"""Of a tensor's mean square for `measure_stay`, as a share of that of all: a bias that is 0 in the
+base may move a little."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the terms compare; n samples of the kinds one term applies to."""
+
+    output: Tensor
+    """(n, 3, H, W), RGB, 0 to 1."""
+    truth: Tensor
+    """(n, 3, H, W)."""
+    pixels: Tensor
+    """(n, 1, H, W), weight of each pixel."""
+    features: Tensor
+    """(n, 1, H, W), 1 on eyes and mouth."""
+    matrix: Tensor
+    """(n, 2, 3), from crop pixels to the recogniser's crop pixels."""
+    anchor: Tensor
+    """(n, 3, H / 8, W / 8), RGB, 0 to 1."""
+
+    def pick(self, rows: Tensor) -> "Samples":
+        """The samples at `rows`, (m,)."""
+        return Samples(*(getattr(self, entry.name).index_select(0, rows) for entry in fields(self)))
 
 
 class SwapLoss:
     """Weighted sum of the terms a preset names."""
 
     def __init__(
-        self, preset: Preset, recogniser: TorchRecogniser | None, centroid: Tensor
+        self,
+        preset: Preset,
+        recogniser: TorchRecogniser | None,
+        centroid: Tensor,
+        level: float = 1.0,
+        perceptual: Perceptual | None = None,
     ) -> None:
         """Keep what the terms compare with.
 
         Args:
             preset: Weights of the terms and of the picture's regions.
-            recogniser: Needed for `perceptual` and `identity`.
+            recogniser: Needed for `identity`.
             centroid: (512,) unit vector of the person.
+            level: Cosine to the centroid from which on `identity` asks for nothing more; see
+                `measure_identity_level`.
+            perceptual: Needed for `perceptual`; by default by the recogniser.
         """
         self._preset = preset
         self._recogniser = recogniser
         self._centroid = centroid
+        self._level = level
+        if perceptual is None and recogniser is not None:
+            perceptual = RecogniserPerceptual(recogniser)
+        self._perceptual = perceptual
+        self._measures: dict[str, Callable[[Samples], Tensor]] = {
+            "l1": measure_l1,
+            "high_pass": measure_high_pass,
+            "ssim": measure_ssim,
+            "perceptual": self._measure_perceptual,
+            "features": measure_features,
+            "identity": self._measure_identity,
+            "anchor": measure_anchor,
+        }
 
-    def __call__(self, output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-        """Total loss, and each term before its weight.
+    def __call__(self, output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """Each sample's loss, so that those of parts of a batch add up to that of the whole.
+
+        Networks compute as the autocast around the call says, all else in float32.
 
         Args:
             output: (n, 3, H, W), the swapper's, RGB 0 to 1: see `scale_to_rgb`.
             batch: What it was made from and should be.
+
+        Returns:
+            (n,) weighted sums of the terms, with a gradient, and (n,) values of each term that has
+            a weight, before it and without a gradient; 0 where it does not apply.
         """
-        weights = self._preset.losses
-        pixels = self._preset.outside_weight + batch.face * (
-            self._preset.face_weight - self._preset.outside_weight
+        preset, device = self._preset, output.device.type
+        samples = Samples(
+            output=output.float(),
+            truth=batch.truth,
+            pixels=preset.outside_weight
+            + batch.face * (preset.face_weight - preset.outside_weight),
+            features=batch.features,
+            matrix=batch.matrix,
+            anchor=batch.anchor,
         )
+        kinds = [KINDS[index] for index in batch.kind.tolist()]
+        # Nothing, but with a gradient, should no term apply to any sample.
+        total = samples.output.flatten(1).sum(dim=1) * 0
         terms: dict[str, Tensor] = {}
-        if weights.l1:
-            terms["l1"] = (pixels * (output - batch.truth).abs()).mean()
-        if weights.high_pass:
-            difference = high_pass(output) - high_pass(batch.truth)
-            terms["high_pass"] = (pixels * difference.abs()).mean()
-        if weights.perceptual:
-            terms["perceptual"] = self._compute_perceptual(output, batch)
-        if weights.identity:
-            terms["identity"] = self._compute_identity(output, batch)
-        total = torch.stack([getattr(weights, name) * term for name, term in terms.items()]).sum()
-        return total, {name: float(term.detach()) for name, term in terms.items()}
+        for name, measure in self._measures.items():
+            weight = getattr(preset.losses, name)
+            if not weight:
+                continue
+            rows = [row for row, kind in enumerate(kinds) if kind in APPLIES[name]]
+            values = torch.zeros_like(total)
+            if rows:
+                index = torch.tensor(rows).to(output.device, non_blocking=True)
+                part = samples if len(rows) == len(kinds) else samples.pick(index)
+                coarse = name in NETWORKS and torch.is_autocast_enabled(device)
+                with torch.autocast(device, enabled=coarse):
+                    values = values.index_copy(0, index, measure(part))
+            terms[name] = values.detach()
+            total = total + weight * values
+        return total, terms
 
-    def _compute_perceptual(self, output: Tensor, batch: Batch) -> Tensor:
-        assert self._recogniser is not None
-        total = compute_gradient_loss(output, batch.truth)
-        with torch.no_grad():
-            truth = self._recogniser.compute_features(batch.truth, batch.matrix)
-        made = self._recogniser.compute_features(output, batch.matrix)
-        for feature, reference in zip(made, truth, strict=True):
-            # Divided by the truth's own spread, so that no stage drowns another.
-            spread = reference.abs().mean().clamp_min(1e-6)
-            total = total + (feature - reference).abs().mean() / spread
-        return total
+    @staticmethod
+    def measure_stay(trained: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Tensor:
+        """How far tensors are from where they began (L2-SP; Li et al., arXiv 1802.01483).
 
-    def _compute_identity(self, output: Tensor, batch: Batch) -> Tensor:
+        Args:
+            trained: Tensors by name.
+            origin: The same as they were in the base.
+
+        Returns:
+            Mean over the tensors of the squared distance relative to the origin's mean square.
+        """
+        squares = torch.stack([origin[name].detach().square().mean() for name in trained])
+        scales = torch.maximum(squares, SMALLEST_SCALE * squares.mean())
+        scales = torch.where(scales > 0, scales, 1.0)
+        distances = torch.stack(
+            [(tensor - origin[name].detach()).square().mean() for name, tensor in trained.items()]
+        )
+        return (distances / scales).mean()
+
+    def _measure_perceptual(self, samples: Samples) -> Tensor:
+        assert self._perceptual is not None
+        return self._perceptual(samples.output, samples.truth, samples.matrix, samples.pixels)
+
+    def _measure_identity(self, samples: Samples) -> Tensor:
         assert self._recogniser is not None
-        if not bool(batch.is_person.any()):
-            return output.sum() * 0
-        vectors = self._recogniser(output[batch.is_person], batch.matrix[batch.is_person])
-        distance: Tensor = 1 - vectors @ self._centroid
-        return distance.mean()
+        vectors = self._recogniser(samples.output, samples.matrix)
+        return functional.relu(self._level - (vectors * self._centroid).sum(dim=1))
+
+
+def create_loss(
+    preset: Preset,
+    recogniser: RecogniserOptions,
+    centroid: NDArray[Any],
+    level: float,
+    device: torch.device | str,
+) -> SwapLoss:
+    """The loss of a preset, with the networks it needs.
+
+    Args:
+        preset: Says which terms.
+        recogniser: The training recogniser; opened only where it is needed.
+        centroid: (512,), the person's, of length 1.
+        level: See `measure_identity_level`.
+        device: Where the swapper is.
+
+    Raises:
+        SwapperError: The recogniser cannot be opened.
+        TrainingError: There are VGG weights at hand, but they are none.
+    """
+    path = find_vgg_weights() if preset.losses.perceptual else None
+    perceptual = VggPerceptual(VggFeatures(path).to(device)) if path else None
+    network: TorchRecogniser | None = None
+    if preset.losses.identity or (preset.losses.perceptual and perceptual is None):
+        network = TorchRecogniser(recogniser).to(device)
+    direction = torch.from_numpy(centroid.astype(numpy.float32)).to(device)
+    return SwapLoss(preset, network, direction, level, perceptual)
+
+
+def measure_identity_level(embeddings: NDArray[Any], clips: Sequence[str] | None = None) -> float:
+    """How like the person's vector the person's own photographs are, but for the worst quarter.
+
+    Args:
+        embeddings: (n, 512), of at least two real frames.
+        clips: (n,), where each was taken; see `leave_one_out`.
+
+    Returns:
+        25th percentile of the cosines of each frame to the centroid of the others.
+    """
+    return float(numpy.percentile(leave_one_out(embeddings, clips), 25))
 
 
 def scale_to_rgb(output: Tensor, options: SwapperOptions) -> Tensor:
@@ -94,12 +242,41 @@ def high_pass(pictures: Tensor) -> Tensor:
     return pictures - functional.conv2d(padded, kernel, groups=pictures.shape[1])
 
 
-def compute_gradient_loss(output: Tensor, truth: Tensor) -> Tensor:
-    """L1 between the horizontal and vertical differences at three scales."""
-    total = output.new_zeros(())
-    for scale in GRADIENT_SCALES:
-        made = functional.avg_pool2d(output, scale) if scale > 1 else output
-        real = functional.avg_pool2d(truth, scale) if scale > 1 else truth
-        for dim in (2, 3):
-            total = total + (made.diff(dim=dim) - real.diff(dim=dim)).abs().mean()
-    return total
+def measure_l1(samples: Samples) -> Tensor:
+    """(n,): weighted L1 to the truth."""
+    return _average(samples.pixels * (samples.output - samples.truth).abs())
+
+
+def measure_high_pass(samples: Samples) -> Tensor:
+    """(n,): weighted L1 of what a blur takes away."""
+    return _average(samples.pixels * high_pass(samples.output - samples.truth).abs())
+
+
+def measure_ssim(samples: Samples) -> Tensor:
+    """(n,): 1 - structural similarity (Wang et al., 2004), a weighted mean over the pixels."""
+    _, maps = structural_similarity_index_measure(
+        samples.output, samples.truth, data_range=1.0, reduction="none", return_full_image=True
+    )
+    return _weigh(1 - maps, samples.pixels)
+
+
+def measure_features(samples: Samples) -> Tensor:
+    """(n,): L1 over eyes and mouth alone; 0 where they are covered."""
+    return _weigh((samples.output - samples.truth).abs(), samples.features)
+
+
+def measure_anchor(samples: Samples) -> Tensor:
+    """(n,): L1 to the base's swap where both are means of squares of pixels."""
+    height, width = samples.anchor.shape[-2:]
+    pooled = functional.adaptive_avg_pool2d(samples.output, (height, width))
+    return _average((pooled - samples.anchor).abs())
+
+
+def _average(maps: Tensor) -> Tensor:
+    return maps.mean(dim=(1, 2, 3))
+
+
+def _weigh(maps: Tensor, weights: Tensor) -> Tensor:
+    """(n,): means of (n, c, H, W) weighted by (n, 1, H, W); 0 where nothing weighs."""
+    total = weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
+    return (maps.mean(dim=1, keepdim=True) * weights).sum(dim=(1, 2, 3)) / total

@@ -1,11 +1,19 @@
 """Training pairs: what goes in, who drives it, what should come out.
 
-G0 is the frozen base, P the person. A cycle pair's input is G0's swap of somebody else onto a frame
-of P, pasted back through the host's mask and cropped again; its truth is the real frame.
+G0 is the frozen base, P the person.
+
+| kind | input | source | what should come out |
+|---|---|---|---|
+| cycle | G0's swap of somebody else onto a frame of P | P | the real frame |
+| self | a frame of P | P, from another frame | the frame |
+| cross | somebody else's frame, or a cycle input | P | P, and coarsely what G0 makes |
+| prior | a frame | somebody else | what G0 makes |
 """
 
+import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy
@@ -14,17 +22,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.sessions import normalise_crops, rgb_to_crops, scale_output
+from facefusion_finetune.swappers.sessions import normalise_crops
 from facefusion_finetune.swappers.vectors import prepare_source_inputs
+from facefusion_finetune.training.drafting import Draft, Rows, pool_anchors
+from facefusion_finetune.training.leakage import LeakageCheck
+from facefusion_finetune.training.making import (
+    BaseSwapper,
+    create_honest_inputs,
+)
 from facefusion_finetune.training.presets import PairMix, Preset
 from facefusion_finetune.training.sources import SourceTable
 
-Kind = Literal["cycle", "self", "prior"]
-KINDS: tuple[Kind, ...] = ("cycle", "self", "prior")
-
-FORWARD_BATCH = 8
+Kind = Literal["cycle", "self", "cross", "prior"]
+KINDS: tuple[Kind, ...] = ("cycle", "self", "cross", "prior")
+CYCLE, SELF, CROSS, PRIOR = range(len(KINDS))
 
 
 @dataclass(frozen=True)
@@ -32,139 +45,160 @@ class Batch:
     """Samples of one step, on one device."""
 
     target: Tensor
-    """(n, 3, H, W): normalised input crops."""
+    """(n, 3, H, W): normalised input crops; (0, 3, H, W) where none were asked for."""
     source: Tensor
-    """(n, 512) or (n, 3, h, w): sources as the swapper takes them."""
+    """(n, 512) or (n, 3, h, w): sources as the swapper takes them; (0, ...) likewise."""
     truth: Tensor
-    """(n, 3, H, W): RGB, 0 to 1."""
+    """(n, 3, H, W): RGB, 0 to 1; zeros for cross pairs, which have none."""
     face: Tensor
     """(n, 1, H, W): 1 on the face."""
+    features: Tensor
+    """(n, 1, H, W): 1 on eyes and mouth."""
     matrix: Tensor
     """(n, 2, 3): from crop pixels to the recogniser's crop pixels."""
-    is_person: Tensor
-    """(n,): whether the truth shows P, so that identity may be asked for."""
+    kind: Tensor
+    """(n,): index into `KINDS`."""
+    anchor: Tensor
+    """(n, 3, H / 8, W / 8): RGB, 0 to 1, G0's swap of a cross pair's clean input, pooled by 8 x 8;
+    zeros for other kinds."""
+
+    @property
+    def has_truth(self) -> Tensor:
+        """(n,): whether `truth` says what should come out."""
+        return self.kind != CROSS
+
+    @property
+    def shows_person(self) -> Tensor:
+        """(n,): whether the person should come out, so that identity may be asked for."""
+        return self.kind != PRIOR
 
 
 @dataclass(frozen=True)
 class PairSet:
     """All pairs of a run. Each picture is kept once, as bytes, however many pairs show it."""
 
-    kinds: list[Kind]
+    kind: NDArray[numpy.int64]
+    """(n,): index into `KINDS`."""
     crop: NDArray[numpy.int64]
-    """(n,): the crop each pair was made from."""
-    slot: NDArray[numpy.int64]
-    """(n,): where a cycle pair's input lies in `inputs`, and a prior pair's truth in `made`."""
+    """(n,): the crop each pair was made from: P's, then others'."""
+    target: NDArray[numpy.int64]
+    """(n,): where the input lies in `pictures`."""
+    goal: NDArray[numpy.int64]
+    """(n,): where what should come out lies: in `pictures`; a cross pair's in `anchors`, a prior
+    pair's in `made`."""
     source: NDArray[numpy.int64]
-    """(n,): where the pair's source lies in `sources`."""
+    """(n,): where the source lies in `sources`."""
     sources: NDArray[Any]
     """(m, 512) float32, or (m, h, w, 3) BGR bytes; see `SourceTable.stack`."""
     pictures: NDArray[numpy.uint8]
-    """(crops, H, W, 3), BGR: the real frames."""
-    inputs: NDArray[numpy.uint8]
-    """(cycle pairs, H, W, 3), BGR."""
+    """(p, H, W, 3), BGR."""
     made: NDArray[numpy.float16]
-    """(prior pairs, 3, H, W), RGB, 0 to 1: what the base made of the frame."""
-    face: NDArray[numpy.float32]
-    """(crops, H, W)."""
+    """(prior pairs, 3, H, W), RGB, 0 to 1, finer than bytes: these are what others' swaps are held
+    to."""
+    anchors: NDArray[numpy.float32]
+    """(cross inputs, 3, H / 8, W / 8), RGB, 0 to 1."""
+    face: NDArray[numpy.uint8]
+    """(crops, H, W): 255 on the face."""
+    features: NDArray[numpy.uint8]
+    """(crops, H, W): 255 on eyes and mouth."""
     matrix: NDArray[numpy.float32]
     """(crops, 2, 3)."""
+    drawn_again: int = 0
+    """How often somebody else was drawn, because a swap had not removed the person."""
+    left_out: int = 0
+    """How many cycle inputs were given up for the same reason."""
 
-    def select(self, indices: Sequence[int], options: SwapperOptions, device: str) -> Batch:
-        """The pairs at `indices` as tensors."""
-        rows = numpy.asarray(indices)
-        crops = self.crop[rows]
-        targets = [
-            self.inputs[self.slot[row]] if self.kinds[row] == "cycle" else self.pictures[crop]
-            for row, crop in zip(rows, crops, strict=True)
-        ]
-        truths = [
-            self.made[self.slot[row]].astype(numpy.float32)
-            if self.kinds[row] == "prior"
-            else _to_rgb(self.pictures[crop])
-            for row, crop in zip(rows, crops, strict=True)
-        ]
-        is_person = [self.kinds[row] != "prior" for row in rows]
+    def __len__(self) -> int:
+        return len(self.kind)
 
-        def place(array: NDArray[numpy.float32]) -> Tensor:
+    @cached_property
+    def pools(self) -> dict[Kind, NDArray[numpy.int64]]:
+        """The rows of each kind."""
+        return {name: numpy.flatnonzero(self.kind == at) for at, name in enumerate(KINDS)}
+
+    def count(self, kind: Kind) -> int:
+        """How many pairs there are of a kind."""
+        return len(self.pools[kind])
+
+    def select(
+        self, indices: Sequence[int], options: SwapperOptions, device: str, inputs: bool = True
+    ) -> Batch:
+        """The pairs at `indices` as tensors.
+
+        Args:
+            indices: n rows.
+            options: Of the base.
+            device: Where the tensors lie.
+            inputs: Whether `target` and `source` are needed; else they are empty.
+        """
+        rows = numpy.asarray(indices, dtype=numpy.int64)
+        kind, crop, goal = self.kind[rows], self.crop[rows], self.goal[rows]
+        fed = rows if inputs else rows[:0]
+        height, width = self.pictures.shape[1:3]
+        truth = numpy.zeros((len(rows), 3, height, width), dtype=numpy.float32)
+        anchor = numpy.zeros((len(rows), *self.anchors.shape[1:]), dtype=numpy.float32)
+        is_real = (kind == CYCLE) | (kind == SELF)
+        truth[is_real] = _to_rgb(self.pictures[goal[is_real]])
+        truth[kind == PRIOR] = self.made[goal[kind == PRIOR]]
+        anchor[kind == CROSS] = self.anchors[goal[kind == CROSS]]
+
+        def place(array: NDArray[Any]) -> Tensor:
             return torch.from_numpy(numpy.ascontiguousarray(array)).to(device)
 
         return Batch(
-            target=place(normalise_crops(numpy.stack(targets), options)),
-            source=place(prepare_source_inputs(self.sources[self.source[rows]])),
-            truth=place(numpy.stack(truths)),
-            face=place(self.face[crops][:, None]),
-            matrix=place(self.matrix[crops]),
-            is_person=torch.tensor(is_person, device=device),
+            target=place(_normalise(self.pictures[self.target[fed]], options)),
+            source=place(prepare_source_inputs(self.sources[self.source[fed]])),
+            truth=place(truth),
+            face=place(_to_shares(self.face[crop])),
+            features=place(_to_shares(self.features[crop])),
+            matrix=place(self.matrix[crop]),
+            kind=place(kind),
+            anchor=place(anchor),
         )
 
-
-Forward = Callable[[NDArray[numpy.float32], NDArray[numpy.float32]], NDArray[numpy.float32]]
-"""(n, 3, H, W) target inputs and (n, ...) source inputs to (n, 3, H, W) outputs of the file."""
-
-
-class BaseSwapper:
-    """G0: runs the frozen base on whole arrays of crops."""
-
-    def __init__(self, forward: Forward, options: SwapperOptions) -> None:
-        self._forward = forward
-        self.options = options
-
-    def swap(self, crops: NDArray[numpy.uint8], sources: NDArray[Any]) -> NDArray[Any]:
-        """Swap each crop.
-
-        Args:
-            crops: (n, H, W, 3), BGR.
-            sources: (n, ...), kept as `PersonSource.source` is.
-
-        Returns:
-            (n, 3, H, W), RGB, 0 to 1 but not clipped.
-        """
-        outputs = []
-        for start in range(0, len(crops), FORWARD_BATCH):
-            part = slice(start, start + FORWARD_BATCH)
-            targets = normalise_crops(crops[part], self.options)
-            output = self._forward(targets, prepare_source_inputs(sources[part]))
-            outputs.append(scale_output(output, self.options))
-        return numpy.concatenate(outputs)
+    def digest(self) -> str:
+        """sha256 of everything the pairs hold: what is cached of other pairs is of no use."""
+        digest = hashlib.sha256()
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, numpy.ndarray):
+                digest.update(f"{each.name} {value.dtype.str} {value.shape}\n".encode("ascii"))
+                digest.update(numpy.ascontiguousarray(value).data)
+        return digest.hexdigest()
 
 
-def paste_others(
-    crops: list[AlignedCrop],
-    sources: NDArray[Any],
-    base: BaseSwapper,
-    analyser: FaceAnalyser,
-) -> list[VisionFrame]:
-    """Each crop's cut-out with somebody else swapped on and pasted back.
+def _normalise(pictures: NDArray[numpy.uint8], options: SwapperOptions) -> NDArray[numpy.float32]:
+    """`normalise_crops` of (n, H, W, 3): the same numbers, each looked up and not worked out."""
+    every = numpy.arange(256, dtype=numpy.uint8)[None, :, None, None].repeat(3, axis=3)
+    table = normalise_crops(every, options)[0, :, :, 0]
+    return numpy.stack([table[at].take(pictures[..., 2 - at]) for at in range(3)], axis=1)
 
-    Args:
-        crops: n crops of P.
-        sources: (n, ...), of others.
-        base: The frozen base.
-        analyser: Whose mask and paste are used.
+
+def _to_rgb(pictures: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
+    """(n, H, W, 3) BGR bytes to (n, 3, H, W) RGB in 0..1."""
+    rgb = pictures[..., ::-1].transpose(0, 3, 1, 2)
+    return numpy.divide(rgb, 255, dtype=numpy.float32)
+
+
+def _to_shares(masks: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
+    """(n, H, W) bytes to (n, 1, H, W) in 0..1."""
+    return numpy.divide(masks[:, None], 255, dtype=numpy.float32)
+
+
+def draw_batch(pairs: PairSet, mix: PairMix, size: int, seed: int, step: int) -> list[int]:
+    """Which pairs step number `step` trains on; depends on nothing but the arguments.
+
+    The kinds' shares follow `mix` exactly over the steps, so that a resumed run goes on as the
+    interrupted one would have. Kinds without pairs get no share.
     """
-    cutouts = []
-    for start in range(0, len(crops), FORWARD_BATCH):
-        part = crops[start : start + FORWARD_BATCH]
-        pictures = numpy.stack([crop.crop for crop in part])
-        swapped = rgb_to_crops(base.swap(pictures, sources[start : start + FORWARD_BATCH]))
-        cutouts += [crop.paste(swap, analyser) for crop, swap in zip(part, swapped, strict=True)]
-    return cutouts
-
-
-def create_cycle_inputs(
-    crops: list[AlignedCrop],
-    sources: NDArray[Any],
-    base: BaseSwapper,
-    analyser: FaceAnalyser,
-) -> NDArray[numpy.uint8]:
-    """(n, H, W, 3), BGR: what `paste_others` makes, cropped as a second swap would see it."""
-    cutouts = paste_others(crops, sources, base, analyser)
-    return numpy.stack(
-        [
-            crop.crop_again(cutout, analyser, base.options)
-            for crop, cutout in zip(crops, cutouts, strict=True)
-        ]
-    )
+    generator = numpy.random.default_rng([seed, step])
+    kinds = [kind for kind in KINDS if getattr(mix, kind) > 0 and pairs.count(kind)]
+    weights = numpy.array([getattr(mix, kind) for kind in kinds], dtype=numpy.float64)
+    ends = numpy.cumsum(weights / weights.sum())
+    # Evenly spread positions with one random shift: 5 : 3 in a batch of 8 is 5 and 3.
+    positions = (numpy.arange(size) + generator.random()) / size
+    places = numpy.searchsorted(ends, positions, side="right").clip(max=len(kinds) - 1)
+    return [int(generator.choice(pairs.pools[kinds[place]])) for place in places]
 
 
 def create_pairs(
@@ -175,6 +209,9 @@ def create_pairs(
     preset: Preset,
     generator: numpy.random.Generator,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    others: list[AlignedCrop] | None = None,
+    centroid: NDArray[numpy.float64] | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> PairSet:
     """Every pair a preset asks for.
 
@@ -182,86 +219,68 @@ def create_pairs(
         crops: The crops that train, at least two.
         sources: Of these crops, of P as deployed, and of others.
         base: The frozen base.
-        analyser: Aligns, masks and pastes.
-        preset: Says which kinds and how many of each.
-        generator: Draws the sources.
+        analyser: Aligns, masks, pastes and has the training recogniser.
+        preset: Says which kinds, how many variants of each, and how many inputs are degraded.
+        generator: Draws the sources and the degraded inputs.
         progress: Told how many of how many rounds over the crops are done.
-    """
-    pictures = numpy.stack([crop.crop for crop in crops])
-    table = sources.stack()
-    count = len(crops)
+        others: Other people's frames, for cross pairs and half of the prior pairs. Without them
+            cycle inputs and P's own frames are taken.
+        centroid: (512,), direction of P's vectors; without it that of the deployed vector.
+        on_note: Told what the user should know.
 
-    def draw_own() -> NDArray[numpy.int64]:
+    Raises:
+        TrainingError: The base's swaps of others do not remove P from any frame.
+    """
+    count, mix = len(crops), preset.pairs
+    draft = Draft([*crops, *(others or [])], analyser, sources.stack())
+    foreign = numpy.arange(count, count + len(others or []))
+    crop, target = foreign, foreign
+    inputs = None
+
+    def draw_own(crop: Rows) -> Rows:
         # Half the deployed source, half that of another frame: never the truth's own.
-        rows = []
-        for index in range(count):
-            other = (index + int(generator.integers(1, count))) % count
-            rows.append(0 if generator.random() < 0.5 else 1 + other)
-        return numpy.array(rows)
+        other = (crop + generator.integers(1, count, len(crop))) % count
+        return numpy.where(generator.random(len(crop)) < 0.5, 0, 1 + other)
 
-    def draw_other() -> NDArray[numpy.int64]:
-        return 1 + count + generator.integers(0, len(sources.others), count)
-
-    kinds: list[Kind] = []
-    drawn = []
-    inputs = [numpy.empty((0, *pictures.shape[1:]), dtype=numpy.uint8)]
-    made = [numpy.empty((0, 3, *pictures.shape[1:3]), dtype=numpy.float16)]
-    if preset.pairs.self:
-        kinds.append("self")
-        drawn.append(draw_own())
-    for variant in range(preset.variants):
-        progress(variant, preset.variants)
-        if preset.pairs.cycle:
-            kinds.append("cycle")
-            inputs.append(create_cycle_inputs(crops, table[draw_other()], base, analyser))
-            drawn.append(draw_own())
-        if preset.pairs.prior:
-            kinds.append("prior")
-            drawn.append(draw_other())
-            made.append(base.swap(pictures, table[drawn[-1]]).clip(0, 1).astype(numpy.float16))
-    recogniser = analyser.get_recogniser()
-    matrices = [crop.matrix_to(analyser, recogniser) for crop in crops]
+    rounds = numpy.tile(numpy.arange(count), preset.variants)
+    if mix.self:
+        draft.add(SELF, rounds, rounds, draw_own(rounds), rounds, True)
+    if mix.cycle or (mix.cross and not others):
+        vector = sources.person.vector if centroid is None else centroid
+        check = LeakageCheck(analyser, vector, draft.matrix)
+        inputs = create_honest_inputs(
+            crops,
+            sources.others,
+            base,
+            analyser,
+            preset.variants,
+            check.find_leaks,
+            generator,
+            progress,
+        )
+        check.report(inputs, base.options.name, on_note)
+        swapped = draft.lay(inputs.pictures)
+        if mix.cycle:
+            draft.add(CYCLE, inputs.crop, swapped, draw_own(inputs.crop), inputs.crop, True)
+        if not others:
+            crop, target = inputs.crop, swapped
+    else:
+        progress(0, 1)
+    if mix.cross:
+        person = numpy.zeros_like(crop)
+        draft.anchors = draft.swap(base, target, person, pool_anchors)
+        draft.add(CROSS, crop, target, person, numpy.arange(len(crop)), False)
+    if mix.prior:
+        crop = rounds.copy()
+        if others:
+            # every second one, and the others of P's frames in the next round
+            is_foreign = (rounds + numpy.arange(len(rounds)) // count) % 2 == 1
+            crop[is_foreign] = numpy.resize(generator.permutation(foreign), is_foreign.sum())
+        source = 1 + count + generator.integers(0, len(sources.others), len(crop))
+        draft.made = draft.swap(base, crop, source, lambda swaps: swaps.astype(numpy.float16))
+        draft.add(PRIOR, crop, crop, source, numpy.arange(len(crop)), False)
     return PairSet(
-        kinds=[kind for kind in kinds for _ in range(count)],
-        crop=numpy.tile(numpy.arange(count), len(kinds)),
-        slot=numpy.concatenate(
-            [
-                kinds[:position].count(kind) * count + numpy.arange(count)
-                for position, kind in enumerate(kinds)
-            ]
-        ),
-        source=numpy.concatenate(drawn),
-        sources=table,
-        pictures=pictures,
-        inputs=numpy.concatenate(inputs),
-        made=numpy.concatenate(made),
-        face=numpy.stack([crop.face for crop in crops]),
-        matrix=numpy.stack(matrices).astype(numpy.float32),
+        **draft.finish(preset.degraded, generator),
+        drawn_again=inputs.drawn_again if inputs else 0,
+        left_out=inputs.left_out if inputs else 0,
     )
-
-
-def _to_rgb(picture: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
-    """(H, W, 3) BGR bytes to (3, H, W) RGB in 0..1."""
-    return numpy.asarray(picture[..., ::-1].transpose(2, 0, 1) / 255.0, dtype=numpy.float32)
-
-
-def draw_batch(pairs: PairSet, mix: PairMix, size: int, seed: int, step: int) -> list[int]:
-    """Which pairs step number `step` trains on; depends on nothing but the arguments.
-
-    The kinds' shares follow `mix` exactly over the steps, so that a resumed run goes on as the
-    interrupted one would have.
-    """
-    generator = numpy.random.default_rng([seed, step])
-    kinds = [kind for kind in KINDS if getattr(mix, kind) > 0]
-    weights = numpy.array([getattr(mix, kind) for kind in kinds], dtype=numpy.float64)
-    ends = numpy.cumsum(weights / weights.sum())
-    pools = {
-        kind: [index for index, other in enumerate(pairs.kinds) if other == kind] for kind in kinds
-    }
-    # Evenly spread positions with one random shift: 5 : 3 in a batch of 8 is 5 and 3.
-    positions = (numpy.arange(size) + generator.random()) / size
-    chosen = []
-    for position in positions:
-        kind = kinds[min(int(numpy.searchsorted(ends, position, side="right")), len(kinds) - 1)]
-        chosen.append(int(generator.choice(pools[kind])))
-    return chosen

@@ -23,6 +23,9 @@ class PairMix(BaseModel):
     """Input: the base's swap of somebody else onto the person's frame; truth: the frame."""
     self: Weight = 0
     """Input and truth: the person's frame; source: another frame's vector."""
+    cross: Weight = 0
+    """Input: somebody else's frame; source: the person; no truth, but the base's swap to stay
+    near, and the person to look like."""
     prior: Weight = 0
     """Input: a frame; source: somebody else's vector; truth: what the base makes of it."""
 
@@ -35,10 +38,30 @@ class LossWeights(BaseModel):
     l1: Weight = 0
     high_pass: Weight = 0
     """L1 of what a blur takes away: skin texture, brows, lashes."""
+    ssim: Weight = 0
+    """1 - structural similarity to the truth; cycle and self pairs."""
     perceptual: Weight = 0
-    """Early features of the recogniser, and picture gradients at three scales."""
+    """VGG features where their weights are at hand; else early features of the recogniser, and
+    picture gradients at three scales."""
+    features: Weight = 0
+    """L1 over eyes and mouth alone; cycle and self pairs."""
     identity: Weight = 0
-    """1 - cosine to the person's vector in the training recogniser; cycle and self pairs."""
+    """How much less like the person's vector than the person's own photographs are, in the
+    training recogniser; all but prior pairs."""
+    anchor: Weight = 0
+    """L1 to the base's swap, both pooled by 8 x 8 pixels; cross pairs."""
+    stay: Weight = 0
+    """Mean squared distance of the weights from the base's (L2-SP)."""
+
+
+class VectorStage(BaseModel):
+    """Tuning of the person's vector, before any weight."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: Annotated[int, Field(ge=1)]
+    learning_rate: Annotated[float, Field(gt=0)]
+    """Of Adam, for a vector of length 1."""
 
 
 class Preset(BaseModel):
@@ -53,9 +76,17 @@ class Preset(BaseModel):
     """Which ones are trained; see `swappers.graph.select_layers`."""
     lora_rank: Annotated[int, Field(ge=0)] = 0
     """Train changes of the weights of this rank instead of the weights; 0 trains the weights."""
+    gated: bool = False
+    """Let the changes act by how much the source is like the person, so that nobody else's swap
+    changes; needs a rank and a base that is driven by a vector."""
+    vector: VectorStage | None = None
+    """Tune the person's vector first; without it, it is the mean of the frames' vectors."""
     pairs: PairMix
     variants: Annotated[int, Field(ge=1, le=64)]
     """How many cycle and prior pairs are made of each crop, each with another person's vector."""
+    degraded: Share = 0
+    """Share of the inputs that are blurred, made noisy or compressed, swapped ones and real ones
+    alike; the truth stays clean."""
     losses: LossWeights
     face_weight: Weight
     """Weight of a pixel inside the face."""
@@ -75,6 +106,11 @@ class Preset(BaseModel):
     ema: Share
     """Decay of the moving average of the weights that is written out; 0 writes the last ones."""
     clip_norm: Annotated[float, Field(gt=0)]
+    validate_every: Annotated[int, Field(ge=0)] = 0
+    """Steps between two looks at a training shot that is kept back for it, where there are shots
+    enough; the best averaged weights seen are written out. 0 never looks."""
+    patience: Annotated[int, Field(ge=1)] = 3
+    """After how many looks without a better one training stops."""
     checkpoint_every: Annotated[int, Field(ge=1)]
     preview_every: Annotated[int, Field(ge=1)]
 
@@ -84,11 +120,13 @@ class Preset(BaseModel):
             raise ValueError("give either steps or epochs")
         if not any(self.pairs.model_dump().values()):
             raise ValueError("all pairs are 0, so there is nothing to train on")
-        if self.lora_rank and self.rate == "relative":
+        if self.lora_rank and not self.gated and self.rate == "relative":
             raise ValueError(
-                "a low-rank change has no size a relative rate could go by: use rate"
-                " = 'absolute' with a learning_rate such as 3e-3"
+                "a low-rank change that is not gated has no size a relative rate could go by: use"
+                " rate = 'absolute' with a learning_rate such as 3e-3"
             )
+        if self.gated and not self.lora_rank:
+            raise ValueError("gated needs lora_rank, the rank of the change that is gated")
         if not any(self.losses.model_dump().values()):
             raise ValueError("all losses are 0, so there is nothing to minimise")
         return self
@@ -145,7 +183,11 @@ def parse_preset(text: str, name: str) -> Preset:
         fault = faults[0]
         key = ".".join(str(part) for part in fault["loc"])
         if fault["type"] == "extra_forbidden":
-            tables: dict[str, type[BaseModel]] = {"pairs": PairMix, "losses": LossWeights}
+            tables: dict[str, type[BaseModel]] = {
+                "pairs": PairMix,
+                "losses": LossWeights,
+                "vector": VectorStage,
+            }
             table = tables.get(str(fault["loc"][0]), Preset)
             near = difflib.get_close_matches(str(fault["loc"][-1]), table.model_fields, 1, 0.0)
             advice = f"Did you mean {near[0]!r}?" if near else "Leave it out."

@@ -1,21 +1,15 @@
 """The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy
-import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
 
 from facefusion_finetune import __version__
-from facefusion_finetune.dataset.manifest import (
-    digest_dataset,
-    stack_embeddings,
-)
+from facefusion_finetune.dataset.manifest import digest_dataset
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
@@ -23,45 +17,41 @@ from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.convert.lora import add_low_rank
-from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.swappers.convert.parity import check_parity, get_parity_limit
+from facefusion_finetune.swappers.convert.parity import check_parity
 from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
-from facefusion_finetune.swappers.sessions import create_session, normalise_crops
-from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.swappers.vectors import create_centroid, prepare_source_inputs
+from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.training.accelerator import create_accelerator
 from facefusion_finetune.training.base import open_base, resolve_base
+from facefusion_finetune.training.cache_header import remove_cache
+from facefusion_finetune.training.checkpoint import has_checkpoint
 from facefusion_finetune.training.crops import RunCrops, reload_crops, split_crops
+from facefusion_finetune.training.dry_run import Rehearsal, rehearse
+from facefusion_finetune.training.feed import estimate_cache
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
-from facefusion_finetune.training.loop import StepCallback, Trainer
-from facefusion_finetune.training.losses import SwapLoss
-from facefusion_finetune.training.pairs import BaseSwapper, create_pairs
+from facefusion_finetune.training.licence import check_licence
+from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.training.options import TrainOptions
+from facefusion_finetune.training.others import check_apart
+from facefusion_finetune.training.pairs import KINDS
+from facefusion_finetune.training.prepare import prepare_training
 from facefusion_finetune.training.presets import load_preset
-from facefusion_finetune.training.recogniser import TorchRecogniser
 from facefusion_finetune.training.run import (
     JudgeRecord,
     Run,
     RunConfig,
     check_base,
     create_run,
+    find_run,
     list_runs,
     next_version,
+    write_record,
 )
-from facefusion_finetune.training.sources import check_pairs, gather_sources
+from facefusion_finetune.training.sources import check_preset
 
-PARITY_CROPS = 4
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference between the trained network and the written file, in output ranges. A file of
 half precision computes more coarsely than what was trained."""
-
-
-@dataclass(frozen=True)
-class Observer:
-    """Told what goes on; by default nobody listens."""
-
-    on_stage: Callable[[str], None] = field(default=lambda text: None)
-    on_step: StepCallback = field(default=lambda step, total, values: None)
 
 
 def train_person(
@@ -73,6 +63,7 @@ def train_person(
     observer: Observer | None = None,
     judge_path: Path | None = None,
     targets: list[Path] | World | None = None,
+    settings: TrainOptions | None = None,
 ) -> tuple[Run, dict[str, Any]]:
     """Tune a base swapper to a person and judge the result on held-out crops.
 
@@ -85,55 +76,44 @@ def train_person(
         observer: Told about the progress.
         judge_path: ONNX file of an independent recogniser; without it, the analyser's judge.
         targets: Footage of other people that the person is swapped onto to be judged.
+        settings: How the training is carried out.
 
     Returns:
-        The finished run and what its `report.json` holds.
+        The finished run and what its `report.json` holds; nothing of the report in a process that
+        is not the main one.
 
     Raises:
         ConsentError: No valid consent is on record.
         DatasetError: There are too few crops, or some are damaged.
-        SwapperError: The base cannot be tuned.
+        SwapperError: The base cannot be tuned, or its licence forbids what is asked for.
+        UsageError: The same footage is to train and to judge.
         EvaluationError: The judge is none, or the targets show nobody else.
-        TrainingError: The loss is no number any more.
+        TrainingError: The loss stays no number, the memory does not suffice for one sample, or the
+            cache is another run's.
     """
-    consent = person.require_consent()
-    preset = load_preset(preset_name)
+    settings = settings or TrainOptions()
+    person.require_consent()
     judge = open_judge(judge_path, analyser)
-    options = resolve_base(base, analyser)
-    graph = open_base(options, analyser)
-    select_layers(graph, preset.layers)
-    check_pairs(options, preset.pairs, analyser)
-    crops = split_crops(person, analyser, options, max(2, preset.minimum_crops))
-    run = create_run(
-        person,
-        RunConfig(
-            person=person.name,
-            version=next_version(person),
-            created=datetime.now(UTC),
-            package_version=__version__,
-            analyser=analyser.name,
-            base_name=options.name,
-            base_argument=str(options.path) if base.endswith(".onnx") else base,
-            base_sha256=digest_file(options.path),
-            base_vendor=options.vendor,
-            base_licence=options.licence,
-            consent_digest=consent.sha256,
-            dataset_digest=digest_dataset(crops.records),
-            preset_name=Path(preset_name).stem if preset_name.endswith(".toml") else preset_name,
-            seed=seed,
-            train=[crop.record.id for crop in crops.train],
-            held_out=[crop.record.id for crop in crops.held_out],
-            preset=preset,
-            judge=(
-                JudgeRecord(path=str(judge_path.resolve()), sha256=judge.sha256)
-                if judge_path and judge
-                else None
-            ),
-        ),
+    record = (
+        JudgeRecord(path=str(judge_path.resolve()), sha256=judge.sha256)
+        if judge_path and judge
+        else None
     )
+    plan = _plan(person, analyser, base, preset_name, seed, settings, record)
+    if settings.others and targets is not None:
+        footage = targets.footage if isinstance(targets, World) else targets
+        check_apart(settings.others, footage)
     judgement = Judgement(judge, targets)
+    directory = person.runs_directory / str(plan.config.version)
+    accelerator = create_accelerator(settings.precision, settings.trackers, directory / "trackers")
+    # Every process has made the same plan by now; one of them puts it down.
+    with accelerator.main_process_first():
+        if accelerator.is_main_process:
+            run = create_run(person, plan.config)
+        else:
+            run = find_run(person, plan.config.version)
     return _carry_out(
-        person, run, analyser, options, graph, False, crops, judgement, observer or Observer()
+        run, analyser, plan, accelerator, settings, False, judgement, observer or Observer()
     )
 
 
@@ -143,8 +123,9 @@ def resume_person(
     observer: Observer | None = None,
     judge_path: Path | None = None,
     targets: list[Path] | World | None = None,
+    settings: TrainOptions | None = None,
 ) -> tuple[Run, dict[str, Any]]:
-    """Go on with the person's last run, with the settings it was started with.
+    """Go on with the person's last run, with the recipe it was started with.
 
     Args:
         person: Whose run.
@@ -152,6 +133,7 @@ def resume_person(
         observer: Told about the progress.
         judge_path: Another judge than the run was started with.
         targets: Other footage of other people than the run was started with.
+        settings: How the training is carried out; footage of others that train is the run's own.
 
     Raises:
         TrainingError: There is nothing to go on with, or the base file has changed.
@@ -166,102 +148,165 @@ def resume_person(
             "Train without --resume.",
         )
     run = unfinished[-1]
+    settings = settings or TrainOptions()
     options = resolve_base(run.config.base_argument, analyser)
+    if settings.commercial:
+        check_licence(options)
     check_base(run, options)
     graph = open_base(options, analyser)
     crops = reload_crops(person, run, analyser, options)
     judgement = Judgement(reopen_judge(run, judge_path, analyser), targets)
-    return _carry_out(
-        person, run, analyser, options, graph, True, crops, judgement, observer or Observer()
+    accelerator = create_accelerator(
+        settings.precision, settings.trackers, run.directory / "trackers"
     )
+    plan = _Plan(run.config, options, graph, crops)
+    return _carry_out(
+        run, analyser, plan, accelerator, settings, True, judgement, observer or Observer()
+    )
+
+
+def rehearse_person(
+    person: Person,
+    analyser: FaceAnalyser,
+    base: str,
+    preset_name: str,
+    seed: int = 0,
+    observer: Observer | None = None,
+    settings: TrainOptions | None = None,
+) -> Rehearsal:
+    """Do a training's first two steps, and keep nothing of them.
+
+    Args and errors as in `train_person`.
+    """
+    settings = settings or TrainOptions()
+    plan = _plan(person, analyser, base, preset_name, seed, settings, None)
+    with tempfile.TemporaryDirectory() as folder:
+        run = write_record(Path(folder), plan.config)
+        accelerator = create_accelerator(settings.precision)
+        prepared = prepare_training(
+            run,
+            plan.crops,
+            analyser,
+            plan.options,
+            plan.graph,
+            accelerator,
+            settings,
+            observer or Observer(),
+        )
+        return rehearse(
+            prepared.create_trainer(prepared.direct),
+            {kind: prepared.pairs.count(kind) for kind in KINDS},
+            estimate_cache(prepared.direct, prepared.cache.limit),
+        )
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a run is to be, with everything looked at and nothing written."""
+
+    config: RunConfig
+    options: SwapperOptions
+    graph: SwapperGraph
+    crops: RunCrops
+
+
+def _plan(
+    person: Person,
+    analyser: FaceAnalyser,
+    base: str,
+    preset_name: str,
+    seed: int,
+    settings: TrainOptions,
+    judge: JudgeRecord | None,
+) -> _Plan:
+    consent = person.require_consent()
+    preset = load_preset(preset_name)
+    options = resolve_base(base, analyser)
+    if settings.commercial:
+        check_licence(options)
+    graph = open_base(options, analyser)
+    select_layers(graph, preset.layers)
+    check_preset(options, preset, analyser, bool(settings.others))
+    needed = max(2, preset.minimum_crops)
+    crops = split_crops(person, analyser, options, needed, preset.validate_every > 0)
+    config = RunConfig(
+        person=person.name,
+        version=next_version(person),
+        created=datetime.now(UTC),
+        package_version=__version__,
+        analyser=analyser.name,
+        base_name=options.name,
+        base_argument=str(options.path) if base.endswith(".onnx") else base,
+        base_sha256=digest_file(options.path),
+        base_vendor=options.vendor,
+        base_licence=options.licence,
+        consent_digest=consent.sha256,
+        dataset_digest=digest_dataset(crops.records),
+        preset_name=Path(preset_name).stem if preset_name.endswith(".toml") else preset_name,
+        seed=seed,
+        train=[crop.record.id for crop in crops.train],
+        held_out=[crop.record.id for crop in crops.held_out],
+        kept_back=[crop.record.id for crop in crops.kept_back],
+        preset=preset,
+        judge=judge,
+        others=[str(path.expanduser().resolve()) for path in settings.others],
+    )
+    return _Plan(config, options, graph, crops)
 
 
 def _carry_out(
-    person: Person,
     run: Run,
     analyser: FaceAnalyser,
-    options: SwapperOptions,
-    graph: SwapperGraph,
+    plan: _Plan,
+    accelerator: Accelerator,
+    settings: TrainOptions,
     resume: bool,
-    crops: RunCrops,
     judgement: Judgement,
     observer: Observer,
 ) -> tuple[Run, dict[str, Any]]:
-    config, preset = run.config, run.config.preset
-    set_seed(config.seed)
-    accelerator = Accelerator()
-
-    train = crops.train
-    # Rounded as the file carries it: what is trained and judged on is what is deployed.
-    exact = create_centroid(stack_embeddings([crop.record for crop in train]))
-    centroid = exact.astype(numpy.float32).astype(numpy.float64)
-    maker = SourceMaker(options, graph.emap)
-    table = gather_sources(train, centroid, maker, analyser, config.seed)
-
-    observer.on_stage("Converting the base")
-    swapper = TorchSwapper(graph, select_layers(graph, preset.layers))
-    if preset.lora_rank:
-        add_low_rank(swapper, preset.lora_rank, config.seed)
-    swapper.to(accelerator.device)
-    base = BaseSwapper(swapper.run, options)
-    sample = normalise_crops(numpy.stack([crop.crop for crop in train[:PARITY_CROPS]]), options)
-    sources = prepare_source_inputs(numpy.stack([table.person.source] * len(sample)))
-    base_session = create_session(options.path, options.name)
-    check_parity(swapper, base_session, sample, sources, get_parity_limit(graph))
-
-    pairs = create_pairs(
-        train,
-        table,
-        base,
-        analyser,
-        preset,
-        numpy.random.default_rng(config.seed),
-        lambda done, total: observer.on_stage(f"Making pairs ({done + 1} of {total})"),
+    options, crops = plan.options, plan.crops
+    prepared = prepare_training(
+        run, crops, analyser, options, plan.graph, accelerator, settings, observer
     )
-    observer.on_stage("Making held-out pairs")
-    jury = HeldOutJudge(
-        run,
-        crops.records,
-        train,
-        crops.held_out,
-        analyser,
-        options,
-        maker,
-        table.person,
-        base_session,
-        judgement,
-    )
-
+    swapper, graph, sample = prepared.swapper, prepared.graph, prepared.sample
+    jury = None
+    if accelerator.is_main_process:
+        observer.on_stage("Making held-out pairs")
+        jury = HeldOutJudge(
+            run,
+            crops.records,
+            crops.train,
+            crops.held_out,
+            analyser,
+            options,
+            prepared.maker,
+            prepared.person,
+            prepared.base_session,
+            judgement,
+        )
+    feed = prepared.open_feed(observer)
     observer.on_stage("Training")
-    needs_recogniser = preset.losses.perceptual or preset.losses.identity
-    recogniser = TorchRecogniser(analyser.get_recogniser()) if needs_recogniser else None
-    if recogniser is not None:
-        recogniser.to(accelerator.device)
-    direction = torch.from_numpy(centroid.astype(numpy.float32)).to(accelerator.device)
-    Trainer(
-        accelerator=accelerator,
-        swapper=swapper,
-        pairs=pairs,
-        options=options,
-        loss=SwapLoss(preset, recogniser, direction),
-        preset=preset,
-        steps=preset.count_steps(len(train)),
-        seed=config.seed,
-        run=run,
-    ).optimise(
-        resume and run.checkpoint_path.exists(),
-        observer.on_step,
-        lambda step: jury.draw_preview(run, step, swapper.run),
-    )
+    try:
+        prepared.create_trainer(feed).optimise(
+            resume and has_checkpoint(run.checkpoint_path),
+            observer,
+            lambda step: jury.draw_preview(run, step, swapper.run) if jury else None,
+        )
+    finally:
+        feed.close()
+    if jury is None:
+        return run, {}
 
     observer.on_stage("Writing back and judging")
     weights = swapper.export_weights()
     with write_candidate(run, graph.file, weights) as path:
         session = create_session(path, run.reference)
-        check_parity(swapper, session, sample, sources, WRITTEN_PARITY_LIMITS[graph.precision])
+        limit = WRITTEN_PARITY_LIMITS[graph.precision]
+        check_parity(swapper, session, sample.targets, sample.sources, limit)
         report = jury.write_report(session)
-    card = create_card(run, options, table.person, report)
+    card = create_card(run, options, prepared.person, report)
     note = write_model(run, graph.file, weights, card)
     if note is not None:
-        observer.on_stage(note)
+        observer.on_note(note)
+    remove_cache(prepared.cache.folder)
     return run, report

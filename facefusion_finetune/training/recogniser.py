@@ -5,7 +5,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
-from facefusion_finetune.swappers.convert.convert import convert_graph
+from facefusion_finetune.swappers.convert.convert import BatchedNetwork, convert_graph
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 
@@ -14,13 +14,17 @@ FEATURE_SCALES = (2, 4)
 
 
 class TorchRecogniser(nn.Module):
-    """A frozen recogniser that embeds a swapper's crops through a differentiable warp."""
+    """A frozen recogniser that embeds a swapper's crops through a differentiable warp.
+
+    Under autocast the network runs in its type; warp and vectors stay in float32.
+    """
 
     def __init__(self, options: RecogniserOptions) -> None:
         super().__init__()
         self.options = options
         self.network = convert_graph(trace_graph(open_model(options.path)))
-        self._has_stages = self._find_stages()
+        self._early = self._cut_off()
+        """Same network, up to the first stages and with their output; None where it has none."""
 
     def warp(self, crops: Tensor, matrices: Tensor) -> Tensor:
         """Swapper's crops to the recogniser's input.
@@ -32,6 +36,10 @@ class TorchRecogniser(nn.Module):
         Returns:
             (n, 3, h, w), normalised.
         """
+        with torch.autocast(crops.device.type, enabled=False):
+            return self._warp(crops.float(), matrices)
+
+    def _warp(self, crops: Tensor, matrices: Tensor) -> Tensor:
         height, width = crops.shape[-2:]
         out_width, out_height = self.options.size
         inverse = _invert(matrices)
@@ -51,19 +59,16 @@ class TorchRecogniser(nn.Module):
 
     def forward(self, crops: Tensor, matrices: Tensor) -> Tensor:
         """(n, 512) unit vectors of the swapper's crops; arguments as in `warp`."""
-        return functional.normalize(self._run(self.warp(crops, matrices))[0], dim=1)
+        vectors = self.network(self.warp(crops, matrices)).reshape(len(crops), -1)
+        return functional.normalize(vectors.float(), dim=1)
 
     def compute_features(self, crops: Tensor, matrices: Tensor) -> list[Tensor]:
         """Feature maps of the first stages, finest first; empty where the network has none."""
-        return self._run(self.warp(crops, matrices))[1]
+        if self._early is None:
+            return []
+        return list(self._early(self.warp(crops, matrices)))
 
-    def _run(self, inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
-        made = self.network(inputs)
-        output, *stages = made if self._has_stages else (made,)
-        return output.reshape(len(inputs), -1), stages
-
-    def _find_stages(self) -> bool:
-        """Make the first stages outputs of the network; whether it has any."""
+    def _cut_off(self) -> BatchedNetwork | None:
         network = self.network.network
         assert isinstance(network, fx.GraphModule)
         width, height = self.options.size
@@ -78,11 +83,18 @@ class TorchRecogniser(nn.Module):
                 if len(shape) == 4 and shape[1] > 3 and shape[2] == height // scale
             ]
             stages += at_scale[-1:]
-        if stages:
-            output = next(node for node in network.graph.nodes if node.op == "output")
-            output.args = ((output.args[0], *stages),)
-            network.recompile()
-        return bool(stages)
+        if not stages:
+            return None
+        # The modules are shared; what comes after the stages is not run.
+        graph = fx.Graph()
+        copies: dict[fx.Node, fx.Node] = {}
+        graph.graph_copy(network.graph, copies)
+        graph.output(tuple(copies[stage] for stage in stages))
+        early = fx.GraphModule(network, graph)
+        early.graph.eliminate_dead_code()
+        early.delete_all_unused_submodules()
+        early.recompile()
+        return BatchedNetwork(early.eval(), self.network.batchable)
 
 
 class _ShapeRecorder(fx.Interpreter):
@@ -98,6 +110,8 @@ class _ShapeRecorder(fx.Interpreter):
 
 
 def _invert(matrices: Tensor) -> Tensor:
-    """(n, 2, 3) affine matrices to their inverses."""
-    linear = torch.linalg.inv(matrices[:, :, :2])
+    """(n, 2, 3) affine matrices to their inverses; worked out without waiting for the device."""
+    (a, b, _), (c, d, _) = (row.unbind(dim=1) for row in matrices.unbind(dim=1))
+    adjugate = torch.stack([d, -b, -c, a], dim=1).view(-1, 2, 2)
+    linear = adjugate / (a * d - b * c).view(-1, 1, 1)
     return torch.cat([linear, -linear @ matrices[:, :, 2:]], dim=2)

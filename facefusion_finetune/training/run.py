@@ -68,8 +68,12 @@ class RunConfig(RunRecord):
     """Ids of the crops that train."""
     held_out: list[str]
     """Ids of the crops that judge."""
+    kept_back: list[str] = []
+    """Ids of the crops that tell when training has done its work."""
     preset: Preset
     judge: JudgeRecord | None = None
+    others: list[str] = []
+    """Absolute paths of the footage of other people that trains, too."""
 
 
 class Run:

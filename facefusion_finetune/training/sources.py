@@ -14,7 +14,7 @@ from facefusion_finetune.registry.card import ModelCard
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker, restore_source
 from facefusion_finetune.swappers.vectors import cut_source_picture
-from facefusion_finetune.training.presets import PairMix
+from facefusion_finetune.training.presets import Preset
 
 OTHER_PEOPLE = 64
 
@@ -114,20 +114,44 @@ def restore_person(card: ModelCard, emap: NDArray[numpy.float32] | None) -> Pers
     return PersonSource(card.get_vector(), restore_source(card, emap))
 
 
-def check_pairs(options: SwapperOptions, pairs: PairMix, analyser: FaceAnalyser) -> None:
-    """Check that there is somebody else for the pairs that need somebody else.
+def check_preset(
+    options: SwapperOptions, preset: Preset, analyser: FaceAnalyser, has_others: bool
+) -> None:
+    """Check that a base can do what a preset asks for.
+
+    Args:
+        options: Of the base.
+        preset: What is asked for.
+        analyser: Knows other people.
+        has_others: Whether there is footage of other people.
 
     Raises:
-        SwapperError: The base is driven by a picture, and there are none of other people.
+        SwapperError: The base is driven by a picture: there is nobody else for the pairs that need
+            somebody else, or no vector to tune or to gate by.
     """
     picture = options.family.picture
-    if picture is None or not (pairs.cycle or pairs.prior):
+    if picture is None:
         return
-    if analyser.sample_other_pictures(1, 0, picture.template, picture.size) is None:
+    advice = (
+        "Use a preset with self pairs only, such as 'reconstruction', or a base that is driven by a"
+        " vector, such as inswapper_128."
+    )
+    pairs = preset.pairs
+    needs_strangers = pairs.cycle or pairs.prior or (pairs.cross and not has_others)
+    if (
+        needs_strangers
+        and analyser.sample_other_pictures(1, 0, picture.template, picture.size) is None
+    ):
         raise SwapperError(
             f"base {options.name!r}",
             "it is driven by a picture, so that cycle and prior pairs need pictures of other"
             f" people, and {analyser.name} has none.",
-            "Use a preset with self pairs only, such as 'reconstruction', or a base that is driven"
-            " by a vector, such as inswapper_128.",
+            advice,
+        )
+    if preset.gated or preset.vector:
+        what = "gate the change by" if preset.gated else "tune"
+        raise SwapperError(
+            f"base {options.name!r}",
+            f"it is driven by a picture, so that there is no vector to {what}.",
+            advice,
         )

@@ -27,7 +27,7 @@ from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.run import TARGETS
 from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS
 from facefusion_finetune.evaluation.intervals import Block, bootstrap_mean
-from facefusion_finetune.training.recipe import Observer
+from facefusion_finetune.training.observer import Observer
 from tests.support.demo_world import QUICK_PRESET
 
 WORLD = World(package_version="0", networks={}, footage=())

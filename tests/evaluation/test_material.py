@@ -25,7 +25,7 @@ from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.base import open_base
-from facefusion_finetune.training.pairs import BaseSwapper
+from facefusion_finetune.training.making import BaseSwapper
 from facefusion_finetune.training.run import Run
 from tests.support.runs import create_finished_run
 

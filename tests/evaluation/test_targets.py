@@ -9,7 +9,6 @@ from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stac
 from facefusion_finetune.errors import EvaluationError, FootageError
 from facefusion_finetune.evaluation import targets
 from facefusion_finetune.evaluation.targets import (
-    PersonFilter,
     collect_targets,
     find_followers,
     read_targets,
@@ -17,7 +16,9 @@ from facefusion_finetune.evaluation.targets import (
 )
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.training.recipe import Observer, resume_person, train_person
+from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.training.others import PersonFilter
+from facefusion_finetune.training.recipe import resume_person, train_person
 from facefusion_finetune.training.run import Run
 from tests.support.demo_world import FRAMES_PER_SHOT
 from tests.support.runs import create_finished_run, list_names

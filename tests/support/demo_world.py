@@ -14,10 +14,11 @@ from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.evaluation.material import Material, Pairs
-from facefusion_finetune.evaluation.targets import PersonFilter, collect_targets, targets_directory
+from facefusion_finetune.evaluation.targets import collect_targets, targets_directory
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
+from facefusion_finetune.training.others import PersonFilter
 from facefusion_finetune.training.recipe import train_person
 from tests.support.runs import create_finished_run
 

@@ -1,102 +1,267 @@
-"""Every term alone moves every trainable tensor; none of them is dead."""
+"""Each term has the value that can be worked out by hand, for the pairs it makes sense for."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy
 import pytest
 import torch
+from torch import Tensor
 
+from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.faces.demo import DemoAnalyser
-from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.swappers.graphs.graph import read_swapper
-from facefusion_finetune.training.losses import SwapLoss, compute_gradient_loss, high_pass
-from facefusion_finetune.training.pairs import Batch
-from facefusion_finetune.training.presets import LossWeights, parse_preset
+from facefusion_finetune.training import vgg
+from facefusion_finetune.training.losses import (
+    SwapLoss,
+    create_loss,
+    high_pass,
+    measure_identity_level,
+)
+from facefusion_finetune.training.pairs import KINDS, Batch
+from facefusion_finetune.training.presets import LossWeights, Preset, parse_preset
 from facefusion_finetune.training.recogniser import TorchRecogniser
 from tests.support.demo_world import QUICK_PRESET
 
-
-def _batch(is_person: bool = True) -> Batch:
-    generator = torch.Generator().manual_seed(0)
-    identity = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
-    return Batch(
-        target=torch.rand(2, 3, 64, 64, generator=generator),
-        source=torch.randn(2, 512, generator=generator) / 22,
-        truth=torch.rand(2, 3, 64, 64, generator=generator),
-        face=torch.ones(2, 1, 64, 64),
-        matrix=identity.expand(2, 2, 3).clone(),
-        is_person=torch.tensor([is_person, is_person]),
-    )
+SIDE = 64
+CENTROID = torch.zeros(512).index_fill(0, torch.tensor([0]), 1.0)
 
 
-def _loss(analyser: DemoAnalyser, **weights: float) -> SwapLoss:
-    preset = parse_preset(QUICK_PRESET, "quick").model_copy(
-        update={"losses": LossWeights(**weights)}
-    )
-    direction = torch.from_numpy(analyser.sample_other_vectors(1, 0)[0].astype(numpy.float32))
-    return SwapLoss(preset, TorchRecogniser(analyser.get_recogniser()), direction)
+class FixedRecogniser:
+    """Sees a cosine of `cosine` to the centroid in every picture."""
+
+    def __init__(self, cosine: float) -> None:
+        self._vector = torch.zeros(512)
+        self._vector[:2] = torch.tensor([cosine, math.sqrt(1 - cosine**2)])
+
+    def __call__(self, crops: Tensor, matrices: Tensor) -> Tensor:
+        return self._vector.expand(len(crops), 512) + 0 * crops.flatten(1)[:, :1]
 
 
-@pytest.mark.parametrize("term", sorted(LossWeights.model_fields))
-def test_each_term_alone_has_a_gradient_on_every_trainable_tensor(
-    term: str, analyser: DemoAnalyser
-) -> None:
-    graph = read_swapper(analyser.get_swapper("demo").path)
-    swapper = TorchSwapper(graph, graph.decoder)
-    batch = _batch()
-    total, terms = _loss(analyser, **{term: 1.0})(swapper(batch.target, batch.source), batch)
-    total.backward()
+def draw_pictures(count: int, seed: int = 0) -> Tensor:
+    """(count, 3, SIDE, SIDE) of noise."""
+    return torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+
+
+def create_batch(*kinds: str, **changes: Tensor) -> Batch:
+    """Random pictures; a face everywhere, eyes and mouth in the upper left quarter."""
+    count = len(kinds)
+    truth = draw_pictures(count)
+    truth[[kind == "cross" for kind in kinds]] = 0
+    features = torch.zeros(count, 1, SIDE, SIDE)
+    features[..., : SIDE // 2, : SIDE // 2] = 1
+    values = {
+        "target": draw_pictures(count, seed=1),
+        "source": torch.randn(count, 512, generator=torch.Generator().manual_seed(2)) / 22,
+        "truth": truth,
+        "face": torch.ones(count, 1, SIDE, SIDE),
+        "features": features,
+        "matrix": torch.eye(3)[:2].expand(count, 2, 3).clone(),
+        "kind": torch.tensor([KINDS.index(kind) for kind in kinds]),
+        "anchor": draw_pictures(count, seed=3)[..., ::8, ::8].contiguous(),
+    }
+    return Batch(**values | changes)
+
+
+def create_preset(**weights: float) -> Preset:
+    """Only these terms; the face weighs 1.4, the rest 0.4."""
+    preset = parse_preset(QUICK_PRESET, "quick")
+    return preset.model_copy(update={"losses": LossWeights(**weights)})
+
+
+def measure(output: Tensor, batch: Batch, term: str) -> Tensor:
+    """(n,): the values of a term that needs no network."""
+    total, terms = SwapLoss(create_preset(**{term: 1.0}), None, CENTROID)(output, batch)
     assert list(terms) == [term]
-    assert len(swapper.trained) == 8
-    for name, parameter in swapper.trained.items():
-        assert parameter.grad is not None, name
-        assert float(parameter.grad.abs().max()) > 0, name
+    assert torch.equal(total, terms[term])
+    return total
 
 
-@pytest.mark.parametrize("term", ["l1", "high_pass", "perceptual"])
-def test_perfect_output_costs_nothing(term: str, analyser: DemoAnalyser) -> None:
-    batch = _batch()
-    total, _ = _loss(analyser, **{term: 1.0})(batch.truth, batch)
-    assert float(total) == pytest.approx(0, abs=1e-6)
-
-
-def test_identity_asks_prior_pairs_for_nothing(analyser: DemoAnalyser) -> None:
-    batch = _batch(is_person=False)
-    output = batch.target.clone().requires_grad_(True)
-    total, _ = _loss(analyser, identity=1.0)(output, batch)
-    total.backward()
-    assert total.item() == 0
-    assert output.grad is not None
-    assert float(output.grad.abs().max()) == 0
-
-
-def test_identity_falls_when_followed(analyser: DemoAnalyser) -> None:
-    batch = _batch()
-    loss = _loss(analyser, identity=1.0)
-    output = batch.target.clone().requires_grad_(True)
-    first, _ = loss(output, batch)
-    first.backward()
-    assert output.grad is not None
-    second, _ = loss((output - 0.02 * output.grad.sign()).detach(), batch)
-    assert second.item() < first.item()
-
-
-def test_face_counts_more_than_the_rest(analyser: DemoAnalyser) -> None:
-    batch = _batch()
-    half = torch.zeros(2, 1, 64, 64)
-    half[..., :32] = 1
-    batch = Batch(**{**vars(batch), "face": half})
-    loss = _loss(analyser, l1=1.0)
-    inside, outside = batch.truth.clone(), batch.truth.clone()
-    inside[..., :32] += 0.1
-    outside[..., 32:] += 0.1
-    ratio = float(loss(inside, batch)[0]) / float(loss(outside, batch)[0])
-    assert ratio == pytest.approx(1.4 / 0.4, rel=1e-4)
+def test_l1_weighs_the_face_more_than_the_rest() -> None:
+    face = torch.ones(3, 1, SIDE, SIDE)
+    face[1] = 0
+    face[2, ..., SIDE // 2 :] = 0
+    batch = create_batch("cycle", "self", "prior", face=face)
+    values = measure(batch.truth + 0.1, batch, "l1")
+    assert values.tolist() == pytest.approx([0.14, 0.04, 0.09], rel=1e-4)
 
 
 def test_high_pass_ignores_colour_and_sees_detail() -> None:
-    flat = torch.full((1, 3, 16, 16), 0.4)
-    assert float(high_pass(flat).abs().max()) < 1e-6
-    dot = flat.clone()
-    dot[..., 8, 8] = 1
-    assert float(high_pass(dot).abs().max()) > 0.3
-    assert float(compute_gradient_loss(flat + 0.2, flat)) == pytest.approx(0, abs=1e-6)
-    assert float(compute_gradient_loss(dot, flat)) > 0.001
+    face = torch.ones(2, 1, SIDE, SIDE)
+    face[1] = 0
+    batch = create_batch("cycle", "prior", face=face)
+    assert measure(batch.truth + 0.2, batch, "high_pass").tolist() == pytest.approx(
+        [0, 0], abs=1e-6
+    )
+    dotted = batch.truth.clone()
+    dotted[..., 30, 30] += 0.5
+    # The blur leaves 36 / 256 of a dot in place and spreads the rest.
+    spread = 0.5 * 2 * (1 - 36 / 256) / SIDE**2
+    assert measure(dotted, batch, "high_pass").tolist() == pytest.approx(
+        [1.4 * spread, 0.4 * spread], rel=1e-3
+    )
+    assert float(high_pass(torch.full((1, 3, 16, 16), 0.4)).abs().max()) < 1e-6
+
+
+def test_ssim_of_equal_and_of_flat_pictures() -> None:
+    batch = create_batch("cycle", "self")
+    assert measure(batch.truth, batch, "ssim").tolist() == pytest.approx([0, 0], abs=1e-5)
+    flat = torch.full((2, 3, SIDE, SIDE), 0.5)
+    batch = create_batch("cycle", "self", truth=flat)
+    # Without any variance only the means are compared.
+    expected = 1 - (2 * 0.5 * 0.7 + 1e-4) / (0.5**2 + 0.7**2 + 1e-4)
+    assert measure(flat + 0.2, batch, "ssim").tolist() == pytest.approx([expected] * 2, rel=1e-3)
+
+
+def test_ssim_weighs_the_face_more_than_the_rest() -> None:
+    half = torch.zeros(2, 1, SIDE, SIDE)
+    half[..., : SIDE // 2] = 1
+    truth = draw_pictures(1)
+    truth = torch.cat([truth, truth.flip(3)])
+    output = truth.clone()
+    output[0, ..., 12:20] = 0.5
+    output[1] = output[0].flip(2)
+    batch = create_batch("cycle", "cycle", truth=truth, face=half)
+    inside, outside = measure(output, batch, "ssim").tolist()
+    assert inside > 0.01
+    assert inside / outside == pytest.approx(1.4 / 0.4, rel=1e-4)
+
+
+def test_features_are_a_mean_over_eyes_and_mouth_alone() -> None:
+    batch = create_batch("cycle", "self", "self")
+    batch.features[2] = 0
+    output = batch.truth.clone()
+    output[..., SIDE // 2 :, :] += 0.7
+    assert measure(output, batch, "features").tolist() == pytest.approx([0, 0, 0], abs=1e-7)
+    output[..., : SIDE // 4, : SIDE // 2] += 0.2
+    assert measure(output, batch, "features").tolist() == pytest.approx([0.1, 0.1, 0], rel=1e-4)
+
+
+def test_anchor_is_blind_to_detail() -> None:
+    batch = create_batch("cross", "cross")
+    coarse = torch.nn.functional.interpolate(batch.anchor, scale_factor=8)
+    checks = torch.tensor([[0.3, -0.3], [-0.3, 0.3]]).repeat(SIDE // 2, SIDE // 2)
+    assert measure(coarse + checks, batch, "anchor").tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert measure(coarse - 0.1, batch, "anchor").tolist() == pytest.approx([0.1, 0.1], rel=1e-4)
+
+
+@pytest.mark.parametrize(("level", "expected"), [(0.5, 0.0), (0.6, 0.0), (0.8, 0.2), (1.0, 0.4)])
+def test_identity_asks_for_no_more_than_the_level(level: float, expected: float) -> None:
+    loss = SwapLoss(create_preset(identity=2.0), FixedRecogniser(0.6), CENTROID, level)
+    batch = create_batch("cycle", "prior", "cross", "self")
+    total, terms = loss(batch.target, batch)
+    wanted = [expected, 0, expected, expected]
+    assert terms["identity"].tolist() == pytest.approx(wanted, abs=1e-6)
+    assert total.tolist() == pytest.approx([2 * value for value in wanted], abs=1e-6)
+
+
+def test_identity_level_is_the_worst_quarter_of_the_persons_own_frames() -> None:
+    embeddings = numpy.zeros((3, 512))
+    embeddings[0, 0], embeddings[1, 1], embeddings[2, 0] = 3, 1, 9
+    # The first and the last see the mean of two directions at 45 degrees, the second nothing.
+    assert measure_identity_level(embeddings) == pytest.approx(math.sqrt(0.5) / 2)
+    # Compared across clips alone, nobody sees its own like.
+    assert measure_identity_level(embeddings, ["a", "b", "a"]) == pytest.approx(0)
+
+
+def test_identity_falls_when_followed(analyser: DemoAnalyser) -> None:
+    direction = torch.from_numpy(analyser.sample_other_vectors(1, 0)[0].astype(numpy.float32))
+    recogniser = TorchRecogniser(analyser.get_recogniser())
+    loss = SwapLoss(create_preset(identity=1.0), recogniser, direction)
+    batch = create_batch("cycle", "self")
+    output = batch.target.clone().requires_grad_(True)
+    first, _ = loss(output, batch)
+    (gradient,) = torch.autograd.grad(first.sum(), output)
+    second, _ = loss((output - 0.02 * gradient.sign()).detach(), batch)
+    assert bool((second < first).all())
+    low = SwapLoss(create_preset(identity=1.0), recogniser, direction, level=-1.0)
+    (gradient,) = torch.autograd.grad(low(output, batch)[0].sum(), output)
+    assert float(gradient.abs().max()) == 0
+
+
+def test_weighted_terms_add_up(analyser: DemoAnalyser) -> None:
+    weights = dict.fromkeys(("l1", "high_pass", "ssim", "perceptual", "features"), 0.5)
+    weights |= {"identity": 0.2, "anchor": 0.25, "stay": 3.0}
+    loss = SwapLoss(create_preset(**weights), TorchRecogniser(analyser.get_recogniser()), CENTROID)
+    batch = create_batch(*KINDS)
+    total, terms = loss(batch.target, batch)
+    assert set(terms) == set(weights) - {"stay"}
+    assert not any(values.requires_grad for values in terms.values())
+    expected = sum(weights[name] * values for name, values in terms.items())
+    assert torch.allclose(total, expected)
+
+
+def test_parts_of_a_batch_add_up_to_the_whole(analyser: DemoAnalyser) -> None:
+    weights = dict.fromkeys(set(LossWeights.model_fields) - {"stay"}, 0.5)
+    loss = SwapLoss(create_preset(**weights), TorchRecogniser(analyser.get_recogniser()), CENTROID)
+    batch = create_batch("cycle", "cycle", "prior", "cross", "self", "cycle")
+    output = batch.target.clone().requires_grad_(True)
+    whole, _ = loss(output, batch)
+    (gradient,) = torch.autograd.grad(whole.sum() / 6, output)
+    parts, gradients = [], torch.zeros_like(gradient)
+    for rows in ((0, 1), (2, 3), (4, 5)):
+        part = Batch(**{name: value[list(rows)] for name, value in vars(batch).items()})
+        total, _ = loss(output[list(rows)], part)
+        parts.append(total)
+        gradients += torch.autograd.grad(total.sum() / 6, output)[0]
+    torch.testing.assert_close(torch.cat(parts), whole)
+    torch.testing.assert_close(gradients, gradient, rtol=1e-4, atol=1e-7)
+
+
+def test_autocast_reaches_the_networks_alone(analyser: DemoAnalyser) -> None:
+    weights = dict.fromkeys(set(LossWeights.model_fields) - {"stay"}, 0.5)
+    loss = SwapLoss(create_preset(**weights), TorchRecogniser(analyser.get_recogniser()), CENTROID)
+    batch = create_batch(*KINDS)
+    _, exact = loss(batch.target, batch)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, coarse = loss(batch.target, batch)
+    assert total.dtype == torch.float32
+    changed = {name for name in exact if not torch.equal(exact[name], coarse[name])}
+    assert changed == {"perceptual", "identity"}
+    for name in changed:
+        torch.testing.assert_close(coarse[name], exact[name], rtol=0.05, atol=0.02)
+
+
+def test_a_batch_that_nothing_is_asked_of_still_has_a_gradient() -> None:
+    batch = create_batch("cross", "cross")
+    output = batch.target.clone().requires_grad_(True)
+    total, terms = SwapLoss(create_preset(l1=1.0), None, CENTROID)(output, batch)
+    assert total.tolist() == terms["l1"].tolist() == [0, 0]
+    (gradient,) = torch.autograd.grad(total.sum(), output)
+    assert float(gradient.abs().max()) == 0
+
+
+def test_stay_is_relative_to_the_size_of_each_tensor() -> None:
+    origin = {"a": torch.full((4,), 1.0), "b": torch.full((2, 2), -20.0)}
+    trained = {"a": torch.full((4,), 1.1), "b": torch.full((2, 2), -20.0)}
+    # 0.1^2 over the floor under tensors that are small beside the rest, 1 % of (1 + 400) / 2.
+    assert float(SwapLoss.measure_stay(trained, origin)) == pytest.approx(
+        0.01 / 2.005 / 2, rel=1e-3
+    )
+    origin["b"] = trained["b"] = torch.full((2, 2), -2.0)
+    assert float(SwapLoss.measure_stay(trained, origin)) == pytest.approx(0.005, rel=1e-3)
+    trained["b"] = torch.full((2, 2), -2.4)
+    assert float(SwapLoss.measure_stay(trained, origin)) == pytest.approx(0.025, rel=1e-3)
+
+
+def test_stay_of_tensors_that_began_at_zero_is_a_number() -> None:
+    zero = {"a": torch.zeros(3)}
+    assert float(SwapLoss.measure_stay(zero, zero)) == 0
+    assert float(SwapLoss.measure_stay({"a": torch.ones(3)}, zero)) == pytest.approx(1)
+
+
+def test_networks_are_opened_only_where_they_are_needed(
+    analyser: DemoAnalyser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    batch = create_batch(*KINDS)
+    missing = replace(analyser.get_recogniser(), path=tmp_path / "missing.onnx")
+    vector = CENTROID.numpy()
+    create_loss(create_preset(l1=1.0), missing, vector, 0.5, "cpu")(batch.target, batch)
+    for terms in ({"identity": 0.1}, {"perceptual": 0.1}):
+        loss = create_loss(create_preset(**terms), analyser.get_recogniser(), vector, 0.9, "cpu")
+        assert float(loss(batch.target, batch)[0].sum()) > 0
+    monkeypatch.setenv(vgg.VGG_VARIABLE, str(tmp_path / "vgg.pth"))
+    create_loss(create_preset(l1=1.0), missing, vector, 0.5, "cpu")
+    with pytest.raises(TrainingError, match=r"vgg\.pth: there is no such file"):
+        create_loss(create_preset(perceptual=1.0), missing, vector, 0.5, "cpu")

@@ -31,7 +31,8 @@ from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training import checkpoint
-from facefusion_finetune.training.recipe import Observer, resume_person, train_person
+from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.training.recipe import resume_person, train_person
 from facefusion_finetune.training.run import Run, find_run
 
 
@@ -111,7 +112,8 @@ import os, signal, sys
 from pathlib import Path
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.training.recipe import Observer, resume_person, train_person
+from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.training.recipe import resume_person, train_person
 
 def on_step(done, total, values):
     if sys.argv[1] == "killed" and done == 5:
@@ -190,7 +192,8 @@ def test_half_written_checkpoint_leaves_the_one_before(
     monkeypatch.setenv(home.HOME_VARIABLE, str(folder))
     run = find_run(extracted, None)
     assert checkpoint.load_checkpoint(run.checkpoint_path).step == 4
-    assert [path.name for path in run.checkpoint_path.parent.iterdir()] == ["last.safetensors"]
+    names = {path.name for path in run.checkpoint_path.parent.iterdir()}
+    assert names == {"last.safetensors", "previous.safetensors"}
     assert resume_person(extracted, analyser)[0].is_finished
 
 

@@ -63,6 +63,37 @@ def test_stages_are_found(analyser: DemoAnalyser) -> None:
     ]
 
 
+def test_features_are_those_on_the_way_to_the_vector(analyser: DemoAnalyser) -> None:
+    recogniser = TorchRecogniser(analyser.get_recogniser())
+    crops = torch.rand(2, 3, 64, 64)
+    matrices = IDENTITY.expand(2, 2, 3)
+    seen: list[torch.Tensor] = []
+    for module in recogniser.network.network.children():
+        module.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    recogniser(crops, matrices)
+    on_the_way = list(seen)
+    seen.clear()
+    features = recogniser.compute_features(crops, matrices)
+    assert len(seen) < len(on_the_way)
+    for feature in features:
+        assert any(torch.equal(feature, other) for other in on_the_way)
+
+
+def test_under_autocast_only_the_network_is_coarse(analyser: DemoAnalyser) -> None:
+    recogniser = TorchRecogniser(analyser.get_recogniser())
+    crops = _tensor(_pictures(2, 96))
+    matrices = torch.tensor([[[0.6, 0.1, 3.0], [-0.1, 0.7, 2.0]]]).expand(2, 2, 3)
+    warped, exact = recogniser.warp(crops, matrices), recogniser(crops, matrices)
+    features = recogniser.compute_features(crops, matrices)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(recogniser.warp(crops, matrices), warped)
+        coarse = recogniser(crops, matrices)
+        assert not torch.equal(recogniser.compute_features(crops, matrices)[0], features[0])
+    assert coarse.dtype == torch.float32
+    assert not torch.equal(coarse, exact)
+    assert torch.nn.functional.cosine_similarity(coarse, exact).min().item() > 0.99
+
+
 def test_batch_of_one_that_is_baked_in(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info
     weight = numpy.random.default_rng(0).normal(size=(48, 512)).astype(numpy.float32)

@@ -5,7 +5,7 @@ file's own size, external data against the folder, the graph against `checks`.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
@@ -15,6 +15,7 @@ from onnx import ModelProto, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files import wire
+from facefusion_finetune.swappers.files.additions import Additions, extend_graph
 from facefusion_finetune.swappers.files.checks import check_graph, check_tensor
 from facefusion_finetune.swappers.files.messages import check_messages
 from facefusion_finetune.swappers.files.stored import (
@@ -28,7 +29,15 @@ from facefusion_finetune.swappers.files.stored import (
     read_stored,
 )
 
-__all__ = ["LARGEST_FILE", "ModelFile", "Payload", "StoredTensor", "open_model", "read_payload"]
+__all__ = [
+    "LARGEST_FILE",
+    "ModelFile",
+    "Payload",
+    "StoredTensor",
+    "extend_model",
+    "open_model",
+    "read_payload",
+]
 
 LARGEST_SKELETON = 128 << 20
 """Bytes of a graph without its weights."""
@@ -36,6 +45,9 @@ LARGEST_SKELETON = 128 << 20
 MOST_TENSORS = 20_000
 INLINE_BYTES = 1024
 """Tensors up to this size are kept in the skeleton: shapes, axes, bounds, small biases."""
+
+NOWHERE = -1
+"""Place of an initializer that is not in the file."""
 
 ADVICE = "Give one of FaceFusion's swappers as published, for example --base inswapper_128."
 
@@ -54,6 +66,8 @@ class ModelFile:
     """Of the file in bytes, without external data."""
     stamp: Stamp
     """Of the file when it was opened."""
+    additions: Additions | None = None
+    """What the graph has beyond the file on disk; `skeleton` and `tensors` hold it, too."""
 
     def read_tensor(self, name: str) -> NDArray[numpy.generic]:
         """The numbers of an initializer, a copy of its own.
@@ -99,6 +113,27 @@ def open_model(path: Path) -> ModelFile:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SwapperError(str(path), f"it is no valid ONNX file ({reason}).", ADVICE) from error
     return ModelFile(path, skeleton, tensors, size, stamp)
+
+
+def extend_model(file: ModelFile, additions: Additions) -> ModelFile:
+    """The model with more nodes and initializers, which are in memory alone.
+
+    Written out, it is the file with these among the file's own bytes.
+    """
+    assert file.additions is None
+    *others, last = file.tensors.items()
+    added = {
+        tensor.name: StoredTensor(
+            tensor.name, tuple(tensor.dims), tensor.data_type, NOWHERE, NOWHERE, None
+        )
+        for tensor in additions.tensors
+    }
+    return replace(
+        file,
+        skeleton=extend_graph(file.skeleton, additions),
+        tensors={**dict(others), **added, last[0]: last[1]},
+        additions=additions,
+    )
 
 
 def _read(data: wire.Data, path: Path, stamp: Stamp) -> tuple[ModelProto, dict[str, StoredTensor]]:

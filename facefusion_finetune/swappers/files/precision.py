@@ -15,6 +15,8 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.branches.split import halve_branches, read_gate, split_branches
+from facefusion_finetune.swappers.files.additions import extend_graph
 from facefusion_finetune.swappers.files.modelfile import ModelFile
 from facefusion_finetune.swappers.sessions import create_session
 
@@ -33,6 +35,8 @@ Inputs = Mapping[str, NDArray[numpy.float32]]
 def create_inputs(model: ModelFile, count: int = 2, seed: int = 0) -> list[dict[str, Any]]:
     """Inputs to compare two files by: smooth pictures from 0 to 1 and vectors of length 1.
 
+    The first source opens a branched model's gate, since drawn ones leave it shut.
+
     Args:
         model: A swapper; an input without a fixed size gets the smallest one.
         count: How many.
@@ -48,6 +52,9 @@ def create_inputs(model: ModelFile, count: int = 2, seed: int = 0) -> list[dict[
             shape = [max(1, dim.dim_value) for dim in value.type.tensor_type.shape.dim]
             inputs[value.name] = _draw(generator, shape).astype(numpy.float32)
         made.append(inputs)
+    gate = read_gate(model)
+    if gate is not None:
+        made[0]["source"] = gate.direction[None]
     return made
 
 
@@ -91,11 +98,12 @@ def write_half(model: ModelFile, path: Path, inputs: Sequence[Inputs]) -> float:
 def convert_half(model: ModelFile) -> ModelProto:
     """The model with weights of 16 bits, unproven; see `write_half`.
 
-    Raises:
-        SwapperError: Its weights are not of 32 bits.
-    """
-    from onnxruntime.transformers.float16 import convert_float_to_float16
+    Branches are taken off and put back with 16 bits, so that they stay what they are; the gate is
+    worked out with 32.
 
+    Raises:
+        SwapperError: Its weights are not of 32 bits, or its branches are damaged.
+    """
     kinds = {stored.data_type for stored in model.tensors.values()}
     if TensorProto.FLOAT not in kinds or TensorProto.FLOAT16 in kinds:
         raise SwapperError(
@@ -103,6 +111,16 @@ def convert_half(model: ModelFile) -> ModelProto:
             "its weights have 16 bits already, or none has 32.",
             "Export it without --precision fp16.",
         )
+    split = split_branches(model)
+    converted = _convert(split.base if split else model)
+    if split is None:
+        return converted
+    return extend_graph(converted, halve_branches(split, converted))
+
+
+def _convert(model: ModelFile) -> ModelProto:
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
     full = _assemble(model)
     # On the skeleton, since what is inferred does not depend on the weights.
     shapes = onnx.shape_inference.infer_shapes(model.skeleton)

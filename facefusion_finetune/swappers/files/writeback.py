@@ -6,15 +6,16 @@ bit-identical, and no more than one tensor is in memory at a time.
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy
 from numpy.typing import NDArray
-from onnx import TensorProto
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files import wire
+from facefusion_finetune.swappers.files.additions import Additions
 from facefusion_finetune.swappers.files.modelfile import ModelFile, Payload, StoredTensor
 from facefusion_finetune.swappers.files.stored import open_file
 
@@ -38,7 +39,8 @@ def write_model(
 ) -> None:
     """Write `base` with some initializers replaced.
 
-    Order, names, types, nodes, opset and every other initializer stay as they are, bit by bit.
+    Order, names, types, nodes, opset and every other initializer stay as they are, bit by bit. What
+    the base has in memory beyond its file is written among them.
 
     Args:
         base: The file the weights belong to.
@@ -130,16 +132,26 @@ def _compose_graph(
 ) -> Iterator[Piece]:
     by_start = {stored.start: stored for stored in base.tensors.values()}
     last = next(reversed(base.tensors), None)
+    added = base.additions or Additions((), {}, ())
+    number = 0
     for field in wire.read_fields(data, graph.body, graph.end):
+        if field.number == wire.GRAPH_NODE:
+            if number == 0:
+                yield from map(_encode_node, added.first)
+            number += 1
+            if number - 1 in added.instead:
+                yield from map(_encode_node, added.instead[number - 1])
+                continue
         stored = by_start.get(field.start)
         payload = stored.payload if stored else None
+        if stored is not None and stored.name == last:
+            for tensor in added.tensors:
+                values = weights.get(tensor.name, numpy_helper.to_array(tensor))
+                yield from _compose_array(base.tensors[tensor.name], values)
         if stored is None:
             yield Payload(base.path, field.start, field.end - field.start)
         elif stored.name in weights:
-            array = weights[stored.name].astype(stored.dtype)
-            yield from _compose_tensor(
-                stored, array.astype(array.dtype.newbyteorder("<")).tobytes()
-            )
+            yield from _compose_array(stored, weights[stored.name])
         elif payload is None:
             yield Payload(base.path, field.start, field.end - field.start)
         elif link is not None and payload.length >= SMALLEST_LINK and stored.name != last:
@@ -148,6 +160,12 @@ def _compose_graph(
             yield from _compose_tensor(stored, payload)
         else:
             yield Payload(base.path, field.start, field.end - field.start)
+
+
+def _compose_array(stored: StoredTensor, array: NDArray[Any]) -> Iterator[Piece]:
+    """An initializer with other numbers, rounded to its type."""
+    rounded = array.astype(stored.dtype.newbyteorder("<"))
+    yield from _compose_tensor(stored, rounded.tobytes())
 
 
 def _compose_tensor(stored: StoredTensor, content: Piece) -> Iterator[Piece]:
@@ -168,6 +186,10 @@ def _compose_link(stored: StoredTensor, payload: Payload, link: str) -> Iterator
         body += wire.encode_field(wire.TENSOR_EXTERNAL, entry)
     body += wire.encode_number(wire.TENSOR_LOCATION, TensorProto.EXTERNAL)
     yield wire.encode_field(wire.GRAPH_INITIALIZER, body)
+
+
+def _encode_node(node: NodeProto) -> bytes:
+    return wire.encode_field(wire.GRAPH_NODE, node.SerializeToString())
 
 
 def _encode_head(stored: StoredTensor) -> bytes:

@@ -9,10 +9,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.insert import add_branches
+from facefusion_finetune.swappers.branches.split import split_branches
 from facefusion_finetune.swappers.files import precision
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.precision import create_inputs, write_half
 from facefusion_finetune.swappers.files.writeback import save_model
+from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
 from tests.support.families import ENTRIES, build
 from tests.support.inswapper import write_inswapper
 
@@ -47,6 +51,34 @@ def test_other_families_with_16_bits(name: str, tmp_path: Path) -> None:
     half = open_model(tmp_path / "half.onnx")
     assert half.size < 0.75 * model.size
     assert list(half.tensors)[-1] == list(model.tensors)[-1]
+
+
+@pytest.mark.parametrize("name", ["simswap_256", "ghost_2_256", "hififace_unofficial_256"])
+def test_branches_with_16_bits(name: str, tmp_path: Path) -> None:
+    onnx.save(build(name, width=1 / 16, precision="fp32"), str(tmp_path / "base.onnx"))
+    base = read_swapper(tmp_path / "base.onnx")
+    gate = Gate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.8)
+    branched = add_branches(base, select_layers(base, "decoder"), 4, gate, 0)
+    random = numpy.random.default_rng(0)
+    weights = {
+        key: (0.1 * random.standard_normal(stored.dims)).astype(numpy.float32)
+        for key, stored in branched.file.tensors.items()
+        if key.startswith("branch/") and key.endswith("/up")
+    }
+    save_model(branched.file, tmp_path / "tuned.onnx", weights)
+    model = open_model(tmp_path / "tuned.onnx")
+    inputs = create_inputs(model)
+    assert (gate.open(numpy.concatenate([feed["source"] for feed in inputs])) == [1, 0]).all()
+    assert write_half(model, tmp_path / "half.onnx", inputs) < precision.LIMIT
+    onnx.checker.check_model(str(tmp_path / "half.onnx"), full_check=True)
+    half = open_model(tmp_path / "half.onnx")
+    assert set(half.tensors) >= set(weights)
+    assert {half.tensors[key].dtype for key in weights} == {numpy.dtype(numpy.float16)}
+    assert half.tensors["branch/gate/direction"].dtype == numpy.float32
+    split = split_branches(half)
+    assert split is not None
+    assert len(split.branches) == len(weights)
+    assert (split.gate.low, split.gate.high) == pytest.approx((0.3, 0.8))
 
 
 @pytest.mark.parametrize("name", HALF)

@@ -1,0 +1,89 @@
+"""Where and how coarsely a training computes."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from accelerate.utils import parse_flag_from_env
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.training.options import PRECISIONS, Precision
+
+_NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+"""As accelerate calls them."""
+
+
+def create_accelerator(
+    precision: Precision = "auto", trackers: Sequence[str] = (), folder: Path | None = None
+) -> Accelerator:
+    """The device of this process, with automatic mixed precision.
+
+    Args:
+        precision: Of the swapper's and the losses' networks; weights stay in fp32. `auto`: bf16 on
+            a CUDA device that computes it, fp16 on an older one, fp32 elsewhere.
+        trackers: Names of trackers to log to; see `trackers.check_trackers`.
+        folder: Where trackers write; needed where there are any.
+
+    Raises:
+        UsageError: The device does not compute in that precision.
+    """
+    on_cpu = _is_kept_to_cpu()
+    device = PartialState(cpu=on_cpu).device
+    chosen = choose_precision(precision, device)
+    # accelerate keeps one precision per process; a second training may want another one.
+    AcceleratorState._reset_state()
+    return Accelerator(
+        cpu=on_cpu,
+        mixed_precision=_NAMES[chosen],
+        log_with=list(trackers) or None,
+        project_dir=None if folder is None else str(folder),
+    )
+
+
+def _is_kept_to_cpu() -> bool:
+    """Whether accelerate has to be told to compute on the CPU.
+
+    Of several processes on a machine without a GPU it would otherwise let each train alone.
+    """
+    has_gpu = torch.cuda.is_available() or torch.xpu.is_available()
+    is_one_of_many = int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return parse_flag_from_env("ACCELERATE_USE_CPU") or (is_one_of_many and not has_gpu)
+
+
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """What `precision` means on a device: one of fp32, bf16 and fp16.
+
+    Raises:
+        UsageError: The device does not compute in it, or there is no such precision.
+    """
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"precision {precision!r}", "there is none.", f"Use one of {', '.join(PRECISIONS)}."
+        )
+    has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto":
+        if device.type != "cuda":
+            return "fp32"
+        return "bf16" if has_bf16 else "fp16"
+    if (precision == "fp16" and device.type == "cpu") or (precision == "bf16" and not has_bf16):
+        raise UsageError(
+            f"precision {precision!r}",
+            f"this machine's device ({device.type}) does not compute in it.",
+            "Leave it out: the best one is chosen.",
+        )
+    return precision
+
+
+def name_precision(accelerator: Accelerator) -> Precision:
+    """What an accelerator computes in."""
+    for name in PRECISIONS:
+        if _NAMES.get(name) == accelerator.mixed_precision:
+            return name
+    raise UsageError(
+        f"precision {accelerator.mixed_precision!r}",
+        "it is set by accelerate's configuration and unknown here.",
+        f"Use one of {', '.join(PRECISIONS)}.",
+    )

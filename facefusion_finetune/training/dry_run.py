@@ -1,0 +1,181 @@
+"""A rehearsal: two real steps, what they took, and what a whole run would take."""
+
+import math
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import psutil
+import torch
+from rich.table import Table
+
+from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.training.accelerator import name_precision
+from facefusion_finetune.training.gradients import Gradients
+from facefusion_finetune.training.loop import Trainer
+from facefusion_finetune.training.progress import Schedule, format_seconds
+from facefusion_finetune.training.rates import find_rate
+from facefusion_finetune.training.state import TrainingState
+
+STEPS = 2
+"""The first one sets up memory and kernels; the second one tells the time."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What a run would be."""
+
+    device: str
+    precision: str
+    processes: int
+    batch_size: int
+    micro_batch: int
+    """Samples that a process computes at once."""
+    steps: int
+    seconds_per_step: float
+    seconds_per_look: float
+    """At what is kept back; 0 where nobody looks."""
+    seconds: float
+    """Of all steps and looks, without the preparation before and the judging after."""
+    peak_bytes: int
+    """Most memory held: of the device on CUDA, else of this process since it began."""
+    cache_bytes: int
+    """Room that the frozen part's results take."""
+    pairs: dict[str, int]
+    """Number of pairs of each kind."""
+    trained: dict[str, list[int]]
+    """Shape of each trained tensor, by name."""
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(torch.Size(shape).numel() for shape in self.trained.values())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {**asdict(self), "tensors": len(self.trained), "parameters": self.parameters}
+
+
+def rehearse(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -> Rehearsal:
+    """Do the first steps of a run, without previews, checkpoints and metrics.
+
+    The weights are afterwards what they were.
+
+    Args:
+        trainer: Of the run; nothing is written to its folder.
+        pairs: Number of pairs of each kind.
+        cache_bytes: Room that the frozen part's results take.
+
+    Raises:
+        TrainingError: Not even one sample fits into memory, or the loss is no number.
+    """
+    accelerator, preset = trainer.accelerator, trainer.preset
+    device = accelerator.device
+    state = TrainingState(accelerator, trainer.swapper, preset)
+    before = {name: tensor.detach().clone() for name, tensor in state.trained.items()}
+    gradients = Gradients(
+        accelerator,
+        trainer.feed,
+        trainer.loss,
+        preset.losses.stay,
+        trainer.options,
+        state.trained,
+        preset.batch_size,
+        lambda text: None,
+    )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    step_seconds = look_seconds = 0.0
+    try:
+        for step in range(STEPS):
+            began = time.perf_counter()
+            measured = gradients.compute(step)
+            if not math.isfinite(measured["loss"]):
+                raise TrainingError(
+                    f"step {step + 1}",
+                    "the loss is not a number.",
+                    "Look at the crops, or use a precision of fp32.",
+                )
+            state.clip()
+            state.update(find_rate(preset, trainer.steps, step))
+            state.average_in(step)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            step_seconds = time.perf_counter() - began
+        looks = 0
+        if trainer.validate is not None and preset.validate_every:
+            began = time.perf_counter()
+            with state.averaged():
+                trainer.validate()
+            look_seconds = time.perf_counter() - began
+            looks = 1 + Schedule(preset.validate_every, trainer.steps, True).count_left(0)
+    finally:
+        state.place(before)
+        for tensor in state.trained.values():
+            tensor.grad = None
+    return Rehearsal(
+        device=_name_device(device),
+        precision=name_precision(accelerator),
+        processes=accelerator.num_processes,
+        batch_size=preset.batch_size,
+        micro_batch=gradients.micro_batch,
+        steps=trainer.steps,
+        seconds_per_step=step_seconds,
+        seconds_per_look=look_seconds,
+        seconds=trainer.steps * step_seconds + looks * look_seconds,
+        peak_bytes=measure_peak_memory(device),
+        cache_bytes=cache_bytes,
+        pairs=dict(pairs),
+        trained={name: list(tensor.shape) for name, tensor in state.trained.items()},
+    )
+
+
+def create_table(rehearsal: Rehearsal) -> Table:
+    """A rehearsal for people."""
+    table = Table(title="Dry run: nothing was written", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    parts = f"{rehearsal.micro_batch} at once, {rehearsal.processes} process(es)"
+    pairs = ", ".join(f"{count} {kind}" for kind, count in rehearsal.pairs.items() if count)
+    for name, text in (
+        ("device", f"{rehearsal.device}, {rehearsal.precision}"),
+        ("peak memory", format_bytes(rehearsal.peak_bytes)),
+        ("batch", f"{rehearsal.batch_size} samples: {parts}"),
+        ("pairs", pairs or "none"),
+        ("cache", format_bytes(rehearsal.cache_bytes)),
+        ("step", f"{rehearsal.seconds_per_step:.3g} s"),
+        ("training", f"{rehearsal.steps} steps, about {format_seconds(rehearsal.seconds)}"),
+        ("trained", f"{len(rehearsal.trained)} tensors, {rehearsal.parameters:,} parameters"),
+        *((f"  {name}", f"{shape}") for name, shape in rehearsal.trained.items()),
+    ):
+        table.add_row(name, text)
+    return table
+
+
+def measure_peak_memory(device: torch.device) -> int:
+    """Most bytes held: of a CUDA device, else by this process since it began."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        import resource
+    except ImportError:
+        # Windows has no such module.
+        return int(psutil.Process().memory_info().peak_wset)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def format_bytes(count: int) -> str:
+    """For people, as in `1.5 GB`."""
+    size, unit = float(count), "B"
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if size < 1000 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.3g} {unit}"
+
+
+def _name_device(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -1,0 +1,190 @@
+"""The gradients of one step: in parts that fit into memory, summed over all processes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from torch import Tensor, nn
+
+from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.training.losses import scale_to_rgb
+from facefusion_finetune.training.pairs import Batch
+
+if TYPE_CHECKING:
+    from facefusion_finetune.training.feed import Feed
+
+_MEMORY_WORDS = (
+    "DefaultCPUAllocator: not enough memory",
+    "can't allocate memory",
+    "std::bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+"""In messages of PyTorch that accelerate does not know of."""
+
+
+class Loss(Protocol):
+    """What is minimised; see `losses.SwapLoss`."""
+
+    def __call__(self, output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+        """(n,) total of each sample, and (n,) values of each term."""
+
+    def measure_stay(self, trained: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Tensor:
+        """How far the weights are from the base's, ()."""
+
+
+class Gradients:
+    """Computes the gradients of a step; remembers how many samples fit into memory at once."""
+
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        feed: "Feed",
+        loss: Loss,
+        stay: float,
+        options: SwapperOptions,
+        trained: Mapping[str, nn.Parameter],
+        batch_size: int,
+        on_note: Callable[[str], None],
+    ) -> None:
+        """Begin with as many samples at once as a process has.
+
+        Args:
+            accelerator: Says where, how coarsely, and among how many processes.
+            feed: Runs the swapper on pairs.
+            loss: What is minimised.
+            stay: Weight of the distance from the weights as they are now.
+            options: Of the swapper.
+            trained: Tensors that get gradients.
+            batch_size: Samples of a step, over all processes.
+            on_note: Told when a batch does not fit into memory.
+
+        Raises:
+            TrainingError: There are more processes than samples.
+        """
+        if accelerator.num_processes > batch_size:
+            raise TrainingError(
+                f"{accelerator.num_processes} processes",
+                f"a step has {batch_size} samples, so that some would have nothing to do.",
+                "Start fewer, or raise the preset's batch_size.",
+            )
+        self.micro_batch = -(-batch_size // accelerator.num_processes)
+        self._accelerator = accelerator
+        self._feed = feed
+        self._loss = loss
+        self._stay = stay
+        self._options = options
+        self._trained = trained
+        self._on_note = on_note
+        self._origin = (
+            {name: tensor.detach().clone() for name, tensor in trained.items()} if stay else {}
+        )
+
+    def compute(self, step: int) -> dict[str, float]:
+        """Set the gradients of step number `step`, from 0.
+
+        Returns:
+            The loss as `loss`, and each term as the batch's mean; the same in every process.
+
+        Raises:
+            TrainingError: Not even one sample fits into memory.
+        """
+        accelerator = self._accelerator
+        rows = self._feed.draw(step)
+        # Every other row, so that the kinds of pairs, which come in order, are spread.
+        share = rows[accelerator.process_index :: accelerator.num_processes]
+        self._clear()
+        while True:
+            sums = self._accumulate(share, len(rows), step)
+            if not self._any(sums is None):
+                break
+            self._clear()
+            clear_device_cache(garbage_collection=True)
+            self._shrink(step, len(rows))
+        assert sums is not None
+        if accelerator.num_processes > 1:
+            self._add_up()
+            sums = dict(
+                zip(sums, accelerator.reduce(torch.stack(list(sums.values()))), strict=True)
+            )
+        return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
+
+    def _accumulate(self, rows: Sequence[int], total: int, step: int) -> dict[str, Tensor] | None:
+        """Gradients of this process's rows, part by part; None where a part is too large."""
+        try:
+            sums: dict[str, Tensor] = {}
+            for start in range(0, len(rows), self.micro_batch):
+                part = rows[start : start + self.micro_batch]
+                with self._accelerator.autocast():
+                    output, batch = self._feed.run(part, step)
+                    # The terms' own precision is theirs to choose; pictures are compared in fp32.
+                    rgb = scale_to_rgb(output.float(), self._options)
+                    totals, terms = self._loss(rgb, batch)
+                loss = totals.sum() / total
+                self._accelerator.backward(loss)
+                found = {"loss": loss, **{name: term.sum() / total for name, term in terms.items()}}
+                for name, value in found.items():
+                    sums[name] = sums.get(name, 0.0) + value.detach().float()
+            if self._stay:
+                self._add_stay(sums)
+            return sums
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
+    def _add_stay(self, sums: dict[str, Tensor]) -> None:
+        """The term that is not of a sample: once for all processes."""
+        distance = self._loss.measure_stay(self._trained, self._origin)
+        sums["stay"] = torch.zeros_like(distance)
+        if self._accelerator.is_main_process:
+            self._accelerator.backward(self._stay * distance)
+            sums["stay"] = distance.detach()
+            sums["loss"] = sums["loss"] + self._stay * distance.detach()
+
+    def _shrink(self, step: int, total: int) -> None:
+        if self.micro_batch == 1:
+            raise TrainingError(
+                f"step {step + 1}",
+                "not even one sample fits into memory.",
+                "Close other programs, train fewer layers, or use a smaller base.",
+            )
+        self.micro_batch = max(1, self.micro_batch // 2)
+        self._on_note(
+            f"Step {step + 1} did not fit into memory; going on with {self.micro_batch} samples at"
+            f" once. A step still has {total}."
+        )
+
+    def _clear(self) -> None:
+        for tensor in self._trained.values():
+            tensor.grad = None
+
+    def _any(self, value: bool) -> bool:
+        """Whether it is true in any process."""
+        if self._accelerator.num_processes == 1:
+            return value
+        flag = torch.tensor(float(value), device=self._accelerator.device)
+        return bool(self._accelerator.reduce(flag) > 0)
+
+    def _add_up(self) -> None:
+        """Sum the gradients over the processes, in one message."""
+        tensors = list(self._trained.values())
+        parts = [torch.zeros_like(t) if t.grad is None else t.grad for t in tensors]
+        summed = self._accelerator.reduce(torch.cat([part.reshape(-1) for part in parts]))
+        for tensor, part in zip(tensors, summed.split([p.numel() for p in parts]), strict=True):
+            tensor.grad = part.view_as(tensor).clone()
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or what it was raised from, says that memory does not suffice."""
+    while error is not None:
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and (
+            should_reduce_batch_size(error) or any(word in str(error) for word in _MEMORY_WORDS)
+        ):
+            return True
+        error = error.__cause__
+    return False

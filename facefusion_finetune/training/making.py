@@ -1,0 +1,158 @@
+"""The frozen base at work on whole arrays of crops, and what pairs are made of.
+
+G0 is the frozen base, P the person. A cycle input is G0's swap of somebody else onto a frame of P,
+pasted back through the host's mask and cropped again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.sessions import normalise_crops, rgb_to_crops, scale_output
+from facefusion_finetune.swappers.vectors import prepare_source_inputs
+
+FORWARD_BATCH = 8
+
+DRAWS = 4
+"""How often somebody is drawn for one cycle input, until the swap has removed the person."""
+
+Forward = Callable[[NDArray[numpy.float32], NDArray[numpy.float32]], NDArray[numpy.float32]]
+"""(n, 3, H, W) target inputs and (n, ...) source inputs to (n, 3, H, W) outputs of the file."""
+
+FindLeaks = Callable[[NDArray[numpy.int64], NDArray[numpy.uint8]], NDArray[numpy.bool_]]
+"""(n,) rows of crops and (n, H, W, 3) BGR inputs made of them to (n,): whether the person is still
+to be seen in each."""
+
+
+class BaseSwapper:
+    """G0: runs the frozen base on whole arrays of crops."""
+
+    def __init__(self, forward: Forward, options: SwapperOptions) -> None:
+        self._forward = forward
+        self.options = options
+
+    def swap(self, crops: NDArray[numpy.uint8], sources: NDArray[Any]) -> NDArray[Any]:
+        """Swap each crop.
+
+        Args:
+            crops: (n, H, W, 3), BGR; at least one.
+            sources: (n, ...), kept as `PersonSource.source` is.
+
+        Returns:
+            (n, 3, H, W), RGB, 0 to 1 but not clipped.
+        """
+        outputs = []
+        for start in range(0, len(crops), FORWARD_BATCH):
+            part = slice(start, start + FORWARD_BATCH)
+            targets = normalise_crops(crops[part], self.options)
+            output = self._forward(targets, prepare_source_inputs(sources[part]))
+            outputs.append(scale_output(output, self.options))
+        return numpy.concatenate(outputs)
+
+
+def paste_others(
+    crops: list[AlignedCrop],
+    sources: NDArray[Any],
+    base: BaseSwapper,
+    analyser: FaceAnalyser,
+) -> list[VisionFrame]:
+    """Each crop's cut-out with somebody else swapped on and pasted back.
+
+    Args:
+        crops: n crops of P.
+        sources: (n, ...), of others.
+        base: The frozen base.
+        analyser: Whose mask and paste are used.
+    """
+    cutouts = []
+    for start in range(0, len(crops), FORWARD_BATCH):
+        part = crops[start : start + FORWARD_BATCH]
+        pictures = numpy.stack([crop.crop for crop in part])
+        swapped = rgb_to_crops(base.swap(pictures, sources[start : start + FORWARD_BATCH]))
+        cutouts += [crop.paste(swap, analyser) for crop, swap in zip(part, swapped, strict=True)]
+    return cutouts
+
+
+def create_cycle_inputs(
+    crops: list[AlignedCrop],
+    sources: NDArray[Any],
+    base: BaseSwapper,
+    analyser: FaceAnalyser,
+) -> NDArray[numpy.uint8]:
+    """(n, H, W, 3), BGR: what `paste_others` makes, cropped as a second swap would see it."""
+    cutouts = paste_others(crops, sources, base, analyser)
+    return numpy.stack(
+        [
+            crop.crop_again(cutout, analyser, base.options)
+            for crop, cutout in zip(crops, cutouts, strict=True)
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class CycleInputs:
+    """Inputs of cycle pairs that the person has been removed from."""
+
+    crop: NDArray[numpy.int64]
+    """(n,): the crop each was made of."""
+    pictures: NDArray[numpy.uint8]
+    """(n, H, W, 3), BGR."""
+    drawn_again: int
+    """How often another person had to be drawn."""
+    left_out: int
+    """How many were given up."""
+
+
+def create_honest_inputs(
+    crops: list[AlignedCrop],
+    sources: NDArray[Any],
+    base: BaseSwapper,
+    analyser: FaceAnalyser,
+    variants: int,
+    find_leaks: FindLeaks,
+    generator: numpy.random.Generator,
+    progress: Callable[[int, int], None],
+) -> CycleInputs:
+    """Several cycle inputs of each crop, without those that still show the person.
+
+    Args:
+        crops: Of P.
+        sources: (m, ...), of others. No two inputs of one crop are made with the same one before
+            all have been.
+        base: The frozen base.
+        analyser: Whose mask and paste are used.
+        variants: How many of each crop.
+        find_leaks: Says in which ones P is still to be seen. Those are made again with somebody
+            else, `DRAWS` times in all, and then left out.
+        generator: Draws the others.
+        progress: Told how many of how many rounds over the crops are done.
+    """
+    _, distinct = numpy.unique(sources.reshape(len(sources), -1), axis=0, return_index=True)
+    # A queue for each crop: whether one is drawn again changes nothing for the others.
+    queues = numpy.stack([generator.permutation(numpy.sort(distinct)) for _ in crops])
+    taken = numpy.zeros(len(crops), dtype=numpy.int64)
+    rows, pictures = [], []
+    drawn_again = left_out = 0
+    for variant in range(variants):
+        progress(variant, variants)
+        pending = numpy.arange(len(crops))
+        for draw in range(DRAWS):
+            drawn_again += len(pending) if draw else 0
+            who = queues[pending, taken[pending] % len(distinct)]
+            taken[pending] += 1
+            chosen = [crops[row] for row in pending]
+            made = create_cycle_inputs(chosen, sources[who], base, analyser)
+            leaks = find_leaks(pending, made)
+            rows.append(pending[~leaks])
+            pictures.append(made[~leaks])
+            pending = pending[leaks]
+            if not len(pending):
+                break
+        left_out += len(pending)
+    return CycleInputs(numpy.concatenate(rows), numpy.concatenate(pictures), drawn_again, left_out)

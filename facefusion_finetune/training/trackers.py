@@ -1,0 +1,115 @@
+"""Trackers of experiments beside metrics.jsonl, through accelerate."""
+
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+from accelerate import Accelerator
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.training.run import Run
+
+TRACKERS: Mapping[str, tuple[str, ...]] = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "mlflow": ("mlflow",),
+}
+"""By accelerate's name: the modules of which one has to be installed."""
+
+PROJECT = "facefusion-finetune"
+MLFLOW_VARIABLE = "MLFLOW_TRACKING_URI"
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Make sure that trackers can be used.
+
+    Raises:
+        UsageError: One is unknown or not installed.
+    """
+    for name in names:
+        modules = TRACKERS.get(name)
+        if modules is None:
+            raise UsageError(
+                f"tracker {name!r}", "there is none.", f"Use one of {', '.join(TRACKERS)}."
+            )
+        if not any(importlib.util.find_spec(module) for module in modules):
+            raise UsageError(
+                f"tracker {name!r}",
+                "it is not installed.",
+                f"pip install '{PROJECT}[{name}]'; metrics.jsonl is written without it.",
+            )
+
+
+class Tracking:
+    """Logs to the accelerator's trackers while it is open; a tracker that fails ends no run."""
+
+    def __init__(self, accelerator: Accelerator, run: Run, on_note: Callable[[str], None]) -> None:
+        """Begin later, on entering.
+
+        Args:
+            accelerator: Made with the names of the trackers.
+            run: Its settings are logged; its folder takes what they write.
+            on_note: Told when a tracker fails.
+        """
+        self._accelerator = accelerator
+        self._run = run
+        self._on_note = on_note
+        self._sets_address = False
+
+    def __enter__(self) -> "Tracking":
+        if self._accelerator.log_with:
+            self._guard("start", self._start)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Not `end_training`: that would also end the processes' connection.
+        for tracker in self._accelerator.trackers:
+            self._guard("finish", tracker.finish)
+        self._accelerator.trackers = []
+        if self._sets_address:
+            os.environ.pop(MLFLOW_VARIABLE, None)
+            self._sets_address = False
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Log what was measured after `step` steps."""
+        if self._accelerator.trackers:
+            self._guard("log", lambda: self._accelerator.log(dict(values), step=step))
+
+    def _start(self) -> None:
+        folder = home.create_private_directory(self._run.directory / "trackers")
+        if MLFLOW_VARIABLE not in os.environ:
+            # MLflow would write into the current folder.
+            os.environ[MLFLOW_VARIABLE] = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
+            self._sets_address = True
+        mlflow = {"logging_dir": (folder / "mlflow").as_uri(), "run_name": self._run.reference}
+        self._accelerator.init_trackers(
+            PROJECT, flatten(self._run.config.model_dump(mode="json")), {"mlflow": mlflow}
+        )
+
+    def _guard(self, action: str, call: Callable[[], object]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._accelerator.trackers = []
+            self._on_note(f"The trackers fail to {action} ({error}); metrics.jsonl goes on.")
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
+    """A nested dict of settings as one of `A.B` and plain values; lists as their length."""
+    flat: dict[str, str | int | float | bool] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{name}.")
+        elif isinstance(value, (list, tuple)):
+            flat[f"{name}.count"] = len(value)
+        elif value is not None:
+            flat[name] = value
+    return flat

@@ -1,0 +1,67 @@
+"""Pairs of a shot that is kept back from training, to see when training has done its work."""
+
+from dataclasses import dataclass
+
+import numpy
+import torch
+
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.convert.network import TorchSwapper
+from facefusion_finetune.training.drafting import Draft
+from facefusion_finetune.training.losses import scale_to_rgb
+from facefusion_finetune.training.making import (
+    FORWARD_BATCH,
+    BaseSwapper,
+    create_cycle_inputs,
+)
+from facefusion_finetune.training.pairs import CYCLE, PairSet
+from facefusion_finetune.training.sources import SourceTable
+
+VALIDATION_SEED = 7949
+"""Draws who is swapped on; the same in every run, so that scores can be compared."""
+
+
+def create_validation(
+    crops: list[AlignedCrop], sources: SourceTable, base: BaseSwapper, analyser: FaceAnalyser
+) -> PairSet:
+    """One clean cycle pair of each crop, driven by P as deployed.
+
+    Args:
+        crops: Of P, none of which trains; at least one.
+        sources: Of the crops that train, of P as deployed, and of others.
+        base: The frozen base.
+        analyser: Aligns, masks and pastes.
+    """
+    table = numpy.concatenate([sources.person.source[None], sources.others])
+    draft = Draft(crops, analyser, table)
+    generator = numpy.random.default_rng(VALIDATION_SEED)
+    who = 1 + generator.integers(0, len(sources.others), len(crops))
+    swapped = draft.lay(create_cycle_inputs(crops, table[who], base, analyser))
+    rows = numpy.arange(len(crops))
+    draft.add(CYCLE, rows, swapped, numpy.zeros_like(rows), rows, True)
+    return PairSet(**draft.finish(0.0, generator))
+
+
+@dataclass(frozen=True)
+class KeptBackScore:
+    """Distance of the swaps to the real frames of the shot kept back."""
+
+    swapper: TorchSwapper
+    pairs: PairSet
+    options: SwapperOptions
+    device: str
+
+    @torch.no_grad()
+    def __call__(self) -> float:
+        """Mean L1 inside the face, in grey levels, with the weights that are in place."""
+        distances: list[float] = []
+        for start in range(0, len(self.pairs), FORWARD_BATCH):
+            rows = range(start, min(start + FORWARD_BATCH, len(self.pairs)))
+            batch = self.pairs.select(rows, self.options, self.device)
+            made = scale_to_rgb(self.swapper(batch.target, batch.source).float(), self.options)
+            error = (made.clamp(0, 1) - batch.truth).abs().mean(dim=1, keepdim=True)
+            inside = (error * batch.face).sum(dim=(1, 2, 3)) / batch.face.sum(dim=(1, 2, 3))
+            distances += (255 * inside).tolist()
+        return float(numpy.mean(distances))

@@ -1,0 +1,192 @@
+"""Checkpoints: a run killed at any moment ends as one that was never stopped."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.training import checkpoint as module
+from facefusion_finetune.training.checkpoint import (
+    DamagedError,
+    has_checkpoint,
+    identify_run,
+    load_checkpoint,
+    restore_checkpoint,
+    save_checkpoint,
+)
+from tests.training.test_loop_world import TinyWorld, are_same, create_run, measure_difference
+
+SETTINGS = ("steps=20", "validate_every=4", "patience=99")
+
+
+def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tensor]:
+    """Train in a process of its own; the weights, if it comes to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.test_loop_world", str(folder), *settings],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stderr[-3000:]
+    return {} if code else torch.load(folder / "final.pt", weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
+    """Weights and folder of a run that was never stopped; its eleventh step fails once."""
+    folder = tmp_path_factory.mktemp("whole")
+    return _start(folder, *SETTINGS, "spoil=[10]"), folder
+
+
+def _spoil(folder: Path) -> str:
+    """Let the eleventh step fail, unless that was got over already."""
+    path = folder / "last.safetensors"
+    is_over = path.exists() and load_checkpoint(path).progress.rate_factor < 1
+    return f"spoil={[] if is_over else [10]}"
+
+
+@pytest.mark.slow
+def test_killed_anywhere_and_resumed_to_the_same_bits(
+    whole: tuple[dict[str, torch.Tensor], Path], tmp_path: Path
+) -> None:
+    """Killed at a random step, then inside the write of a checkpoint, then left in peace."""
+    steps = random.SystemRandom().randint(2, 12)
+    _start(tmp_path, *SETTINGS, "spoil=[10]", f"kill_at={steps}", code=-signal.SIGKILL)
+    folder = tmp_path / "checkpoints"
+    _start(tmp_path, *SETTINGS, _spoil(folder), "kill_in_write=3", code=-signal.SIGKILL)
+    assert len(list(folder.glob(".*.part"))) == 1, "the half that was written"
+    weights = _start(tmp_path, *SETTINGS, _spoil(folder))
+    assert are_same(weights, whole[0]), f"killed at step {steps}"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["last.safetensors", "previous.safetensors"]
+    last, expected = (
+        load_checkpoint(part / "checkpoints" / "last.safetensors") for part in (tmp_path, whole[1])
+    )
+    assert last.progress == expected.progress
+    assert last.progress.rate_factor == 0.5
+    assert len(last.progress.scores) == 6
+    for group in ("weights", "average", "best", "moments"):
+        assert are_same(getattr(last, group), getattr(expected, group)), group
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="measures what this process has in /proc")
+def test_a_real_lack_of_memory_ends_in_smaller_parts(tmp_path: Path) -> None:
+    settings = ("size=700", "steps=1")
+    enough = _start(tmp_path / "enough", *settings)
+    scarce = _start(tmp_path / "scarce", *settings, "megabytes=300")
+    parts = load_checkpoint(tmp_path / "scarce/checkpoints/last.safetensors").progress.micro_batch
+    assert parts == 2
+    assert "did not fit into memory" in (tmp_path / "scarce" / "notes.json").read_text()
+    assert "memory" not in (tmp_path / "enough" / "notes.json").read_text()
+    assert measure_difference(enough, scarce) < 1e-5
+
+
+def _train_some(folder: Path) -> TinyWorld:
+    """A run of eight steps, with checkpoints after the third, sixth and eighth."""
+    world = TinyWorld(folder, steps=8)
+    world.train()
+    return world
+
+
+@pytest.mark.parametrize("how", ["cut", "changed", "header", "gone"])
+def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, how: str) -> None:
+    world = _train_some(tmp_path)
+    expected = {n: t.detach().clone() for n, t in world.swapper.trained.items()}
+    path = world.run.checkpoint_path
+    content = bytearray(path.read_bytes())
+    if how == "gone":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(content[:-100])
+    else:
+        # One bit in a weight, or in the count of steps.
+        place = len(content) - 50 if how == "changed" else content.index(b'\\"step\\": 8') + 11
+        content[place] ^= 1
+        path.write_bytes(content)
+    with pytest.raises(DamagedError):
+        load_checkpoint(path)
+    assert has_checkpoint(path)
+    again = TinyWorld(tmp_path, steps=8)
+    assert are_same(again.train(resume=True), expected)
+    assert "Going on from the one before, step 6." in again.notes[0]
+    assert [step for step, _ in again.feed.runs] == [6, 7]
+    assert load_checkpoint(path.with_name("previous.safetensors")).step == 6
+
+
+def test_nothing_whole_is_left(tmp_path: Path) -> None:
+    path = _train_some(tmp_path).run.checkpoint_path
+    for name in ("last", "previous"):
+        file = path.with_stem(name)
+        file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(TrainingError, match="checkpoint is damaged"):
+        TinyWorld(tmp_path, steps=8).train(resume=True)
+    for name in ("last", "previous"):
+        path.with_stem(name).unlink()
+    assert not has_checkpoint(path)
+    with pytest.raises(TrainingError, match="before its first checkpoint"):
+        TinyWorld(tmp_path, steps=8).train(resume=True)
+
+
+def test_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
+    world = _train_some(tmp_path)
+    path, preset = world.run.checkpoint_path, world.preset
+    own = identify_run(world.run.config)
+    base = identify_run(create_run(tmp_path / "other", preset, base="1" * 64).config)
+    with pytest.raises(TrainingError, match="another base"):
+        restore_checkpoint(path, base, print)
+    slower = preset.model_copy(update={"learning_rate": 1e-3})
+    settings = identify_run(create_run(tmp_path / "slower", slower).config)
+    with pytest.raises(TrainingError, match="other settings"):
+        restore_checkpoint(path, settings, print)
+    path.write_bytes(b"damaged")
+    with pytest.raises(TrainingError, match="other settings"):
+        restore_checkpoint(path, settings, print)
+    assert path.read_bytes() == b"damaged", "nothing was put in its place"
+    assert restore_checkpoint(path, own, lambda note: None)[0].step == 6
+
+
+def test_settings_of_an_older_version_stay_the_same(tmp_path: Path) -> None:
+    """A key that is at its default says nothing new."""
+    config = create_run(tmp_path, TinyWorld(tmp_path / "world").preset).config
+    explicit = config.model_copy(update={"judge": None})
+    assert identify_run(explicit) == identify_run(config)
+    other = config.model_copy(update={"seed": 1})
+    assert identify_run(other) != identify_run(config)
+
+
+def test_overwriting_keeps_the_one_before(tmp_path: Path) -> None:
+    path = _train_some(tmp_path).run.checkpoint_path
+    last = load_checkpoint(path)
+    changed = replace(last, progress=replace(last.progress, rate_factor=0.25))
+    save_checkpoint(path, changed, overwrite=True)
+    assert load_checkpoint(path).progress.rate_factor == 0.25
+    assert load_checkpoint(path.with_name("previous.safetensors")).step == 6
+
+
+def test_file_system_without_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("not here")
+
+    monkeypatch.setattr(module.os, "link", refuse)
+    path = _train_some(tmp_path).run.checkpoint_path
+    assert load_checkpoint(path.with_name("previous.safetensors")).step == 6
+    assert load_checkpoint(path).step == 8
+
+
+def test_checkpoint_of_other_tensors(tmp_path: Path) -> None:
+    world = _train_some(tmp_path)
+    path = world.run.checkpoint_path
+    last = load_checkpoint(path)
+    save_checkpoint(path, replace(last, average={"one.bias": torch.zeros(6)}))
+    with pytest.raises(TrainingError, match="other weights than this run trains"):
+        TinyWorld(tmp_path, steps=8).train(resume=True)

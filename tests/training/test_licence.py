@@ -1,0 +1,133 @@
+"""Commercial use, precision and sizes: what is refused before anything is done."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facefusion_finetune.cli_train import create_train_options
+from facefusion_finetune.errors import SwapperError, UsageError
+from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
+from facefusion_finetune.training.accelerator import (
+    choose_precision,
+    create_accelerator,
+    name_precision,
+)
+from facefusion_finetune.training.licence import (
+    COMMERCIAL_BASES,
+    allows_commercial_use,
+    check_licence,
+)
+from facefusion_finetune.training.options import TrainOptions, parse_size
+from tests.training.test_loop_world import OPTIONS
+
+
+@pytest.mark.parametrize("licence", ["Apache-2.0", "MIT", "mit", "BSD-3-Clause", " CC-BY-4.0 "])
+def test_licence_that_allows_it(licence: str) -> None:
+    check_licence(replace(OPTIONS, licence=licence))
+
+
+@pytest.mark.parametrize(
+    ("licence", "reason"),
+    [
+        ("Non-Commercial", "(Non-Commercial) does not allow"),
+        ("ResearchRAIL", "(ResearchRAIL) does not allow"),
+        ("CC-BY-NC-4.0", "(CC-BY-NC-4.0) does not allow"),
+        ("Unknown", "is unknown"),
+        ("unknown: that of the given file", "is unknown"),
+    ],
+)
+def test_licence_that_forbids_it_or_is_unknown(licence: str, reason: str) -> None:
+    given = replace(OPTIONS, name="inswapper_128", licence=licence)
+    with pytest.raises(SwapperError) as caught:
+        check_licence(given)
+    assert "inswapper_128" in caught.value.given
+    assert reason in caught.value.why
+    assert "ghost_1_256" in caught.value.todo
+
+
+@pytest.mark.host
+def test_bases_that_are_advised_are_those_the_host_says_are_free(
+    host_analyser: FaceFusionAnalyser,
+) -> None:
+    stated = {
+        name: entry["__metadata__"]["license"]
+        for name, entry in host_analyser._adapter.get_face_swapper_set().items()
+    }
+    assert stated["inswapper_128"] == "Non-Commercial"
+    allowed = {name for name, licence in stated.items() if allows_commercial_use(licence)}
+    assert allowed == set(COMMERCIAL_BASES)
+
+
+def test_precision_of_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert choose_precision("auto", cpu) == "fp32"
+    assert choose_precision("bf16", cpu) == "bf16"
+    with pytest.raises(UsageError, match=r"\(cpu\) does not compute in it"):
+        choose_precision("fp16", cpu)
+    for has_bf16, chosen in ((True, "bf16"), (False, "fp16")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda has=has_bf16, **_: has)
+        assert choose_precision("auto", cuda) == chosen
+        assert choose_precision("fp32", cuda) == "fp32"
+    with pytest.raises(UsageError, match="does not compute in it"):
+        choose_precision("bf16", cuda)
+    with pytest.raises(UsageError, match="Use one of auto, fp32"):
+        choose_precision("fp64", cpu)  # type: ignore[arg-type]
+
+
+def test_one_process_can_train_in_several_precisions() -> None:
+    for precision in ("bf16", "fp32"):
+        accelerator = create_accelerator(precision)
+        assert name_precision(accelerator) == precision
+        with accelerator.autocast():
+            made = torch.ones(4, 4, device=accelerator.device) @ torch.ones(
+                4, 4, device=accelerator.device
+            )
+        assert made.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("4GB", 4 * 10**9), ("512 mb", 512 * 10**6), ("1.5GiB", 3 * 2**29), ("2K", 2000), ("0", 0)],
+)
+def test_size(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "4 parsecs", "-1GB", "4GBs", "4iB", "1,5GB", "nan"])
+def test_size_that_is_none(text: str) -> None:
+    with pytest.raises(UsageError, match="no number of bytes"):
+        parse_size(text)
+
+
+def test_options_of_the_command_line(tmp_path: Path) -> None:
+    footage = [tmp_path / "a", tmp_path / "b"]
+    given = create_train_options("bf16", None, True, tmp_path / "new", "1.5GB", True, footage)
+    assert (given.precision, given.cache_bytes, given.others) == ("bf16", 15 * 10**8, footage)
+    assert given.cache_directory == tmp_path / "new"
+    assert given.dry_run
+    assert given.commercial
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"precision": "fp64"}, "--precision fp64"),
+        ({"cache_size": "plenty"}, "no number of bytes"),
+        ({"cache": Path(__file__)}, "it is a file"),
+        ({"trackers": ["excel"]}, "Use one of tensorboard"),
+    ],
+)
+def test_wrong_options_of_the_command_line(wrong: dict[str, Any], message: str) -> None:
+    values = {"precision": "auto", "trackers": None, "dry_run": False, "cache": None}
+    rest = {"cache_size": "4GB", "commercial": False, "others": None}
+    with pytest.raises(UsageError, match=message):
+        create_train_options(**{**values, **rest, **wrong})
+
+
+def test_default_options_do_as_before() -> None:
+    options = TrainOptions()
+    assert (options.precision, options.others, options.trackers) == ("auto", [], ())
+    assert options.cache_bytes == 4 * 10**9
