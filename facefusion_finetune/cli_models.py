@@ -183,6 +183,9 @@ def export(
     precision: Annotated[
         Precision, typer.Option(help="fp16 halves the weights; the file is standalone then.")
     ] = Precision.FP32,
+    strength: Annotated[
+        float, typer.Option(help="Share of a gated change, 0 to 1; below 1 it is unproven.")
+    ] = 1.0,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a file that is there.")
     ] = False,
@@ -192,7 +195,7 @@ def export(
 
     person, run = _find_finished(model)
     half = precision is Precision.FP16
-    made = transfer.export_model(person, run, output, standalone, half, overwrite)
+    made = transfer.export_model(person, run, output, standalone, half, overwrite, strength)
     typer.echo(f"{run.reference}: {made.path} ({made.size / 1e6:.1f} MB)")
     if made.base is not None:
         typer.echo(

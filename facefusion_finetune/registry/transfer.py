@@ -10,10 +10,12 @@ import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+
+import numpy
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
@@ -27,15 +29,16 @@ from facefusion_finetune.registry.bases import (
     restore_base,
     write_again,
 )
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.registry.card import ModelCard, encode_metadata
 from facefusion_finetune.registry.claims import ASK_AGAIN, adopt_card, read_claimed_card
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
-from facefusion_finetune.swappers.branches.split import measure_branches
+from facefusion_finetune.swappers.branches.select import set_strength
+from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
 from facefusion_finetune.swappers.catalogue import find_family
 from facefusion_finetune.swappers.files.linked import check_base, find_base, name_base
 from facefusion_finetune.swappers.files.links import read_links
 from facefusion_finetune.swappers.files.modelfile import LARGEST_FILE, ModelFile, open_model
-from facefusion_finetune.swappers.files.writeback import save_model
+from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.run import ImportRecord, Run, write_record
 
@@ -78,6 +81,7 @@ def export_model(
     standalone: bool = False,
     half: bool = False,
     overwrite: bool = False,
+    strength: float = 1.0,
 ) -> Exported:
     """Write a finished run's model to a file for another machine or another program.
 
@@ -88,10 +92,13 @@ def export_model(
         standalone: With all weights in it, so that it needs no base beside it.
         half: Weights of 16 bits, in a standalone file.
         overwrite: Replace a file that is there.
+        strength: How much of a gated change is written, 0 (the base) to 1 (what was trained). Less
+            than all of it makes another model, which nobody has judged, in a standalone file.
 
     Raises:
         ConsentError: No valid consent is on record.
-        UsageError: The output is a folder, or a file that is there.
+        UsageError: The output is a folder, or a file that is there; the strength is none, is to be
+            written in 16 bits, or the model is not gated.
         RegistryError: The run has no model, its base is missing or changed, or the file cannot be
             written.
         SwapperError: With 16 bits the model would compute something else.
@@ -102,8 +109,12 @@ def export_model(
     card = read_card(run.model_path)
     check_base(run.model_path, hard_links=True)
     model = read_model(run.model_path)
+    if strength != 1:
+        weights = _weaken(run, model, strength, half)
     try:
-        if half:
+        if strength != 1:
+            save_model(model, output, weights, encode_metadata(_doubt(card, strength)))
+        elif half:
             from facefusion_finetune.swappers.files.precision import create_inputs, write_half
 
             write_half(model, output, create_inputs(model))
@@ -117,9 +128,38 @@ def export_model(
             f"the model cannot be written ({error.strerror or error}).",
             "Name a file in a folder that exists, that you may write to and that has room.",
         ) from error
-    is_plain = standalone or half or not model.is_linked
+    is_plain = standalone or half or strength != 1 or not model.is_linked
     base = None if is_plain else f"{card.base_name} (sha256 {card.base_sha256})"
     return Exported(output, output.stat().st_size, base)
+
+
+def _weaken(run: Run, model: ModelFile, strength: float, half: bool) -> Weights:
+    """What of a gated model is less at a strength below 1."""
+    given = f"--strength {strength:g}"
+    if not 0 <= strength <= 1:
+        raise UsageError(given, "it is no share of what was trained.", "Give 0 to 1.")
+    if half:
+        raise UsageError(
+            f"{given} with --precision fp16",
+            "one of them is written at a time.",
+            "Export at that strength, import it, and export that in 16 bits.",
+        )
+    split = split_branches(model)
+    if split is None:
+        raise UsageError(
+            given,
+            f"{run.reference} is not gated, so that there is nothing to turn down.",
+            "Train with a preset that is gated, such as balanced.",
+        )
+    names = [name for branch in split.branches.values() for name in (branch.up, branch.bias)]
+    return set_strength(
+        {name: model.read_tensor(name).astype(numpy.float32) for name in names}, strength
+    )
+
+
+def _doubt(card: ModelCard, strength: float) -> ModelCard:
+    judged = {"verdict": f"not judged at strength {strength:g}", "proven": False}
+    return replace(card, judge_result={**card.judge_result, **judged})
 
 
 def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imported:

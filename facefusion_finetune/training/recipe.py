@@ -1,31 +1,24 @@
 """The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
 
 import tempfile
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from facefusion_finetune import __version__
-from facefusion_finetune.dataset.manifest import digest_dataset
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.parity import check_parity
-from facefusion_finetune.swappers.files.linked import digest_file
-from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.accelerator import create_accelerator
 from facefusion_finetune.training.base import open_base, resolve_base
 from facefusion_finetune.training.cache_header import remove_cache
 from facefusion_finetune.training.checkpoint import has_checkpoint
-from facefusion_finetune.training.crops import RunCrops, reload_crops, split_crops
+from facefusion_finetune.training.crops import reload_crops
 from facefusion_finetune.training.dry_run import Rehearsal, rehearse
 from facefusion_finetune.training.feed import estimate_cache
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
@@ -34,20 +27,17 @@ from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.others import check_apart
 from facefusion_finetune.training.pairs import KINDS
+from facefusion_finetune.training.plan import Plan, plan_run
 from facefusion_finetune.training.prepare import prepare_training
-from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.run import (
     JudgeRecord,
     Run,
-    RunConfig,
     check_base,
     create_run,
     find_run,
     list_runs,
-    next_version,
     write_record,
 )
-from facefusion_finetune.training.sources import check_preset
 
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference between the trained network and the written file, in output ranges. A file of
@@ -99,7 +89,7 @@ def train_person(
         if judge_path and judge
         else None
     )
-    plan = _plan(person, analyser, base, preset_name, seed, settings, record)
+    plan = plan_run(person, analyser, base, preset_name, seed, settings, record)
     if settings.others and targets is not None:
         footage = targets.footage if isinstance(targets, World) else targets
         check_apart(settings.others, footage)
@@ -159,7 +149,7 @@ def resume_person(
     accelerator = create_accelerator(
         settings.precision, settings.trackers, run.directory / "trackers"
     )
-    plan = _Plan(run.config, options, graph, crops)
+    plan = Plan(run.config, options, graph, crops)
     return _carry_out(
         run, analyser, plan, accelerator, settings, True, judgement, observer or Observer()
     )
@@ -179,7 +169,7 @@ def rehearse_person(
     Args and errors as in `train_person`.
     """
     settings = settings or TrainOptions()
-    plan = _plan(person, analyser, base, preset_name, seed, settings, None)
+    plan = plan_run(person, analyser, base, preset_name, seed, settings, None)
     with tempfile.TemporaryDirectory() as folder:
         run = write_record(Path(folder), plan.config)
         accelerator = create_accelerator(settings.precision)
@@ -200,64 +190,10 @@ def rehearse_person(
         )
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What a run is to be, with everything looked at and nothing written."""
-
-    config: RunConfig
-    options: SwapperOptions
-    graph: SwapperGraph
-    crops: RunCrops
-
-
-def _plan(
-    person: Person,
-    analyser: FaceAnalyser,
-    base: str,
-    preset_name: str,
-    seed: int,
-    settings: TrainOptions,
-    judge: JudgeRecord | None,
-) -> _Plan:
-    consent = person.require_consent()
-    preset = load_preset(preset_name)
-    options = resolve_base(base, analyser)
-    if settings.commercial:
-        check_licence(options)
-    graph = open_base(options, analyser)
-    select_layers(graph, preset.layers)
-    check_preset(options, preset, analyser, bool(settings.others))
-    needed = max(2, preset.minimum_crops)
-    crops = split_crops(person, analyser, options, needed, preset.validate_every > 0)
-    config = RunConfig(
-        person=person.name,
-        version=next_version(person),
-        created=datetime.now(UTC),
-        package_version=__version__,
-        analyser=analyser.name,
-        base_name=options.name,
-        base_argument=str(options.path) if base.endswith(".onnx") else base,
-        base_sha256=digest_file(options.path),
-        base_vendor=options.vendor,
-        base_licence=options.licence,
-        consent_digest=consent.sha256,
-        dataset_digest=digest_dataset(crops.records),
-        preset_name=Path(preset_name).stem if preset_name.endswith(".toml") else preset_name,
-        seed=seed,
-        train=[crop.record.id for crop in crops.train],
-        held_out=[crop.record.id for crop in crops.held_out],
-        kept_back=[crop.record.id for crop in crops.kept_back],
-        preset=preset,
-        judge=judge,
-        others=[str(path.expanduser().resolve()) for path in settings.others],
-    )
-    return _Plan(config, options, graph, crops)
-
-
 def _carry_out(
     run: Run,
     analyser: FaceAnalyser,
-    plan: _Plan,
+    plan: Plan,
     accelerator: Accelerator,
     settings: TrainOptions,
     resume: bool,

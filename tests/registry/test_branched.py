@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy
 import onnx
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
 from facefusion_finetune import home
-from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.errors import RegistryError, UsageError
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.registry import bases, names, store, transfer
 from facefusion_finetune.registry.card import encode_metadata
@@ -86,7 +87,7 @@ def elsewhere(
 ) -> Callable[..., Path]:
     """Export a model; from then on this is another machine, where `ada` is on record."""
 
-    def export(**choices: bool) -> Path:
+    def export(**choices: Any) -> Path:
         output = tmp_path / "sent.onnx"
         transfer.export_model(person, run, output, **choices)
         monkeypatch.setenv(home.HOME_VARIABLE, str(tmp_path / "other-home"))
@@ -164,6 +165,47 @@ def test_without_its_base_it_stays_whole(
     imported = transfer.import_model(elsewhere(standalone=True), None, [])
     assert imported.note is not None
     _assert_gated(imported.run.model_path, options.path)
+
+
+def test_at_less_strength_it_changes_less_and_is_not_judged(
+    elsewhere: Callable[..., Path],
+    run: Run,
+    person: Person,
+    options: SwapperOptions,
+    tmp_path: Path,
+) -> None:
+    none = tmp_path / "none.onnx"
+    transfer.export_model(person, run, none, strength=0)
+    whole = numpy.abs(_answer(run.model_path, DIRECTION) - _answer(options.path, DIRECTION)).max()
+    assert numpy.abs(_answer(none, DIRECTION) - _answer(options.path, DIRECTION)).max() < 1e-5
+    half = elsewhere(strength=0.5)
+    change = numpy.abs(_answer(half, DIRECTION) - _answer(options.path, DIRECTION)).max()
+    assert 0.2 * whole < change < 0.9 * whole
+    _assert_gated(half, options.path)
+    result = store.read_card(half).judge_result
+    assert (result["proven"], result["verdict"]) == (False, "not judged at strength 0.5")
+    assert transfer.import_model(half, None, [tmp_path]).note is None
+
+
+@pytest.mark.parametrize(
+    ("choices", "why"),
+    [({"strength": 1.5}, "no share"), ({"strength": 0.5, "half": True}, "one of them")],
+)
+def test_strength_that_cannot_be_written(
+    run: Run, person: Person, tmp_path: Path, choices: dict[str, Any], why: str
+) -> None:
+    output = tmp_path / "sent.onnx"
+    with pytest.raises(UsageError, match=why):
+        transfer.export_model(person, run, output, **choices)
+    assert not output.exists()
+
+
+def test_model_without_a_gate_has_no_strength(
+    person: Person, options: SwapperOptions, tmp_path: Path
+) -> None:
+    plain = create_finished_run(person, options, proven=True)
+    with pytest.raises(UsageError, match="nothing to turn down"):
+        transfer.export_model(person, plain, tmp_path / "sent.onnx", strength=0.5)
 
 
 def test_with_16_bits_it_is_gated_still(

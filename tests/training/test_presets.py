@@ -21,14 +21,15 @@ def test_reconstruction_is_the_recipe_that_circulates() -> None:
     assert {kind: share for kind, share in preset.pairs.model_dump().items() if share} == {
         "self": 1
     }
-    assert not preset.lora_rank and preset.vector is None
+    assert not preset.lora_rank
+    assert preset.vector is None
     assert (preset.layers, preset.learning_rate, preset.minimum_crops) == ("last_3", 1e-5, 50)
     assert 2 <= preset.batch_size <= 4
     assert preset.count_steps(100) == 20 * 25
 
 
 def test_unknown_preset_lists_the_known() -> None:
-    with pytest.raises(UsageError, match="balanced, fast, reconstruction"):
+    with pytest.raises(UsageError, match="balanced, fast, reconstruction, thorough"):
         load_preset("best")
 
 
