@@ -5,6 +5,7 @@ from pathlib import Path
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.swappers.branches.split import has_branches
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper
 
@@ -56,6 +57,12 @@ def open_base(options: SwapperOptions, analyser: FaceAnalyser) -> SwapperGraph:
         SwapperError: It is no swapper, another one, or the analyser has no template for it.
     """
     graph = read_swapper(options.path)
+    if has_branches(graph.file):
+        raise SwapperError(
+            str(options.path),
+            "it is a tuned model with a gated change, not a base.",
+            "Give the base that it was tuned from, as FaceFusion publishes it.",
+        )
     family = options.family
     if (graph.size, graph.source_shape) != (options.size, family.source_shape):
         raise SwapperError(

@@ -20,8 +20,9 @@ IMPOSTORS = 1000
 IMPOSTOR_SEED = 7937
 """Draws the people whose likeness is the level of strangers; the same in every run."""
 IMPOSTOR_PERCENTILE = 99.0
-LOWEST_LIMIT = 0.2
-"""Cosine that is no likeness, however unlike each other the known strangers are."""
+LOWEST_LIMIT = 0.3
+"""Cosine that is no likeness, however unlike each other the known strangers are: up to it
+recognisers take two faces for two people."""
 NOTED_SHARE = 0.5
 """Of the inputs; if more are left out than this, the user is told."""
 
@@ -72,19 +73,26 @@ class LeakageCheck:
         leaks: NDArray[numpy.bool_] = scores > self.limit
         return leaks
 
-    def report(self, inputs: CycleInputs, base_name: str, on_note: Callable[[str], None]) -> None:
+    def report(
+        self,
+        inputs: CycleInputs,
+        base_name: str,
+        has_other_pairs: bool,
+        on_note: Callable[[str], None],
+    ) -> None:
         """Say so where the base does not remove the person.
 
         Args:
-            inputs: What is left.
+            inputs: All that were made.
             base_name: Of the base.
-            on_note: Told if more than half were left out.
+            has_other_pairs: Whether the person can be learnt from other pairs.
+            on_note: Told if more than half are left out.
 
         Raises:
-            TrainingError: Nothing is left.
+            TrainingError: All are, and there is nothing else to learn from.
         """
-        total = len(inputs.crop) + inputs.left_out
-        if not len(inputs.crop):
+        total = len(inputs.crop)
+        if inputs.left_out == total and not has_other_pairs:
             raise TrainingError(
                 f"base {base_name!r}",
                 f"after its swaps of other people onto the {total} training inputs, each one still"

@@ -97,19 +97,29 @@ def create_cycle_inputs(
 
 @dataclass(frozen=True)
 class CycleInputs:
-    """Inputs of cycle pairs that the person has been removed from."""
+    """The person's frames with somebody else swapped on."""
 
     crop: NDArray[numpy.int64]
     """(n,): the crop each was made of."""
     pictures: NDArray[numpy.uint8]
     """(n, H, W, 3), BGR."""
+    leaks: NDArray[numpy.bool_]
+    """(n,): which ones still show the person, whoever was drawn."""
     drawn_again: int
     """How often another person had to be drawn."""
-    left_out: int
-    """How many were given up."""
+
+    @property
+    def left_out(self) -> int:
+        """How many are of no use for cycle pairs."""
+        return int(self.leaks.sum())
 
 
-def create_honest_inputs(
+def find_none(rows: NDArray[numpy.int64], pictures: NDArray[numpy.uint8]) -> NDArray[numpy.bool_]:
+    """In place of a check, where it does not matter whether P is still to be seen."""
+    return numpy.zeros(len(rows), dtype=numpy.bool_)
+
+
+def create_checked_inputs(
     crops: list[AlignedCrop],
     sources: NDArray[Any],
     base: BaseSwapper,
@@ -119,7 +129,7 @@ def create_honest_inputs(
     generator: numpy.random.Generator,
     progress: Callable[[int, int], None],
 ) -> CycleInputs:
-    """Several cycle inputs of each crop, without those that still show the person.
+    """Several cycle inputs of each crop, with those marked that still show the person.
 
     Args:
         crops: Of P.
@@ -129,7 +139,7 @@ def create_honest_inputs(
         analyser: Whose mask and paste are used.
         variants: How many of each crop.
         find_leaks: Says in which ones P is still to be seen. Those are made again with somebody
-            else, `DRAWS` times in all, and then left out.
+            else, `DRAWS` times in all.
         generator: Draws the others.
         progress: Told how many of how many rounds over the crops are done.
     """
@@ -137,8 +147,8 @@ def create_honest_inputs(
     # A queue for each crop: whether one is drawn again changes nothing for the others.
     queues = numpy.stack([generator.permutation(numpy.sort(distinct)) for _ in crops])
     taken = numpy.zeros(len(crops), dtype=numpy.int64)
-    rows, pictures = [], []
-    drawn_again = left_out = 0
+    rows, pictures, marks = [], [], []
+    drawn_again = 0
     for variant in range(variants):
         progress(variant, variants)
         pending = numpy.arange(len(crops))
@@ -149,10 +159,13 @@ def create_honest_inputs(
             chosen = [crops[row] for row in pending]
             made = create_cycle_inputs(chosen, sources[who], base, analyser)
             leaks = find_leaks(pending, made)
-            rows.append(pending[~leaks])
-            pictures.append(made[~leaks])
-            pending = pending[leaks]
+            settled = ~leaks | (draw == DRAWS - 1)
+            rows.append(pending[settled])
+            pictures.append(made[settled])
+            marks.append(leaks[settled])
+            pending = pending[~settled]
             if not len(pending):
                 break
-        left_out += len(pending)
-    return CycleInputs(numpy.concatenate(rows), numpy.concatenate(pictures), drawn_again, left_out)
+    return CycleInputs(
+        numpy.concatenate(rows), numpy.concatenate(pictures), numpy.concatenate(marks), drawn_again
+    )

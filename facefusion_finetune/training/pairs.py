@@ -30,7 +30,8 @@ from facefusion_finetune.training.drafting import Draft, Rows, pool_anchors
 from facefusion_finetune.training.leakage import LeakageCheck
 from facefusion_finetune.training.making import (
     BaseSwapper,
-    create_honest_inputs,
+    create_checked_inputs,
+    find_none,
 )
 from facefusion_finetune.training.presets import PairMix, Preset
 from facefusion_finetune.training.sources import SourceTable
@@ -248,20 +249,22 @@ def create_pairs(
     if mix.cycle or (mix.cross and not others):
         vector = sources.person.vector if centroid is None else centroid
         check = LeakageCheck(analyser, vector, draft.matrix)
-        inputs = create_honest_inputs(
+        inputs = create_checked_inputs(
             crops,
             sources.others,
             base,
             analyser,
             preset.variants,
-            check.find_leaks,
+            check.find_leaks if mix.cycle else find_none,
             generator,
             progress,
         )
-        check.report(inputs, base.options.name, on_note)
         swapped = draft.lay(inputs.pictures)
         if mix.cycle:
-            draft.add(CYCLE, inputs.crop, swapped, draw_own(inputs.crop), inputs.crop, True)
+            check.report(inputs, base.options.name, mix.self > 0, on_note)
+            honest = numpy.flatnonzero(~inputs.leaks)
+            frames = inputs.crop[honest]
+            draft.add(CYCLE, frames, swapped[honest], draw_own(frames), frames, True)
         if not others:
             crop, target = inputs.crop, swapped
     else:

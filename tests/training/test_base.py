@@ -3,10 +3,15 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy
 import onnx
 import pytest
 
 from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.insert import add_branches
+from facefusion_finetune.swappers.files.writeback import save_model
+from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
 from facefusion_finetune.training.base import open_base, resolve_base
 from tests.support.families import build
 from tests.support.family_world import FamilyAnalyser
@@ -72,3 +77,13 @@ def test_a_template_the_analyser_lacks_is_said(world: FamilyAnalyser) -> None:
     options = replace(world.get_swapper("hyperswap_1a_256"), template="dfl_whole_face")
     with pytest.raises(SwapperError, match="has no template 'dfl_whole_face'"):
         open_base(options, world)
+
+
+def test_a_gated_model_is_no_base(world: FamilyAnalyser, tmp_path: Path) -> None:
+    base = read_swapper(_write(tmp_path / "inswapper_128.onnx", "inswapper_128"))
+    gate = Gate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.7)
+    gated = add_branches(base, select_layers(base, "decoder"), 2, gate, 0)
+    path = tmp_path / "inswapper_128_ada.onnx"
+    save_model(gated.file, path)
+    with pytest.raises(SwapperError, match="tuned model with a gated change"):
+        open_base(resolve_base(str(path), world), world)

@@ -20,7 +20,7 @@ from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.leakage import LOWEST_LIMIT, LeakageCheck
-from facefusion_finetune.training.making import DRAWS, BaseSwapper, Forward, create_honest_inputs
+from facefusion_finetune.training.making import DRAWS, BaseSwapper, Forward, create_checked_inputs
 from facefusion_finetune.training.pairs import PairSet, create_pairs
 from facefusion_finetune.training.presets import PairMix, parse_preset
 from facefusion_finetune.training.sources import SourceTable, gather_sources
@@ -147,7 +147,7 @@ def test_what_is_kept_of_the_demos_base_is_at_strangers_level(
 
 def test_a_base_that_does_nothing_is_refused_in_words(make: Make) -> None:
     with pytest.raises(TrainingError) as caught:
-        make(_do_nothing)
+        make(_do_nothing, PairMix(cycle=2, cross=1, prior=1))
     error = caught.value
     assert "'demo'" in error.given
     assert f"{2 * COUNT} training inputs" in error.why
@@ -155,6 +155,15 @@ def test_a_base_that_does_nothing_is_refused_in_words(make: Make) -> None:
     assert "'reconstruction'" in error.todo
     # the lowest cosine that was seen is that of the person's own frames
     assert 0.8 < float(error.why.split("cosines of ")[1].split()[0]) <= 1
+
+
+def test_without_cycle_pairs_the_rest_is_learnt_from(make: Make) -> None:
+    notes: list[str] = []
+    pairs = make(_do_nothing, PairMix(cycle=2, self=1, cross=1), on_note=notes.append)
+    assert (pairs.count("cycle"), pairs.count("self")) == (0, 2 * COUNT)
+    assert pairs.count("cross") == 2 * COUNT
+    assert len(notes) == 1
+    assert f"{2 * COUNT} of {2 * COUNT}" in notes[0]
 
 
 def test_nothing_is_looked_at_where_no_swap_of_others_goes_in(make: Make) -> None:
@@ -209,7 +218,7 @@ def test_one_frame_is_not_given_the_same_stranger_twice(
         seen.append(sources)
         return good(targets, sources)
 
-    made = create_honest_inputs(
+    made = create_checked_inputs(
         crops[:2],
         numpy.concatenate([strangers, strangers]),
         BaseSwapper(watch, analyser.get_swapper("demo")),
