@@ -167,45 +167,65 @@ def test_tuned_weights_are_what_is_drawn(workplace: Path, source_image: Path) ->
     assert numpy.abs(cv2.imread(str(tuned)).astype(int) - cv2.imread(str(untuned))).max() > 10
 
 
-def test_written_file_is_the_base_but_for_the_trained_layers(workplace: Path) -> None:
+def test_written_file_is_the_base_and_branches_beside_it(workplace: Path) -> None:
     host = workplace / "facefusion-copy"
     base = onnx.load(str(host / ".assets" / "models" / "inswapper_128.onnx"))
     tuned = onnx.load(str(names.models_directory(host) / "asl_a-1.onnx"))
-    assert [node.SerializeToString() for node in base.graph.node] == [
-        node.SerializeToString() for node in tuned.graph.node
-    ]
     assert list(base.opset_import) == list(tuned.opset_import)
     assert list(base.graph.input) == list(tuned.graph.input)
-    pairs = list(zip(base.graph.initializer, tuned.graph.initializer, strict=True))
-    assert [first.name for first, _ in pairs] == [second.name for _, second in pairs]
-    changed = {
-        first.name
-        for first, second in pairs
-        if onnx.numpy_helper.to_array(first).tobytes()
-        != onnx.numpy_helper.to_array(second).tobytes()
-    }
-    assert changed == {
-        f"Conv_{number}.{role}" for number in (594, 596, 612) for role in ("weight", "bias")
-    }
+    assert list(base.graph.output) == list(tuned.graph.output)
+    originals = {node.SerializeToString() for node in base.graph.node}
+    left = [node for node in tuned.graph.node if node.SerializeToString() not in originals]
+    touched = [name for node in left for name in (*node.input, *node.output)]
+    assert sum(node.SerializeToString() in originals for node in tuned.graph.node) == len(
+        base.graph.node
+    ) - len({name for name in touched if name.endswith("/layer")})
+    assert all(
+        any(name.startswith("branch/") for name in node.output)
+        or any(name.startswith("branch/") for name in node.input)
+        for node in left
+    )
+    arrays = [
+        {entry.name: onnx.numpy_helper.to_array(entry) for entry in model.graph.initializer}
+        for model in (base, tuned)
+    ]
+    assert all(arrays[1][name].tobytes() == array.tobytes() for name, array in arrays[0].items())
+    added = arrays[1].keys() - arrays[0].keys()
+    assert all(name.startswith("branch/") for name in added)
+    assert any(name.endswith("/up") and arrays[1][name].any() for name in added)
     assert (tuned.graph.initializer[-1].name, list(tuned.graph.initializer[-1].dims)) == (
         "buff2fs",
         [512, 512],
     )
 
 
-def test_stock_face_swapper_can_load_the_tuned_file(
+def test_stock_face_swapper_runs_the_tuned_file_for_the_person_alone(
     workplace: Path, furnished_host: Path, tmp_path: Path, source_image: Path, target_image: Path
 ) -> None:
     host = support.furnish_like(furnished_host, furnished_host, tmp_path / "stock")
     base = host / ".assets" / "models" / "inswapper_128.onnx"
-    plain, tuned = tmp_path / "plain.png", tmp_path / "tuned.png"
-    arguments = ("-s", source_image, "-t", target_image, "-o")
-    assert support.run_face_swapper(host, *arguments, plain).code == 0
+    video = support.find_footage("asl_a", "yes.mkv")
+    sources = {
+        "own": support.extract_frame(video, 1, tmp_path / "own.png"),
+        "other": source_image,
+    }
+
+    def swap(model: str) -> dict[str, bytes]:
+        pictures = {}
+        for name, source in sources.items():
+            output = tmp_path / f"{model}-{name}.png"
+            done = support.run_face_swapper(host, "-s", source, "-t", target_image, "-o", output)
+            assert done.code == 0
+            pictures[name] = output.read_bytes()
+        return pictures
+
+    plain = swap("plain")
     export = ("models", "export", "asl_a", "--standalone", "--output", base, "--overwrite")
     assert _finetune(workplace, *export).returncode == 0
     support.write_hash(base)
-    assert support.run_face_swapper(host, *arguments, tuned).code == 0
-    assert plain.read_bytes() != tuned.read_bytes()
+    tuned = swap("tuned")
+    assert plain["own"] != tuned["own"]
+    assert plain["other"] == tuned["other"]
 
 
 def test_insightface_can_load_the_tuned_file(workplace: Path) -> None:
