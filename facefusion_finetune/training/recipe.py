@@ -28,7 +28,7 @@ from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.others import check_apart
 from facefusion_finetune.training.pairs import KINDS
 from facefusion_finetune.training.plan import Plan, plan_run
-from facefusion_finetune.training.prepare import prepare_training
+from facefusion_finetune.training.prepare import find_cache, prepare_training
 from facefusion_finetune.training.run import (
     JudgeRecord,
     Run,
@@ -96,6 +96,7 @@ def train_person(
     judgement = Judgement(judge, targets)
     directory = person.runs_directory / str(plan.config.version)
     accelerator = create_accelerator(settings.precision, settings.trackers, directory / "trackers")
+    find_cache(Run(directory, plan.config), settings, accelerator)
     # Every process has made the same plan by now; one of them puts it down.
     with accelerator.main_process_first():
         if accelerator.is_main_process:

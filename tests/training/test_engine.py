@@ -243,6 +243,7 @@ def test_cache_of_another_run_is_refused_and_stays(
     with pytest.raises(TrainingError, match="ada@1") as caught:
         train_person(extracted, analyser, "demo", str(preset_file), settings=settings)
     assert str(cache) in caught.value.given
+    assert [run.reference for run in list_runs(extracted)] == ["ada@1"]
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == kept
 
 
