@@ -200,7 +200,7 @@ def test_figures_of_the_small_inswapper(run, small: Path) -> None:
     assert found["parameters"] == numbers
     decoder = next(row for row in found["choices"] if row["choice"] == "decoder")
     assert (decoder["layers"], decoder["parameters"]) == (4, trained)
-    assert decoder["presets"] == ["balanced"]
+    assert decoder["presets"] == ["fast"]
     assert decoder["cache_bytes_fp32"] == 2 * decoder["cache_bytes_fp16"]
     whole = next(row for row in found["choices"] if row["choice"] == "all")
     assert found["trainable_parameters"] == whole["parameters"]
@@ -212,7 +212,7 @@ def test_figures_of_the_small_inswapper(run, small: Path) -> None:
     assert last["last_layer"] == "Conv_612"
     assert last["last_output"] == [3, 64, 64]
     assert last["trained_by"]["last_3"] == 3
-    assert last["presets"] == ["balanced", "fast", "reconstruction"]
+    assert last["presets"] == ["balanced", "fast", "reconstruction", "thorough"]
     assert found["picture_takes"] == [last["number"]]
     frozen = sum(row["layers"] for row in found["never_trained"])
     assert frozen == found["layers"] - found["trainable_layers"]
