@@ -194,22 +194,31 @@ else:
     assert tensors["resumed"] == tensors["whole"]
 
 
+def _lengthen(preset_file: Path, folder: Path) -> str:
+    """A preset of so many steps that a cache pays."""
+    text = preset_file.read_text().replace("steps = 8", "steps = 60")
+    path = folder / "long.toml"
+    path.write_text(text.replace("preview_every = 4", "preview_every = 60"))
+    return str(path)
+
+
 def test_cache_is_used_where_it_pays_and_changes_nothing(
-    extracted: Person, analyser: DemoAnalyser, preset_file: Path, monkeypatch: pytest.MonkeyPatch
+    extracted: Person,
+    analyser: DemoAnalyser,
+    preset_file: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     feeds = []
     choose = prepare.choose_feed
     monkeypatch.setattr(
         prepare, "choose_feed", lambda *given: feeds.append(choose(*given)) or feeds[-1]
     )
-    text = preset_file.read_text().replace("steps = 8", "steps = 60")
-    preset_file.write_text(text.replace("preview_every = 4", "preview_every = 60"))
+    preset = _lengthen(preset_file, tmp_path)
     outputs = []
     for size in (10**9, 0):
         settings = TrainOptions(cache_bytes=size)
-        run, _ = train_person(
-            extracted, analyser, "demo", str(preset_file), seed=2, settings=settings
-        )
+        run, _ = train_person(extracted, analyser, "demo", preset, seed=2, settings=settings)
         model = open_model(run.model_path)
         outputs.append(model.read_tensor("Conv_612.weight"))
     assert [isinstance(feed, CachedFeed) for feed in feeds] == [True, False]
@@ -221,8 +230,7 @@ def test_cache_is_used_where_it_pays_and_changes_nothing(
 def test_cache_of_another_run_is_refused_and_stays(
     extracted: Person, analyser: DemoAnalyser, preset_file: Path, tmp_path: Path
 ) -> None:
-    text = preset_file.read_text().replace("steps = 8", "steps = 60")
-    preset_file.write_text(text)
+    preset = _lengthen(preset_file, tmp_path)
     cache = tmp_path / "cache"
     settings = TrainOptions(cache_directory=cache)
 
@@ -234,14 +242,14 @@ def test_cache_of_another_run_is_refused_and_stays(
             extracted,
             analyser,
             "demo",
-            str(preset_file),
+            preset,
             observer=Observer(on_step=stop),
             settings=settings,
         )
     kept = {path.name: path.read_bytes() for path in cache.iterdir()}
     assert kept
     with pytest.raises(TrainingError, match="ada@1") as caught:
-        train_person(extracted, analyser, "demo", str(preset_file), settings=settings)
+        train_person(extracted, analyser, "demo", preset, settings=settings)
     assert str(cache) in caught.value.given
     assert [run.reference for run in list_runs(extracted)] == ["ada@1"]
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == kept
