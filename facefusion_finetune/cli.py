@@ -176,9 +176,7 @@ def train(
         raise UsageError(
             "--dry-run with --resume", "a rehearsal goes on with nothing.", "Leave one of them out."
         )
-    options = create_train_options(
-        precision, tracker, dry_run, cache, cache_size, commercial, others
-    )
+    options = create_train_options(precision, tracker, cache, cache_size, commercial, others)
     from facefusion_finetune.people.profile import load_person
     from facefusion_finetune.training import recipe
 

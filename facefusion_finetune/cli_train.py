@@ -57,7 +57,6 @@ OthersOption = Annotated[
 def create_train_options(
     precision: str,
     trackers: list[str] | None,
-    dry_run: bool,
     cache: Path | None,
     cache_size: str,
     commercial: bool,
@@ -86,7 +85,6 @@ def create_train_options(
         cache_bytes=parse_size(cache_size),
         commercial=commercial,
         others=others or [],
-        dry_run=dry_run,
     )
 
 

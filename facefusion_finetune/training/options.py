@@ -47,5 +47,3 @@ class TrainOptions:
     """Refuse a base whose licence does not allow commercial use."""
     others: list[Path] = field(default_factory=list)
     """Footage of other people, for pairs with their frames."""
-    dry_run: bool = False
-    """Rehearse two steps and write nothing."""

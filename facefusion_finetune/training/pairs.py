@@ -63,16 +63,6 @@ class Batch:
     """(n, 3, H / 8, W / 8): RGB, 0 to 1, G0's swap of a cross pair's clean input, pooled by 8 x 8;
     zeros for other kinds."""
 
-    @property
-    def has_truth(self) -> Tensor:
-        """(n,): whether `truth` says what should come out."""
-        return self.kind != CROSS
-
-    @property
-    def shows_person(self) -> Tensor:
-        """(n,): whether the person should come out, so that identity may be asked for."""
-        return self.kind != PRIOR
-
 
 @dataclass(frozen=True)
 class PairSet:

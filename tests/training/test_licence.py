@@ -104,10 +104,9 @@ def test_size_that_is_none(text: str) -> None:
 
 def test_options_of_the_command_line(tmp_path: Path) -> None:
     footage = [tmp_path / "a", tmp_path / "b"]
-    given = create_train_options("bf16", None, True, tmp_path / "new", "1.5GB", True, footage)
+    given = create_train_options("bf16", None, tmp_path / "new", "1.5GB", True, footage)
     assert (given.precision, given.cache_bytes, given.others) == ("bf16", 15 * 10**8, footage)
     assert given.cache_directory == tmp_path / "new"
-    assert given.dry_run
     assert given.commercial
 
 
@@ -121,7 +120,7 @@ def test_options_of_the_command_line(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_options_of_the_command_line(wrong: dict[str, Any], message: str) -> None:
-    values = {"precision": "auto", "trackers": None, "dry_run": False, "cache": None}
+    values = {"precision": "auto", "trackers": None, "cache": None}
     rest = {"cache_size": "4GB", "commercial": False, "others": None}
     with pytest.raises(UsageError, match=message):
         create_train_options(**{**values, **rest, **wrong})
