@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset import sources
-from facefusion_finetune.dataset.cutouts import cut_out, estimate_pose, find_cutout_box
+from facefusion_finetune.dataset.cutouts import cut_out, find_cutout_box
 from facefusion_finetune.dataset.manifest import CropRecord, cutout_name, masks_name
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.align import fit_similarity
@@ -135,7 +135,6 @@ class Collector:
             detector_score=face.detector_score,
             landmarker_score=face.landmarker_score,
             embedding=face.embedding.astype(numpy.float32),
-            pose=estimate_pose(face.landmark_5),
             kept=not fault,
             reason=fault or "the person",
             sha256=sha256,

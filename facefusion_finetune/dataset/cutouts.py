@@ -48,23 +48,3 @@ def cut_out(vision_frame: VisionFrame, box: tuple[int, int, int, int]) -> Vision
     """A copy of the frame inside `box` (x1, y1, x2, y2)."""
     x1, y1, x2, y2 = box
     return vision_frame[y1:y2, x1:x2].copy()
-
-
-def estimate_pose(landmark_5: Points) -> dict[str, float]:
-    """Rough head pose from five points, for coverage and advice, not for alignment.
-
-    Returns:
-        `yaw` and `pitch` as the nose tip's offset from the middle of eyes and mouth in eye
-        distances (0 is frontal; positive is to the picture's right and down), `roll` in degrees.
-    """
-    left, right, nose, mouth_left, mouth_right = landmark_5
-    across = right - left
-    distance = float(numpy.hypot(*across)) or 1.0
-    unit = across / distance
-    down = numpy.array([-unit[1], unit[0]])
-    middle = (left + right + mouth_left + mouth_right) / 4
-    return {
-        "yaw": round(float((nose - middle) @ unit) / distance, 4),
-        "pitch": round(float((nose - middle) @ down) / distance, 4),
-        "roll": round(float(numpy.degrees(numpy.arctan2(across[1], across[0]))), 2),
-    }

@@ -3,13 +3,14 @@
 import base64
 import hashlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 
 from facefusion_finetune import home
+from facefusion_finetune.dataset.measures import CropMeasures
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
 
@@ -35,12 +36,13 @@ Vector = Annotated[
 class CropRecord(BaseModel):
     """One face of one frame. Positions are pixels of the whole frame."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    # Entries of other versions of the package are passed over, so that their crops can be read.
+    model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
     id: str
-    """16 hex digits from the source's digest, the frame and the face."""
+    """16 hex digits from the source's digest, the time and the face."""
     source: str
-    """Absolute path of the file, links resolved."""
+    """Absolute path of the file, links resolved; bytes that are no text are written as `\\xNN`."""
     source_sha256: str
     frame: int
     """Number of the sample within the source."""
@@ -48,6 +50,8 @@ class CropRecord(BaseModel):
     """Seconds from the start of a video."""
     shot: str
     """Frames that share it were taken in one go."""
+    track: str = ""
+    """Faces that share it follow each other in one shot and show one person."""
     offset: tuple[int, int]
     """x, y of the cut-out's first pixel."""
     size: tuple[int, int]
@@ -60,12 +64,33 @@ class CropRecord(BaseModel):
     embedding: Vector | None
     """(512,), not normalised; in the file as base64 of little-endian float32. None for a face
     that is not the person's: nobody else's biometric data is kept."""
-    pose: dict[str, float]
+    measures: CropMeasures | None = None
+    """Of the picture of the face. None for somebody else's."""
+    faults: list[str] = []
+    """Why it was rejected by itself, in words; empty for a good one."""
+    choice: Literal["rejected", "restored"] | None = None
+    """What the user decided about it, which counts whatever its faults are."""
     kept: bool
     reason: str
-    """Why it was kept or rejected."""
+    """Why it was kept or rejected, in words."""
     sha256: str = ""
     """Of the cut-out's PNG; empty where none was written."""
+
+    @property
+    def is_person(self) -> bool:
+        """Whether the face is the person's; of anybody else's only that it was there is kept."""
+        return self.embedding is not None
+
+    def decide(
+        self, faults: list[str], choice: Literal["rejected", "restored"] | None
+    ) -> "CropRecord":
+        """The same face of the person with these faults and this choice of the user's."""
+        kept = choice == "restored" or (not faults and choice is None)
+        reason = ", ".join(faults) or "the person"
+        if choice is not None:
+            reason = f"{choice} by hand" + (f" ({reason})" if faults else "")
+        changes = {"faults": faults, "choice": choice, "kept": kept, "reason": reason}
+        return self.model_copy(update=changes)
 
     def landmarks_in_cutout(self) -> NDArray[numpy.float64]:
         """(5, 2): the five points in pixels of the cut-out."""

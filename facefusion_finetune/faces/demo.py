@@ -39,6 +39,7 @@ from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOpt
 
 WEIGHTS = Path(__file__).parent.parent / "demo" / "weights"
 SWAPPER = "demo"
+SAME_PERSON_COSINE = 0.4
 JUDGING_VECTORS = 16
 """Of the stored people, those that no model is trained with."""
 MEAN = 127.5
@@ -72,6 +73,11 @@ class DemoAnalyser:
         """Who answers, with the package's version."""
         return f"demo {metadata.version('facefusion-finetune')}"
 
+    @property
+    def same_person_cosine(self) -> float:
+        """Halfway between frames of one drawn person and of two."""
+        return SAME_PERSON_COSINE
+
     def is_blocked(self, path: Path) -> bool:
         """False for this world's frames: they show nobody.
 
@@ -85,6 +91,15 @@ class DemoAnalyser:
             "is not a frame of the demo's world, and the demo cannot check other content.",
             "Use FaceFusion's analyser for real footage.",
         )
+
+    def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
+        """False for this world's frames: they show nobody.
+
+        Raises:
+            FootageError: The frame is not of this world.
+        """
+        self.find_face(vision_frame)
+        return False
 
     def find_face(self, vision_frame: VisionFrame) -> WorldFace:
         """What the world knows of a frame, for example to render a true swap onto it.

@@ -62,6 +62,11 @@ class FaceFusionAnalyser:
         """For example `facefusion 3.8.1`."""
         return self._host.name
 
+    @property
+    def same_person_cosine(self) -> float:
+        """FaceFusion's own setting `reference_face_distance`, which is half of 1 - cosine."""
+        return 1 - 2 * float(self._state.get_item("reference_face_distance"))
+
     def is_blocked(self, path: Path) -> bool:
         """Whether FaceFusion's content check refuses the image or video file.
 
@@ -76,6 +81,10 @@ class FaceFusionAnalyser:
                 "Convert it, for example to png, mp4 or mkv.",
             )
         return is_blocked
+
+    def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
+        """Whether FaceFusion's content check refuses the picture."""
+        return bool(self._adapter.content_analyser.analyse_frame(vision_frame))
 
     def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
         """All faces of a frame, best detector score first."""

@@ -49,6 +49,8 @@ class FaceMasks:
     """1 where nothing lies in front of the face."""
     features: Mask
     """1 on eyes and mouth."""
+    glasses: Mask | None = None
+    """1 on glasses; None where the analyser cannot tell."""
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,19 @@ class FaceAnalyser(Protocol):
     def name(self) -> str:
         """Who answers, with a version, for example `facefusion 3.8.1`."""
 
+    @property
+    def same_person_cosine(self) -> float:
+        """Two of the recogniser's vectors with a cosine above this count as one person."""
+
     def is_blocked(self, path: Path) -> bool:
         """Whether the content check refuses this image or video file.
 
         Raises:
             UnreadableError: The file cannot be read, so that its content is unchecked.
         """
+
+    def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
+        """Whether the content check refuses this picture."""
 
     def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
         """All faces of a frame, best detector score first."""

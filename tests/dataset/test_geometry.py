@@ -4,7 +4,7 @@ import cv2
 import numpy
 import pytest
 
-from facefusion_finetune.dataset.cutouts import cut_out, estimate_pose, find_cutout_box
+from facefusion_finetune.dataset.cutouts import cut_out, find_cutout_box
 from facefusion_finetune.faces.align import fit_similarity
 
 TEMPLATES = {
@@ -48,14 +48,3 @@ def test_crop_from_cutout_equals_crop_from_frame(template: str, shift: tuple[flo
     part = warp(cutout, landmark_5 - numpy.array(box[:2])).astype(int)
     assert numpy.abs(whole - part).max() <= 1
     assert (whole != part).mean() <= 0.01
-
-
-def test_pose_says_which_way_the_nose_points() -> None:
-    frontal = _place(0.0, 100, (150, 150))
-    assert estimate_pose(frontal)["yaw"] == pytest.approx(0, abs=0.02)
-    turned = frontal.copy()
-    turned[2, 0] += 12
-    assert estimate_pose(turned)["yaw"] == pytest.approx(0.4, abs=0.02)
-    assert estimate_pose(_place(0.2, 100, (150, 150)))["roll"] == pytest.approx(
-        numpy.degrees(0.2), abs=0.01
-    )
