@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facefusion_finetune.cli_support import HostOption, Json, describe, print_lines
+from facefusion_finetune.cli_support import HostOption, Json, print_lines
 
 person_app = typer.Typer(help="Who: record consent, show and remove persons.", no_args_is_help=True)
 
@@ -52,39 +52,41 @@ def list_persons(as_json: Json = False) -> None:
 
 @person_app.command("show")
 def show_person(name: str, as_json: Json = False) -> None:
-    """Show what is held about a person."""
-    from facefusion_finetune.dataset.manifest import read_manifest
-    from facefusion_finetune.people import profile
-    from facefusion_finetune.training.run import list_runs
+    """Show everything that is held about a person, and where."""
+    from facefusion_finetune.people.inventory import take_inventory
+    from facefusion_finetune.people.inventory_text import describe_inventory
 
-    person = profile.load_person(name)
-    records = read_manifest(person)
-    kept = [record for record in records if record.kept]
-    values = person.model_dump(mode="json") | {
-        "folder": str(person.directory),
-        "crops_kept": len(kept),
-        "crops_rejected": len(records) - len(kept),
-        "shots": len({record.shot for record in kept}),
-        "sources": sorted({record.source for record in records}),
-        "runs": [run.reference for run in list_runs(person)],
-    }
-    typer.echo(json.dumps(values, indent=2) if as_json else describe(values))
+    held = take_inventory(name)
+    if as_json:
+        typer.echo(json.dumps(held.as_dict(), indent=2))
+    else:
+        print_lines(describe_inventory(held), "")
 
 
 @person_app.command("remove")
 def remove_person(
     name: str,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    exports: Annotated[
+        bool, typer.Option("--exports", help="Delete exported files of the person's models, too.")
+    ] = False,
     host: HostOption = None,
 ) -> None:
     """Delete a person's crops, vectors, runs and models, in FaceFusion's folders too."""
     from facefusion_finetune.host.locate import locate
-    from facefusion_finetune.people import profile, removal
+    from facefusion_finetune.people import elsewhere, profile, removal
+    from facefusion_finetune.people.inventory_text import describe_removal
 
-    person = profile.load_person(name)
-    if not yes and not typer.confirm(f"Delete everything held about {name}?"):
-        raise typer.Abort
-    removed = removal.remove_person(person, locate(host).path if host else None)
-    for path in removed:
+    directory = profile.find_directory(name)
+    if not yes:
+        entries = elsewhere.recall(directory).elsewhere
+        exported = [entry.path for entry in entries if entry.kind == "export"]
+        for exported_file in () if exports else exported:
+            typer.echo(f"stays unless you add --exports: {exported_file}")
+        if not typer.confirm(f"Delete everything held about {name}?"):
+            raise typer.Abort
+    done = removal.remove_person(name, locate(host).path if host else None, exports)
+    for path in done.removed:
         typer.echo(f"removed {path}")
-    typer.echo(f"{name}: {len(removed)} files are gone; nothing is held about this person.")
+    print_lines(describe_removal(done), "")
+    done.require_complete()

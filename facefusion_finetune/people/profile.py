@@ -1,7 +1,6 @@
 """A person's record: name and consent, in `person.toml`."""
 
 import hashlib
-import shutil
 import tomllib
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, UsageError
 from facefusion_finetune.people.names import validate_name
 
+RECORD_FILE = "person.toml"
 DEFAULT_SCOPE = "training and use of a face swapper of this person"
 
 
@@ -44,7 +44,7 @@ class Person(BaseModel):
     @property
     def directory(self) -> Path:
         """Folder with everything held about the person, but for models active in a host."""
-        return home.people_directory() / self.name
+        return person_directory(self.name)
 
     @property
     def runs_directory(self) -> Path:
@@ -60,7 +60,7 @@ class Person(BaseModel):
         if self.consent is None:
             raise ConsentError(
                 f"person {self.name!r}",
-                f"no consent is on record in {self.directory / 'person.toml'}.",
+                f"no consent is on record in {self.directory / RECORD_FILE}.",
                 "Remove the record and add the person again with --consent FILE or"
                 " --consent-note TEXT.",
             )
@@ -127,6 +127,11 @@ def create_consent(
     )
 
 
+def person_directory(name: str) -> Path:
+    """Folder of whoever is called so; it need not be there."""
+    return home.people_directory() / name
+
+
 def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
     """Record a person, before any crop is made.
 
@@ -139,7 +144,7 @@ def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
         UsageError: The name is not valid or taken (or, with `renew`, unknown).
     """
     validate_name(name)
-    path = home.people_directory() / name / "person.toml"
+    path = person_directory(name) / RECORD_FILE
     if renew:
         person = load_person(name).model_copy(update={"consent": consent})
     else:
@@ -164,17 +169,12 @@ def load_person(name: str) -> Person:
         ConsentError: The record is damaged, so that consent cannot be shown.
     """
     validate_name(name)
-    path = home.people_directory() / name / "person.toml"
+    path = person_directory(name) / RECORD_FILE
     try:
         values = tomllib.loads(path.read_text("utf-8"))
         return Person.model_validate(values)
     except FileNotFoundError as error:
-        known = ", ".join(list_names()) or "nobody yet"
-        raise UsageError(
-            f"person {name!r}",
-            f"nobody of that name is on record (known: {known}).",
-            f"Add the person first: facefusion-finetune person add {name} --consent FILE.",
-        ) from error
+        raise _miss(name) from error
     except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
         raise ConsentError(
             f"person record {path}",
@@ -185,18 +185,44 @@ def load_person(name: str) -> Person:
 
 def list_names() -> list[str]:
     """Names of all persons on record, sorted."""
-    return sorted(path.parent.name for path in home.people_directory().glob("*/person.toml"))
+    return sorted(path.parent.name for path in home.people_directory().glob(f"*/{RECORD_FILE}"))
 
 
-def remove_directory(person: Person) -> list[Path]:
-    """Delete everything in the person's folder and the folder itself.
+def find_directory(name: str) -> Path:
+    """Folder of a person, whose record may be damaged or gone.
 
-    Returns:
-        The files that were there and are gone.
+    Raises:
+        UsageError: There is no such person.
     """
-    files = sorted(path for path in person.directory.rglob("*") if not path.is_dir())
-    shutil.rmtree(person.directory)
-    return files
+    directory = person_directory(validate_name(name))
+    if not directory.is_dir() and not directory.is_symlink():
+        raise _miss(name)
+    return directory
+
+
+def confirm_consent(name: str) -> Consent:
+    """The consent on record at this moment, read from disk again.
+
+    Raises:
+        ConsentError: There is none, it has expired, or the person was removed meanwhile.
+    """
+    try:
+        return load_person(name).require_consent()
+    except UsageError as error:
+        raise ConsentError(
+            f"person {name!r}",
+            "the person was removed, and with that the consent is withdrawn.",
+            "To begin anew, ask again, then add the person.",
+        ) from error
+
+
+def _miss(name: str) -> UsageError:
+    known = ", ".join(list_names()) or "nobody yet"
+    return UsageError(
+        f"person {name!r}",
+        f"nobody of that name is on record (known: {known}).",
+        f"Add the person first: facefusion-finetune person add {name} --consent FILE.",
+    )
 
 
 def _encode(person: Person) -> str:

@@ -1,6 +1,6 @@
 """Activate, deactivate, list and verify a person's models in a FaceFusion folder."""
 
-import json
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +10,7 @@ import onnx
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
+from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import names
 from facefusion_finetune.registry.bases import check_graph, restore_base
@@ -87,7 +88,7 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
     ]
     try:
         # First of all: a model that nobody remembers would survive the person's removal.
-        _remember_host(person, host)
+        elsewhere.remember_host(person.directory, host)
         directory.mkdir(parents=True, exist_ok=True)
         _place_bases(run, card, host)
         read_model(run.model_path)
@@ -230,14 +231,31 @@ def _check_graph(model: ModelFile, card: ModelCard) -> None:
 
 
 def known_hosts(person: Person) -> list[Path]:
-    """FaceFusion folders that a model of the person was ever activated in."""
-    path = person.directory / "hosts.json"
-    return [Path(host) for host in json.loads(path.read_text("utf-8"))] if path.exists() else []
+    """FaceFusion folders that a model of the person was ever activated in.
+
+    Raises:
+        RegistryError: The file that remembers them is damaged.
+    """
+    return elsewhere.list_hosts(person.directory)
 
 
-def _remember_host(person: Person, host: Path) -> None:
-    hosts = sorted({str(path) for path in known_hosts(person)} | {str(host.resolve())})
-    home.write_text(person.directory / "hosts.json", json.dumps(hosts, indent=2) + "\n")
+def list_model_files(name: str, host: Path) -> list[Path]:
+    """Every file of a person's models in a FaceFusion folder, models first.
+
+    Among them are what an interrupted activation left, which `deactivate` does not see as a model.
+
+    Args:
+        name: Of the person.
+        host: The FaceFusion folder.
+    """
+    stem = rf"{re.escape(name)}-[1-9][0-9]*\.(onnx|hash|json)"
+    own = re.compile(rf"{stem}|\.{stem}\..+\.part")
+    files = [
+        path
+        for path in names.models_directory(host).glob("*")
+        if own.fullmatch(path.name) and (path.is_symlink() or not path.is_dir())
+    ]
+    return sorted(files, key=lambda path: (path.suffix != ".onnx", path))
 
 
 def _checksum(path: Path) -> int:

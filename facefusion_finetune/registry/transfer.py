@@ -19,7 +19,7 @@ import numpy
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
-from facefusion_finetune.people import profile
+from facefusion_finetune.people import elsewhere, profile
 from facefusion_finetune.people.names import validate_name
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import names
@@ -109,26 +109,27 @@ def export_model(
     card = read_card(run.model_path)
     check_base(run.model_path, hard_links=True)
     model = read_model(run.model_path)
+    weights = metadata = None
     if strength != 1:
         weights = _weaken(run, model, strength, half)
+        metadata = encode_metadata(_doubt(card, strength))
+    is_plain = standalone or half or strength != 1 or not model.is_linked
     try:
-        if strength != 1:
-            save_model(model, output, weights, encode_metadata(_doubt(card, strength)))
-        elif half:
-            from facefusion_finetune.swappers.files.precision import create_inputs, write_half
+        with elsewhere.remembered(person.directory, output, "export", run.reference):
+            if half:
+                from facefusion_finetune.swappers.files.precision import create_inputs, write_half
 
-            write_half(model, output, create_inputs(model))
-        elif standalone or not model.is_linked:
-            save_model(model, output)
-        else:
-            home.write_whole(output, lambda file: _copy(run.model_path, file))
+                write_half(model, output, create_inputs(model))
+            elif is_plain:
+                save_model(model, output, weights, metadata)
+            else:
+                home.write_whole(output, lambda file: _copy(run.model_path, file))
     except OSError as error:
         raise RegistryError(
             str(output),
             f"the model cannot be written ({error.strerror or error}).",
             "Name a file in a folder that exists, that you may write to and that has room.",
         ) from error
-    is_plain = standalone or half or strength != 1 or not model.is_linked
     base = None if is_plain else f"{card.base_name} (sha256 {card.base_sha256})"
     return Exported(output, output.stat().st_size, base)
 

@@ -113,17 +113,34 @@ def write_header(folder: Path, header: CacheHeader) -> None:
     home.write_text(folder / HEADER_FILE, header.model_dump_json(indent=1) + "\n")
 
 
+def read_owner(folder: Path) -> str | None:
+    """Reference of the run whose cache lies in a folder; None where nothing legible says so."""
+    try:
+        return CacheHeader.model_validate_json((folder / HEADER_FILE).read_bytes()).origin.run
+    except (OSError, ValidationError):
+        return None
+
+
+def list_cache_files(folder: Path) -> list[Path]:
+    """A cache's files in the order they are to be deleted in; none where there is no folder.
+
+    Raises:
+        OSError: The folder cannot be read.
+    """
+    if not folder.is_dir():
+        return []
+    own = [entry for entry in folder.iterdir() if _OWN_NAME.fullmatch(entry.name)]
+    # The header goes last: as long as there is data, something says whose it is.
+    return sorted(own, key=lambda entry: (entry.name == HEADER_FILE, entry))
+
+
 def clear_cache(folder: Path) -> None:
     """Delete a cache's files; what is not there is no matter.
 
     Raises:
         OSError: They cannot be deleted.
     """
-    if not folder.is_dir():
-        return
-    own = [entry for entry in folder.iterdir() if _OWN_NAME.fullmatch(entry.name)]
-    # The header goes last: as long as there is data, something says whose it is.
-    for entry in sorted(own, key=lambda entry: entry.name == HEADER_FILE):
+    for entry in list_cache_files(folder):
         entry.unlink()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import Accelerator
 
+from facefusion_finetune.errors import ConsentError
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.checkpoint import (
     Identity,
@@ -46,6 +47,8 @@ class Trainer:
     """Of the run; see `checkpoint.identify_run`."""
     validate: Callable[[], float] | None = None
     """Score, lower is better, of the weights that are in place."""
+    permit: Callable[[], object] = lambda: None
+    """Raises ConsentError where the training may not go on; called before anything is kept."""
 
     def optimise(
         self, resume: bool, observer: Observer, on_preview: Callable[[int], object]
@@ -62,6 +65,7 @@ class Trainer:
         Raises:
             TrainingError: The loss stays no number, not even one sample fits into memory, or the
                 checkpoint cannot be used.
+            ConsentError: The training may not go on; the last checkpoint stays.
             OSError: A checkpoint cannot be written.
         """
         with Tracking(self.accelerator, self.run, observer.on_note) as tracking:
@@ -108,6 +112,7 @@ class _Training:
     def carry_out(self, resume: bool) -> None:
         """Train from where the run stands to its end."""
         trainer, state = self.trainer, self.state
+        self._ask()
         done = self._begin(resume)
         while done < trainer.steps and not state.selection.is_exhausted:
             began = time.perf_counter()
@@ -124,9 +129,13 @@ class _Training:
             if self.is_main:
                 trainer.run.log(done, values)
                 self.tracking.log(done, values)
-            if self.schedules["checkpoint"].is_due(done) or state.selection.is_exhausted:
+            is_saved = self.schedules["checkpoint"].is_due(done) or state.selection.is_exhausted
+            is_drawn = self.schedules["preview"].is_due(done)
+            if is_saved or is_drawn:
+                self._ask()
+            if is_saved:
                 self._save(done)
-            if self.is_main and self.schedules["preview"].is_due(done):
+            if is_drawn and self.is_main:
                 self._preview(done)
             left = self.clock.estimate_left(done)
             self.observer.on_step(done, trainer.steps, values | {"seconds_left": left})
@@ -136,6 +145,26 @@ class _Training:
             self.observer.on_note(sentence)
         state.place_final()
         trainer.accelerator.wait_for_everyone()
+
+    def _ask(self) -> None:
+        """Make sure that all processes may go on, or stop all of them."""
+        accelerator = self.trainer.accelerator
+        refusal = None
+        try:
+            self.trainer.permit()
+        except ConsentError as error:
+            refusal = error
+        if accelerator.num_processes > 1:
+            refused = torch.tensor(float(refusal is not None), device=accelerator.device)
+            is_refused = bool(accelerator.reduce(refused))
+            if is_refused and refusal is None:
+                refusal = ConsentError(
+                    f"run {self.trainer.run.reference}",
+                    "another of its processes found no valid consent.",
+                    "See what that one says.",
+                )
+        if refusal is not None:
+            raise refusal
 
     def _begin(self, resume: bool) -> int:
         """Where to go on, with everything as it was then."""

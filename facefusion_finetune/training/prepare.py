@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -41,7 +42,7 @@ from facefusion_finetune.training.others import (
     read_others,
 )
 from facefusion_finetune.training.pairs import PairSet, create_pairs
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.training.run import Run, check_consent
 from facefusion_finetune.training.sources import SourceTable, gather_sources
 from facefusion_finetune.training.validation import KeptBackScore, create_validation
 from facefusion_finetune.training.vector import tune_vector
@@ -222,6 +223,7 @@ def prepare_training(
             run=run,
             identity=identify_run(config),
             validate=score,
+            permit=partial(check_consent, run),
         ),
     )
 

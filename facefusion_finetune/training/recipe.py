@@ -1,6 +1,7 @@
 """The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.profile import Person, confirm_consent
 from facefusion_finetune.swappers.convert.parity import check_parity
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.accelerator import create_accelerator
 from facefusion_finetune.training.base import open_base, resolve_base
 from facefusion_finetune.training.cache_header import remove_cache
+from facefusion_finetune.training.cache_places import release_caches, remember_cache
 from facefusion_finetune.training.checkpoint import has_checkpoint
 from facefusion_finetune.training.crops import reload_crops
 from facefusion_finetune.training.dry_run import Rehearsal, rehearse
@@ -33,9 +35,11 @@ from facefusion_finetune.training.run import (
     JudgeRecord,
     Run,
     check_base,
+    check_consent,
     create_run,
     find_run,
     list_runs,
+    watch_consent,
     write_record,
 )
 
@@ -73,7 +77,9 @@ def train_person(
         is not the main one.
 
     Raises:
-        ConsentError: No valid consent is on record.
+        ConsentError: No valid consent is on record, or not any more at a checkpoint or before the
+            model is judged or written. The run's last checkpoint stays, so that it can be resumed
+            once the consent is renewed; of a person who was removed nothing is left.
         DatasetError: There are too few crops, or some are damaged.
         SwapperError: The base cannot be tuned, or its licence forbids what is asked for.
         UsageError: The same footage is to train and to judge.
@@ -97,15 +103,18 @@ def train_person(
     directory = person.runs_directory / str(plan.config.version)
     accelerator = create_accelerator(settings.precision, settings.trackers, directory / "trackers")
     find_cache(Run(directory, plan.config), settings, accelerator)
+    # Looking at the crops may have taken long.
+    confirm_consent(person.name)
     # Every process has made the same plan by now; one of them puts it down.
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             run = create_run(person, plan.config)
         else:
             run = find_run(person, plan.config.version)
-    return _carry_out(
-        run, analyser, plan, accelerator, settings, False, judgement, observer or Observer()
-    )
+    with watch_consent(run):
+        return _carry_out(
+            run, analyser, plan, accelerator, settings, False, judgement, observer or Observer()
+        )
 
 
 def resume_person(
@@ -151,9 +160,10 @@ def resume_person(
         settings.precision, settings.trackers, run.directory / "trackers"
     )
     plan = Plan(run.config, options, graph, crops)
-    return _carry_out(
-        run, analyser, plan, accelerator, settings, True, judgement, observer or Observer()
-    )
+    with watch_consent(run):
+        return _carry_out(
+            run, analyser, plan, accelerator, settings, True, judgement, observer or Observer()
+        )
 
 
 def rehearse_person(
@@ -171,7 +181,8 @@ def rehearse_person(
     """
     settings = settings or TrainOptions()
     plan = plan_run(person, analyser, base, preset_name, seed, settings, None)
-    with tempfile.TemporaryDirectory() as folder:
+    # In the person's folder, so that what a killed rehearsal leaves is removed with the person.
+    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=person.directory) as folder:
         run = write_record(Path(folder), plan.config)
         accelerator = create_accelerator(settings.precision)
         prepared = prepare_training(
@@ -202,6 +213,7 @@ def _carry_out(
     observer: Observer,
 ) -> tuple[Run, dict[str, Any]]:
     options, crops = plan.options, plan.crops
+    check_consent(run)
     prepared = prepare_training(
         run, crops, analyser, options, plan.graph, accelerator, settings, observer
     )
@@ -221,6 +233,9 @@ def _carry_out(
             prepared.base_session,
             judgement,
         )
+    check_consent(run)
+    if accelerator.is_main_process:
+        remember_cache(run, settings.cache_directory)
     feed = prepared.open_feed(observer)
     observer.on_stage("Training")
     try:
@@ -232,18 +247,25 @@ def _carry_out(
     finally:
         feed.close()
     if jury is None:
+        remove_cache(prepared.cache.folder)
         return run, {}
 
     observer.on_stage("Writing back and judging")
+    check_consent(run)
     weights = swapper.export_weights()
     with write_candidate(run, graph.file, weights) as path:
         session = create_session(path, run.reference)
         limit = WRITTEN_PARITY_LIMITS[graph.precision]
         check_parity(swapper, session, sample.targets, sample.sources, limit)
         report = jury.write_report(session)
-    card = create_card(run, options, prepared.person, report)
+    # The consent may have been renewed since the run began; the model is made with the latest.
+    consent = check_consent(run)
+    card = replace(
+        create_card(run, options, prepared.person, report), consent_digest=consent.sha256
+    )
     note = write_model(run, graph.file, weights, card)
     if note is not None:
         observer.on_note(note)
     remove_cache(prepared.cache.folder)
+    release_caches(run)
     return run, report

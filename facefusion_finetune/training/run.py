@@ -3,8 +3,11 @@
 A run is one version of a person's model, trained here or imported.
 """
 
+import contextlib
 import json
+import shutil
 import tomllib
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +16,13 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
-from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.people.profile import Person
+from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
+from facefusion_finetune.people.profile import Consent, Person, confirm_consent
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.training.presets import Preset
+
+RECORD_FILE = "config.toml"
 
 
 class RunRecord(BaseModel):
@@ -116,6 +121,11 @@ class Run:
         return self.directory / "checkpoints" / "last.safetensors"
 
     @property
+    def record_path(self) -> Path:
+        """Its settings; a run without them is none any more."""
+        return self.directory / RECORD_FILE
+
+    @property
     def model_path(self) -> Path:
         """The tuned model; there only once the run is finished."""
         return self.directory / "model.onnx"
@@ -155,9 +165,9 @@ def create_run(person: Person, config: RunConfig) -> Run:
 
 
 def write_record(directory: Path, record: RunRecord) -> Run:
-    """Write `config.toml` of a run whose folder exists."""
+    """Write the settings of a run whose folder exists."""
     values = record.model_dump(mode="json", exclude_none=True)
-    home.write_text(directory / "config.toml", tomli_w.dumps(values))
+    home.write_text(directory / RECORD_FILE, tomli_w.dumps(values))
     return Run(directory, record)
 
 
@@ -173,7 +183,9 @@ def list_runs(person: Person) -> list[Run]:
         TrainingError: A run's settings are damaged.
     """
     paths = [
-        path for path in person.runs_directory.glob("*/config.toml") if path.parent.name.isdecimal()
+        path
+        for path in person.runs_directory.glob(f"*/{RECORD_FILE}")
+        if path.parent.name.isdecimal()
     ]
     return [_load(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
 
@@ -197,6 +209,39 @@ def find_run(person: Person, version: int | None) -> Run:
     )
 
 
+def check_consent(run: Run) -> Consent:
+    """The consent that a run may go on with at this moment, read from disk again.
+
+    Raises:
+        ConsentError: There is none, it has expired, or person or run were removed meanwhile.
+    """
+    consent = confirm_consent(run.record.person)
+    if not run.record_path.is_file():
+        raise ConsentError(
+            f"run {run.reference}",
+            "it was removed while it was at work.",
+            f"Train anew: facefusion-finetune train {run.record.person}.",
+        )
+    return consent
+
+
+@contextlib.contextmanager
+def watch_consent(run: Run) -> Iterator[None]:
+    """Work on a run: where that fails because of the consent, say so, and leave nothing behind.
+
+    Raises:
+        ConsentError: As `check_consent`, in place of what failed for that reason.
+    """
+    try:
+        yield
+    except (OSError, FinetuneError):
+        # Whatever could not be written or read: the person may have been removed meanwhile.
+        check_consent(run)
+        raise
+    finally:
+        _discard_remains(run)
+
+
 def check_base(run: Run, options: SwapperOptions) -> None:
     """Make sure that a run goes on with the base it was started with.
 
@@ -210,6 +255,15 @@ def check_base(run: Run, options: SwapperOptions) -> None:
             " (the digests differ).",
             "Put the former base file back, or train anew without --resume.",
         )
+
+
+def _discard_remains(run: Run) -> None:
+    """Delete what was written into a run's folder after the run was removed."""
+    if not run.record_path.exists():
+        shutil.rmtree(run.directory, ignore_errors=True)
+        for folder in (run.directory.parent, run.directory.parent.parent):
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def _load(path: Path) -> Run:

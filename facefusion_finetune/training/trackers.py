@@ -5,11 +5,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 from accelerate import Accelerator
 
-from facefusion_finetune import home
 from facefusion_finetune.errors import UsageError
+from facefusion_finetune.people import elsewhere
+from facefusion_finetune.people.profile import person_directory
 from facefusion_finetune.training.run import Run
 
 TRACKERS: Mapping[str, tuple[str, ...]] = {
@@ -57,9 +59,12 @@ class Tracking:
         self._run = run
         self._on_note = on_note
         self._sets_address = False
+        self._umask: int | None = None
 
     def __enter__(self) -> "Tracking":
         if self._accelerator.log_with:
+            # Trackers make their own files, now and later.
+            self._umask = os.umask(0o077)
             self._guard("start", self._start)
         return self
 
@@ -76,6 +81,9 @@ class Tracking:
         if self._sets_address:
             os.environ.pop(MLFLOW_VARIABLE, None)
             self._sets_address = False
+        if self._umask is not None:
+            os.umask(self._umask)
+            self._umask = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Log what was measured after `step` steps."""
@@ -83,11 +91,17 @@ class Tracking:
             self._guard("log", lambda: self._accelerator.log(dict(values), step=step))
 
     def _start(self) -> None:
-        folder = home.create_private_directory(self._run.directory / "trackers")
+        folder = self._run.directory / "trackers"
+        # Not with its parents: a run that was removed stays removed.
+        folder.mkdir(mode=0o700, exist_ok=True)
         if MLFLOW_VARIABLE not in os.environ:
             # MLflow would write into the current folder.
             os.environ[MLFLOW_VARIABLE] = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
             self._sets_address = True
+        elif "mlflow" in map(str, self._accelerator.log_with) and self._accelerator.is_main_process:
+            address = _hide_password(os.environ[MLFLOW_VARIABLE])
+            directory = person_directory(self._run.record.person)
+            elsewhere.remember(directory, address, "tracker", self._run.reference)
         mlflow = {"logging_dir": (folder / "mlflow").as_uri(), "run_name": self._run.reference}
         self._accelerator.init_trackers(
             PROJECT, flatten(self._run.config.model_dump(mode="json")), {"mlflow": mlflow}
@@ -113,3 +127,8 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int 
         elif value is not None:
             flat[name] = value
     return flat
+
+
+def _hide_password(address: str) -> str:
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

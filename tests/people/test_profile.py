@@ -109,7 +109,7 @@ def test_removal_leaves_nothing(home_folder: Path) -> None:
     person = add_person("jane", create_consent(None, "yes"))
     (person.directory / "crops").mkdir()
     (person.directory / "crops" / "a.png").write_bytes(b"face")
-    removed = remove_person(person, None)
+    removed = remove_person("jane").removed
     assert {path.name for path in removed} == {"person.toml", "a.png"}
     assert not person.directory.exists()
     assert list_names() == []

@@ -306,11 +306,11 @@ def test_two_persons_share_one_base_until_the_last_goes(
     other = store.activate(eve, create_finished_run(eve, options), host, force=True)
     base = _base_of(active)
     kept = names.bases_directory() / base.name
-    removed = remove_person(person, host)
+    removed = remove_person("ada", host).removed
     assert base not in removed
     assert kept.is_file()
     assert store.verify(other).person == "eve"
-    removed = remove_person(eve, host)
+    removed = remove_person("eve", host).removed
     assert {base, kept} <= set(removed)
     assert list_names(host) == []
     assert list_names(home_folder) == []

@@ -1,0 +1,238 @@
+"""Everything that is held about a person, in the person's folder and elsewhere."""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from facefusion_finetune.errors import ConsentError, UsageError
+from facefusion_finetune.people import elsewhere, traces
+from facefusion_finetune.people.profile import find_directory, load_person
+from facefusion_finetune.registry.names import bases_directory
+from facefusion_finetune.registry.store import list_model_files
+
+PARTS = {
+    "person.toml": "the record: name and consent",
+    "crops.jsonl": "what was found in the footage: places, measures, face vectors",
+    "crops": "cut-outs of the footage with their masks",
+    "extraction": "what an interrupted extraction left",
+    "others": "faces of other people in the footage, kept with --others",
+    "choices.json": "crops chosen or rejected by hand",
+    "sources.jsonl": "which footage was read",
+    "coverage": "what the crops cover",
+    "review": "pages to look the crops over",
+    "runs": "trainings: settings, checkpoints, models, reports",
+    ".lock": "held while crops are changed",
+    elsewhere.HOSTS_FILE: "FaceFusion folders that a model was activated in",
+    elsewhere.ELSEWHERE_FILE: "what was written outside this folder",
+}
+"""What is known of a person's folder, by name."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Files and bytes; a file with several names counts once."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One entry of the person's folder."""
+
+    name: str
+    what: str | None
+    """None for what is not known by name."""
+    size: Size
+
+
+@dataclass(frozen=True)
+class HeldRun:
+    """One folder of `runs`."""
+
+    reference: str
+    """`NAME@VERSION`, or the folder's name where it holds no run."""
+    state: str
+    """`finished`, `not finished`, `imported`, `damaged` or `leftover`."""
+    size: Size
+
+
+@dataclass(frozen=True)
+class HeldElsewhere:
+    """Something outside the person's folder."""
+
+    path: str
+    kind: elsewhere.Kind
+    about: str
+    recorded: str
+    """ISO 8601, UTC."""
+    size: Size | None
+    """None where it is not there any more, or is no file."""
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Everything held about one person."""
+
+    name: str
+    record: dict[str, Any] | None
+    """Creation and consent; None where they are not legible."""
+    problems: list[str]
+    """What is damaged or missing, in words."""
+    folder: Path
+    size: Size
+    parts: list[Part]
+    crops_kept: int
+    rejected: dict[str, int]
+    """Number of crops that were not kept by reason."""
+    shots: int
+    sources: list[str]
+    vectors: dict[str, int]
+    """Number of face vectors by the path of the file that holds them."""
+    runs: list[HeldRun]
+    bases: dict[str, Size]
+    """Bases in use by path; other persons may share them."""
+    hosts: dict[str, list[str]]
+    """Files of active models by FaceFusion folder."""
+    elsewhere: list[HeldElsewhere]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a program: plain values, with the record's own at the top."""
+        values = asdict(self)
+        record = values.pop("record") or {"created": None, "consent": None}
+        return values | {
+            **record,
+            "folder": str(self.folder),
+            "crops_rejected": sum(self.rejected.values()),
+            "runs": [run.reference for run in self.runs],
+            "run_details": values["runs"],
+        }
+
+
+def take_inventory(name: str) -> Inventory:
+    """List everything held about a person, whose record may be damaged.
+
+    Raises:
+        UsageError: There is no such person.
+    """
+    directory = find_directory(name)
+    record, problems = _read_record(name)
+    memory = elsewhere.recall(directory)
+    problems += [f"{path} is damaged." for path in memory.damaged]
+    hosts = {
+        str(host): [str(path) for path in list_model_files(name, host)] for host in memory.hosts
+    }
+    records = list(traces.read_records(directory / traces.MANIFEST_FILE))
+    kept = [entry for entry in records if entry.get("kept")]
+    return Inventory(
+        name=name,
+        record=record,
+        problems=problems + _find_damaged_lines(directory, len(records)),
+        folder=directory,
+        size=_measure(traces.walk_files(directory)),
+        parts=_list_parts(directory),
+        crops_kept=len(kept),
+        rejected=dict(
+            Counter(str(entry.get("reason")) for entry in records if not entry.get("kept"))
+        ),
+        shots=len({str(entry.get("shot")) for entry in kept}),
+        sources=sorted({str(entry.get("source")) for entry in records}),
+        vectors=_count_vectors(directory, hosts),
+        runs=_list_runs(name, directory / "runs"),
+        bases=_list_bases(directory / "runs"),
+        hosts=hosts,
+        elsewhere=[_look_at(entry) for entry in memory.elsewhere],
+    )
+
+
+def _read_record(name: str) -> tuple[dict[str, Any] | None, list[str]]:
+    try:
+        return load_person(name).model_dump(mode="json", exclude={"name"}), []
+    except (ConsentError, UsageError) as error:
+        return None, [error.why]
+
+
+def _find_damaged_lines(directory: Path, legible: int) -> list[str]:
+    path = directory / traces.MANIFEST_FILE
+    try:
+        damaged = sum(1 for line in path.read_bytes().splitlines() if line.strip()) - legible
+    except FileNotFoundError:
+        return []
+    return [f"{damaged} lines of {path} are damaged."] if damaged else []
+
+
+def _list_parts(directory: Path) -> list[Part]:
+    parts = []
+    for path in sorted(directory.iterdir()):
+        known = path.name if path.name in PARTS else path.name.partition(".")[0]
+        parts.append(Part(path.name, PARTS.get(known), _measure(_list_files(path))))
+    return parts
+
+
+def _list_files(path: Path) -> Iterable[Path]:
+    return traces.walk_files(path) if path.is_dir() and not path.is_symlink() else [path]
+
+
+def _measure(paths: Iterable[Path]) -> Size:
+    sizes: dict[tuple[int, int], int] = {}
+    count = 0
+    for path in paths:
+        status = path.lstat()
+        sizes[status.st_dev, status.st_ino] = status.st_size
+        count += 1
+    return Size(count, sum(sizes.values()))
+
+
+def _count_vectors(directory: Path, hosts: dict[str, list[str]]) -> dict[str, int]:
+    paths = [
+        *traces.walk_files(directory),
+        *(Path(path) for files in hosts.values() for path in files),
+    ]
+    counts = {str(path): len(traces.find_vectors(path)) for path in paths}
+    return {path: count for path, count in counts.items() if count}
+
+
+def _list_runs(name: str, folder: Path) -> list[HeldRun]:
+    runs = [path for path in folder.glob("*") if path.is_dir()]
+    runs.sort(key=lambda path: (not path.name.isdecimal(), len(path.name), path.name))
+    return [
+        HeldRun(
+            f"{name}@{path.name}" if path.name.isdecimal() else path.name,
+            _find_state(path),
+            _measure(_list_files(path)),
+        )
+        for path in runs
+    ]
+
+
+def _find_state(folder: Path) -> str:
+    if not folder.name.isdecimal():
+        return "leftover"
+    try:
+        values = tomllib.loads((folder / "config.toml").read_text("utf-8"))
+    except (OSError, ValueError):
+        return "damaged"
+    if values.get("imported"):
+        return "imported"
+    return "finished" if (folder / "model.onnx").is_file() else "not finished"
+
+
+def _list_bases(folder: Path) -> dict[str, Size]:
+    names = sorted({path.name for path in folder.glob("*/*.base")})
+    paths = [bases_directory() / name for name in names]
+    return {str(path): _measure([path]) for path in paths if path.exists()}
+
+
+def _look_at(entry: elsewhere.Elsewhere) -> HeldElsewhere:
+    path = Path(entry.path)
+    is_there = entry.kind != "tracker" and (path.exists() or path.is_symlink())
+    return HeldElsewhere(
+        entry.path,
+        entry.kind,
+        entry.about,
+        entry.recorded.isoformat(timespec="seconds"),
+        _measure(_list_files(path)) if is_there else None,
+    )

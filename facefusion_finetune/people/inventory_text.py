@@ -1,0 +1,98 @@
+"""What is held about a person, and what became of a removal, as lines for people."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facefusion_finetune.people.inventory import Inventory, Size
+
+if TYPE_CHECKING:
+    from facefusion_finetune.people.removal import Removal
+
+MOST_FOLDERS = 5
+"""Folders of footage that are named; of the rest, how many there are."""
+
+
+def describe_inventory(held: Inventory) -> Iterator[str]:
+    """Everything an inventory says."""
+    yield f"{held.name}: {_describe_size(held.size)} in {held.folder}"
+    yield from (f"problem: {problem}" for problem in held.problems)
+    yield from _describe_record(held)
+    yield "in the folder:"
+    for part in held.parts:
+        yield f"  {part.name}: {part.what or 'not known by name'} ({_describe_size(part.size)})"
+    rejected = ", ".join(f"{count} {reason}" for reason, count in held.rejected.items())
+    yield f"crops: {held.crops_kept} kept in {held.shots} shots; rejected: {rejected or 'none'}"
+    yield f"face vectors: {sum(held.vectors.values())}"
+    yield from (f"  {count} in {path}" for path, count in held.vectors.items())
+    yield f"runs: {len(held.runs) or 'none'}"
+    yield from (f"  {run.reference}: {run.state} ({_describe_size(run.size)})" for run in held.runs)
+    if held.bases:
+        yield "bases in use, shared with other persons:"
+        yield from (f"  {path} ({_describe_size(size)})" for path, size in held.bases.items())
+    yield f"active in FaceFusion: {'' if any(held.hosts.values()) else 'nowhere'}".rstrip()
+    for host, files in held.hosts.items():
+        yield from (f"  {path}" for path in files)
+        if not files:
+            yield f"  {host}: not any more"
+    yield f"written elsewhere: {'' if held.elsewhere else 'nothing'}".rstrip()
+    for entry in held.elsewhere:
+        there = ""
+        if entry.kind != "tracker":
+            there = f", {_describe_size(entry.size)}" if entry.size else ", not there now"
+        yield f"  {entry.kind} of {entry.about or 'a run'}: {entry.path} ({entry.recorded}{there})"
+    yield f"footage, which is only read: {'' if held.sources else 'none'}".rstrip()
+    yield from (f"  {line}" for line in _describe_footage(held.sources))
+
+
+def describe_removal(done: "Removal") -> Iterator[str]:
+    """What was deleted, what was searched, and what is left for the user to do."""
+    name, traces = done.traces.name, done.traces
+    if traces.footage:
+        yield "footage was not touched:"
+        yield from (f"  {line}" for line in _describe_footage(sorted(traces.footage)))
+    left = [found for found in done.findings if not found.remains]
+    if left:
+        yield "not deleted, for you to look at:"
+        yield from (f"  {found.path} {found.what}. {found.todo}" for found in left)
+    yield f"{name}: {len(done.removed)} files are gone."
+    if done.files_searched is not None:
+        yield (
+            f"{name}: {done.files_searched} files of the home and {len(done.hosts)} FaceFusion"
+            f" folders were searched for the name, {len(traces.vectors)} face vectors and"
+            f" {len(traces.cutouts)} cut-outs."
+        )
+    if not done.failed and not any(found.remains for found in done.findings):
+        yield f"{name}: nothing is held about this person" + (
+            " but what is named above." if left else "."
+        )
+
+
+def _describe_record(held: Inventory) -> Iterator[str]:
+    if held.record is None:
+        yield "consent: none that can be shown"
+        return
+    yield f"recorded: {held.record['created']}"
+    consent = held.record["consent"]
+    if consent is None:
+        yield "consent: none"
+        return
+    yield f"consent: {consent['kind']} {consent['text']!r}"
+    yield f"  recorded {consent['recorded']}, expires {consent['expires'] or 'never'}"
+    yield f"  scope: {consent['scope']}"
+    yield f"  sha256: {consent['sha256']}"
+
+
+def _describe_size(size: Size) -> str:
+    files = "1 file" if size.files == 1 else f"{size.files} files"
+    if size.bytes < 100_000:
+        return f"{files}, {size.bytes} bytes"
+    return f"{files}, {size.bytes / 1e6:.1f} MB"
+
+
+def _describe_footage(paths: list[str]) -> Iterator[str]:
+    folders = Counter(str(Path(path).parent) for path in paths).most_common()
+    yield from (f"{count} files in {folder}" for folder, count in folders[:MOST_FOLDERS])
+    if len(folders) > MOST_FOLDERS:
+        yield f"and files in {len(folders) - MOST_FOLDERS} other folders"

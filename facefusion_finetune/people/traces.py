@@ -1,0 +1,170 @@
+"""What can be told to be of a person wherever it lies: vectors, cut-outs, footage, the name.
+
+Everything is read leniently: a damaged file is one more that has to be found and removed.
+"""
+
+import json
+import mmap
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+MANIFEST_FILE = "crops.jsonl"
+SOURCES_FILE = "sources.jsonl"
+
+_VECTOR = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{2731}=(?!=)")
+"""512 numbers as float32 in base64, as manifests and cards have them."""
+_DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
+_WEIGHTS = frozenset({".base", ".bin", ".safetensors"})
+"""Bases, caches and checkpoints: gigabytes of numbers in which nothing is written in base64."""
+
+
+@dataclass
+class Traces:
+    """Of one person."""
+
+    name: str
+    vectors: set[bytes] = field(default_factory=set)
+    """As base64 of (512,) little-endian float32."""
+    cutouts: set[bytes] = field(default_factory=set)
+    """sha256 of the cut-outs' files, in hex."""
+    sources: set[str] = field(default_factory=set)
+    """sha256 of the files of the footage, in hex."""
+    footage: set[str] = field(default_factory=set)
+    """Paths of these files."""
+
+
+def collect_traces(name: str, directory: Path) -> Traces:
+    """What is in a person's folder, as far as it is legible.
+
+    Args:
+        name: Of the person.
+        directory: The folder.
+    """
+    traces = Traces(name)
+    for path in walk_files(directory):
+        traces.vectors |= find_vectors(path)
+        if path.suffix == ".jsonl" and _is_own(path, directory):
+            for record in read_records(path):
+                _add(record, traces, is_source=path.name == SOURCES_FILE)
+    return traces
+
+
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The objects of a file with one a line; lines that are none are passed over."""
+    try:
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    record = json.loads(line)
+                except (ValueError, RecursionError):
+                    continue
+                if isinstance(record, dict):
+                    yield record
+    except OSError:
+        return
+
+
+def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Everything in a folder and below that is no folder, links not followed, in order.
+
+    Args:
+        folder: Where to begin.
+        on_error: Told about folders that cannot be read.
+    """
+    for parent, folders, names in os.walk(folder, onerror=on_error):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        folders[:] = sorted(set(folders) - set(links))
+        for name in sorted(names + links):
+            yield Path(parent, name)
+
+
+def find_vectors(path: Path) -> set[bytes]:
+    """All face vectors in a file, as base64; none in weights, and in what cannot be read."""
+    if path.suffix in _WEIGHTS:
+        return set()
+    try:
+        with open_content(path) as content:
+            return set(_VECTOR.findall(content))
+    except OSError:
+        return set()
+
+
+def find_digests(content: mmap.mmap | bytes) -> set[bytes]:
+    """All sha256 digests in a text, in hex."""
+    return set(_DIGEST.findall(content))
+
+
+@contextmanager
+def open_content(path: Path) -> Iterator[mmap.mmap | bytes]:
+    """A regular file's bytes, without reading all of it into memory; no link is followed.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            yield b""
+            return
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield content
+
+
+class NamePattern:
+    """Finds a person's name as a word of its own."""
+
+    def __init__(self, name: str, others: Iterable[str]) -> None:
+        """Tell it from the names of others.
+
+        Args:
+            name: Of the person.
+            others: Names of everybody else: `jane` is not meant where `jane-b` is.
+        """
+        self._name = name.encode("ascii")
+        self._pattern = re.compile(
+            rb"(?<![A-Za-z0-9_])" + re.escape(self._name) + rb"(?![A-Za-z0-9_])"
+        )
+        self._longer = [other.encode("ascii") for other in others if name in other]
+
+    def is_in(self, content: mmap.mmap | bytes) -> bool:
+        """Whether the name is in there."""
+        return any(
+            not self._is_longer(content, match.start()) for match in self._pattern.finditer(content)
+        )
+
+    def _is_longer(self, content: mmap.mmap | bytes, place: int) -> bool:
+        for other in self._longer:
+            offset = other.find(self._name)
+            while offset >= 0:
+                start = place - offset
+                if start >= 0 and content[start : start + len(other)] == other:
+                    return True
+                offset = other.find(self._name, offset + 1)
+        return False
+
+
+def _is_own(path: Path, directory: Path) -> bool:
+    """Whether records are of the person, and not of others a run trains on or is judged by."""
+    return not {"others", "targets"} & set(path.relative_to(directory).parts[:-1])
+
+
+def _add(record: dict[str, Any], traces: Traces, is_source: bool) -> None:
+    faces = record.get("faces")
+    if isinstance(faces, list):
+        # What an interrupted extraction found, by frame.
+        for face in faces:
+            if isinstance(face, dict):
+                _add(face, traces, is_source=False)
+    digest, path = record.get("sha256"), record.get("path" if is_source else "source")
+    if isinstance(digest, str) and len(digest) == 64 and not is_source:
+        traces.cutouts.add(digest.encode("ascii", "replace"))
+    source = digest if is_source else record.get("source_sha256")
+    if isinstance(source, str):
+        traces.sources.add(source)
+    if isinstance(path, str):
+        traces.footage.add(path)

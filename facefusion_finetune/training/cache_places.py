@@ -1,0 +1,43 @@
+"""Caches of runs outside the person's folder: where they lie, remembered and given back."""
+
+from pathlib import Path
+
+from facefusion_finetune.people import elsewhere
+from facefusion_finetune.people.profile import person_directory
+from facefusion_finetune.training.cache_header import list_cache_files, read_owner, remove_cache
+from facefusion_finetune.training.run import Run
+
+
+def remember_cache(run: Run, folder: Path | None) -> None:
+    """Put down where a run is about to keep its cache.
+
+    Args:
+        run: Whose.
+        folder: What the user named; None for the run's own folder.
+
+    Raises:
+        RegistryError: The file that remembers is damaged.
+        OSError: It cannot be written, for example because the person was removed.
+    """
+    if folder is not None:
+        directory = person_directory(run.record.person)
+        elsewhere.remember(directory, folder.resolve(), "cache", run.reference)
+
+
+def release_caches(run: Run) -> None:
+    """Delete what a finished run left in folders of the user's choice; errors as above."""
+    directory = person_directory(run.record.person)
+    for entry in elsewhere.list_elsewhere(directory):
+        if entry.kind != "cache" or entry.about != run.reference:
+            continue
+        for folder in list_cache_folders(Path(entry.path)):
+            if read_owner(folder) == run.reference:
+                remove_cache(folder)
+        if not list_cache_folders(Path(entry.path)):
+            elsewhere.forget(directory, entry.path)
+
+
+def list_cache_folders(folder: Path) -> list[Path]:
+    """Folders with caches in a folder that was named for one: itself, or one for each process."""
+    below = [path for path in folder.glob("*") if path.name.isdecimal() and not path.is_symlink()]
+    return [path for path in [folder, *sorted(below)] if list_cache_files(path)]
