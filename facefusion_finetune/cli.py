@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facefusion_finetune import __version__
+from facefusion_finetune.cli_dataset import dataset_app
+from facefusion_finetune.cli_extract import extract
 from facefusion_finetune.cli_inspect import inspect
 from facefusion_finetune.cli_models import models_app
 from facefusion_finetune.cli_person import person_app
 from facefusion_finetune.cli_support import (
+    FacesOption,
     HostOption,
     Json,
     JudgeOption,
@@ -48,8 +51,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(person_app, name="person")
+app.add_typer(dataset_app, name="dataset")
 app.add_typer(models_app, name="models")
 app.command()(inspect)
+app.command()(extract)
 
 
 def _version(value: bool) -> None:
@@ -109,47 +114,6 @@ def unlink(
 
 
 @app.command()
-def extract(
-    name: str,
-    sources: Annotated[list[Path], typer.Argument(help="Images, folders, videos.")],
-    reference: Annotated[
-        Path | None, typer.Option(help="A picture of the person, where others are shown too.")
-    ] = None,
-    fps: Annotated[
-        float, typer.Option(min=0.1, max=60, help="Frames taken of each second of a video.")
-    ] = 6.0,
-    host: HostOption = None,
-    settings: SetOption = None,
-) -> None:
-    """Cut the person's face out of footage, aligned as FaceFusion will align it."""
-    from facefusion_finetune.dataset.extract import extract_footage
-    from facefusion_finetune.people.profile import load_person
-
-    person = load_person(name)
-    person.require_consent()
-    analyser = open_analyser(host, settings)
-    with show_progress() as observer:
-        result = extract_footage(
-            person,
-            sources,
-            analyser,
-            reference,
-            fps,
-            lambda source, number, total: observer.on_stage(f"{source} ({number} of {total})"),
-        )
-    for fault in result.unreadable:
-        typer.echo(f"left out: {fault}", err=True)
-    rejected = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
-    typer.echo(
-        f"{name}: {result.kept} crops kept of {result.faces} faces in {result.frames} frames and"
-        f" {result.shots} shots; rejected: {rejected or 'none'};"
-        f" {result.known_sources} sources were known; {result.total_kept} crops in all."
-    )
-    if result.others:
-        typer.echo(f"{result.others} other people were seen and left out.")
-
-
-@app.command()
 def train(
     name: str,
     base: Annotated[
@@ -170,6 +134,7 @@ def train(
     targets: TargetsOption = None,
     host: HostOption = None,
     settings: SetOption = None,
+    faces: FacesOption = None,
 ) -> None:
     """Tune a swapper to the person, and judge it on held-out footage."""
     if dry_run and resume:
@@ -182,7 +147,7 @@ def train(
 
     person = load_person(name)
     person.require_consent()
-    analyser = open_analyser(host, settings)
+    analyser = open_analyser(host, settings, faces)
     if dry_run:
         with show_progress() as observer:
             rehearsal = recipe.rehearse_person(
@@ -218,6 +183,7 @@ def evaluate(
     targets: TargetsOption = None,
     host: HostOption = None,
     settings: SetOption = None,
+    faces: FacesOption = None,
 ) -> None:
     """Judge a finished model again, from what its run keeps; the card then says the result."""
     from facefusion_finetune.evaluation.rerun import evaluate_run
@@ -226,7 +192,7 @@ def evaluate(
     person, version = load_reference(model)
     person.require_consent()
     run = find_run(person, version)
-    analyser = reopen_analyser(run, host, settings)
+    analyser = reopen_analyser(run, host, settings, faces)
     _print_result(run, evaluate_run(person, run, analyser, judge, targets), as_json)
 
 

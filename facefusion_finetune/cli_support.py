@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from facefusion_finetune.training.observer import Observer
     from facefusion_finetune.training.run import Run
 
+FACEFUSION = "facefusion"
+INSIGHTFACE = "insightface"
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 HostOption = Annotated[
     Path | None,
@@ -37,6 +40,14 @@ SetOption = Annotated[
         "--set",
         metavar="KEY=VALUE",
         help="Override one of FaceFusion's settings, e.g. face_detector_model=yunet.",
+    ),
+]
+FacesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--faces",
+        metavar="facefusion|insightface",
+        help="Who finds faces: FaceFusion, or insightface where there is none.",
     ),
 ]
 
@@ -59,13 +70,29 @@ TargetsOption = Annotated[
 ]
 
 
-def open_analyser(host: Path | None, settings: list[str] | None) -> "FaceAnalyser":
-    """FaceFusion's own analyser, with settings from `--set KEY=VALUE`.
+def open_analyser(
+    host: Path | None, settings: list[str] | None, faces: str | None = None
+) -> "FaceAnalyser":
+    """Whoever finds faces.
+
+    Args:
+        host: FaceFusion's folder; otherwise it is looked for.
+        settings: Of FaceFusion, from `--set KEY=VALUE`.
+        faces: `facefusion`, which is meant by None too, or `insightface`.
 
     Raises:
-        UsageError: A setting is not KEY=VALUE.
-        HostError: There is no FaceFusion that can be used.
+        UsageError: A setting is not KEY=VALUE, or what is given does not go together.
+        HostError: There is no FaceFusion, or no insightface, that can be used.
     """
+    if faces == INSIGHTFACE:
+        _refuse_with_insightface(host, settings)
+        from facefusion_finetune.faces.insightface import InsightFaceAnalyser
+
+        return InsightFaceAnalyser()
+    if faces not in (None, FACEFUSION):
+        raise UsageError(
+            f"--faces {faces}", "there is no such analyser.", f"Use {FACEFUSION} or {INSIGHTFACE}."
+        )
     from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
     from facefusion_finetune.host.locate import locate
 
@@ -81,14 +108,41 @@ def open_analyser(host: Path | None, settings: list[str] | None) -> "FaceAnalyse
     return FaceFusionAnalyser(locate(host), overrides)
 
 
-def reopen_analyser(run: "Run", host: Path | None, settings: list[str] | None) -> "FaceAnalyser":
-    """The analyser a run was trained with: the demo's own, else FaceFusion's as `open_analyser`."""
-    if run.config.analyser.startswith("demo "):
+def _refuse_with_insightface(host: Path | None, settings: list[str] | None) -> None:
+    given = [f"--set {setting}" for setting in settings or []]
+    given += [] if host is None else [f"--host {host}"]
+    if given:
+        raise UsageError(
+            ", ".join(given),
+            "it is for FaceFusion, and insightface finds the faces.",
+            f"Leave it out, or use --faces {FACEFUSION}.",
+        )
+
+
+def reopen_analyser(
+    run: "Run", host: Path | None, settings: list[str] | None, faces: str | None = None
+) -> "FaceAnalyser":
+    """The analyser a run was trained with, or the one that is asked for.
+
+    Args:
+        run: A finished run; that of the demo's world knows no other analyser.
+        host: See `open_analyser`.
+        settings: See `open_analyser`.
+        faces: See `open_analyser`; None for the run's own.
+
+    Raises:
+        UsageError: See `open_analyser`.
+        HostError: See `open_analyser`.
+    """
+    analyser = run.config.analyser
+    if analyser.startswith("demo "):
         from facefusion_finetune.faces.demo import DemoAnalyser
 
         # Judging warps and reads stored pictures; no footage has to be known for that.
         return DemoAnalyser([])
-    return open_analyser(host, settings)
+    if faces is None and analyser.startswith(f"{INSIGHTFACE} "):
+        faces = INSIGHTFACE
+    return open_analyser(host, settings, faces)
 
 
 def load_reference(model: str) -> tuple[Person, int | None]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.errors import HostError, SwapperError, UnreadableError
 from facefusion_finetune.faces.attributes import find_nearest, measure_landmarks
+from facefusion_finetune.faces.others import sample_directions
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
     FaceAttributes,
@@ -138,11 +139,14 @@ class FaceFusionAnalyser:
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
         """Face, occlusion and feature masks of an aligned crop, by the parser and occluder set."""
         regions = importlib.import_module("facefusion.choices").face_mask_regions
-        return FaceMasks(
-            face=self._face_masker.create_region_mask(crop, regions),
-            visible=self._face_masker.create_occlusion_mask(crop),
-            features=self._face_masker.create_region_mask(crop, list(FEATURE_REGIONS)),
-        )
+        create_region_mask = self._face_masker.create_region_mask
+        with self._adapter.parse_once():
+            return FaceMasks(
+                face=create_region_mask(crop, regions),
+                visible=self._face_masker.create_occlusion_mask(crop),
+                features=create_region_mask(crop, list(FEATURE_REGIONS)),
+                glasses=create_region_mask(crop, ["glasses"]),
+            )
 
     def list_swappers(self) -> list[str]:
         """FaceFusion's face swappers of a type that can be fed."""
@@ -198,17 +202,8 @@ class FaceFusionAnalyser:
     def sample_other_vectors(
         self, count: int, seed: int, for_judging: bool = False
     ) -> NDArray[numpy.float64]:
-        """(count, 512): random directions on the recogniser's sphere.
-
-        In 512 dimensions they are nearly orthogonal to each other and to any person, as the
-        vectors of people who do not resemble each other are. Those for judging are drawn apart.
-        """
-        generator = numpy.random.default_rng([seed, 1] if for_judging else seed)
-        directions = generator.standard_normal((count, 512))
-        others: NDArray[numpy.float64] = directions / numpy.linalg.norm(
-            directions, axis=1, keepdims=True
-        )
-        return others
+        """(count, 512): random directions; see `faces.others`."""
+        return sample_directions(count, seed, for_judging)
 
     def sample_other_pictures(
         self, count: int, seed: int, template: str, size: tuple[int, int]

@@ -13,8 +13,9 @@ and `override_inference_providers` from 3.8) is defined: without one, every vers
 execution providers the user chose.
 """
 
+import contextlib
 import importlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -93,6 +94,27 @@ def detect_faces(vision_frame: Any) -> list[Any]:
     if not HAS_FRAME_LIST:
         clear_face_store()
     return faces
+
+
+@contextlib.contextmanager
+def parse_once() -> Iterator[None]:
+    """Have the host's face parser run once, however many sets of regions are asked for.
+
+    It would run again for each set. Inside, all masks have to be of one crop.
+    """
+    forward = face_masker.forward_parse_face
+    answers: list[Any] = []
+
+    def remember(prepare_vision_frame: Any) -> Any:
+        if not answers:
+            answers.append(forward(prepare_vision_frame))
+        return answers[0]
+
+    face_masker.forward_parse_face = remember
+    try:
+        yield
+    finally:
+        face_masker.forward_parse_face = forward
 
 
 def get_target_vision_frame(inputs: Mapping[str, Any]) -> Any:

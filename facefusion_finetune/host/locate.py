@@ -64,7 +64,8 @@ def locate(given: Path | None = None) -> Host:
         f"no FaceFusion folder was found. Looked at: {PATH_VARIABLE} (not set), "
         + ", ".join(looked_at)
         + ".",
-        "Name its folder: `facefusion-finetune link PATH`, or set FACEFUSION_PATH.",
+        "Name its folder: `facefusion-finetune link PATH`, or set FACEFUSION_PATH. Without a"
+        " FaceFusion, extract, train and evaluate with --faces insightface.",
     )
 
 

@@ -1,0 +1,172 @@
+"""FaceFusion's content check by its three published classifiers, where there is no FaceFusion.
+
+Two of three have to flag a picture; a video is refused when more than a tenth of what is sampled of
+it, one frame per second, is flagged. What the networks are fed with and how their answers are read
+is FaceFusion's contract for these files; the tests hold this module against FaceFusion's own.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import cv2
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.protocol import VisionFrame
+from facefusion_finetune.faces.video import read_every_second
+from facefusion_finetune.swappers.known import is_whole
+from facefusion_finetune.swappers.sessions import create_session
+
+CONTENT_VARIABLE = "FACEFUSION_FINETUNE_CONTENT_MODELS"
+
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+"""Whatever is called otherwise is read as a video, all of it."""
+
+VOTES = 2
+LARGEST_SHARE = 0.1
+"""Of the sampled frames of a video that may be flagged."""
+
+Answer = NDArray[numpy.float32]
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """What one of the networks is fed with, and how its answer is read."""
+
+    side: int
+    """Of its input, in pixels."""
+    mean: tuple[float, float, float]
+    standard_deviation: tuple[float, float, float]
+    """Input is RGB in 0..1, minus `mean`, divided by this."""
+    score: Callable[[Answer], float]
+    limit: float
+    """A score above this flags the picture."""
+
+    def prepare(self, vision_frame: VisionFrame) -> NDArray[numpy.float32]:
+        """(1, 3, side, side): the picture, whole, in the middle of a black square."""
+        height, width = vision_frame.shape[:2]
+        scale = min(self.side / height, self.side / width)
+        size = (max(int(width * scale), 1), max(int(height * scale), 1))
+        left, top = ((self.side - length) // 2 for length in size)
+        square = numpy.zeros((self.side, self.side, 3), numpy.uint8)
+        square[top : top + size[1], left : left + size[0]] = cv2.resize(vision_frame, size)
+        scaled = (square[..., ::-1] / 255.0 - self.mean) / self.standard_deviation
+        return scaled.transpose(2, 0, 1)[None].astype(numpy.float32)
+
+    def flags(self, answer: Answer) -> bool:
+        """Whether the answer for a picture flags it."""
+        return self.score(answer) > self.limit
+
+
+CLASSIFIERS: Mapping[str, Classifier] = MappingProxyType(
+    {
+        # boxes: four coordinates, then a score for each class
+        "nsfw_1": Classifier(
+            640,
+            (0.0, 0.0, 0.0),
+            (1.0, 1.0, 1.0),
+            lambda answer: float(answer[:, 4:].max()),
+            0.2,
+        ),
+        "nsfw_2": Classifier(
+            384,
+            (0.5, 0.5, 0.5),
+            (0.5, 0.5, 0.5),
+            lambda answer: float(answer[0, 0] - answer[0, 1]),
+            0.25,
+        ),
+        "nsfw_3": Classifier(
+            448,
+            (0.48145466, 0.4578275, 0.40821073),
+            (0.26862954, 0.26130258, 0.27577711),
+            lambda answer: float((answer[0, 2] + answer[0, 3]) - (answer[0, 0] + answer[0, 1])),
+            10.5,
+        ),
+    }
+)
+"""By the name of the file."""
+
+
+class ContentCheck:
+    """Says whether footage may be used. The networks are opened when the first is needed.
+
+    Args:
+        directory: Where `nsfw_1.onnx` to `nsfw_3.onnx` lie, each with its `.hash`.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def is_blocked(self, path: Path) -> bool:
+        """Whether the image or video file is refused.
+
+        Raises:
+            FootageError: The classifiers are missing or damaged, or there is no ffmpeg for a video.
+            UnreadableError: The file cannot be read, so that its content is unchecked.
+        """
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            return self.is_frame_blocked(_read_image(path))
+        flags = [self.is_frame_blocked(frame) for frame in read_every_second(path)]
+        return sum(flags) / len(flags) > LARGEST_SHARE
+
+    def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
+        """Whether the picture is refused.
+
+        Raises:
+            FootageError: The classifiers are missing or damaged.
+        """
+        votes = 0
+        for name, session in self._sessions.items():
+            inputs = {session.get_inputs()[0].name: CLASSIFIERS[name].prepare(vision_frame)}
+            votes += CLASSIFIERS[name].flags(session.run(None, inputs)[0])
+        return votes >= VOTES
+
+    @cached_property
+    def _sessions(self) -> dict[str, Any]:
+        paths = {name: self._directory / f"{name}.onnx" for name in CLASSIFIERS}
+        faults = [f"{path.name} is missing" for path in paths.values() if not path.is_file()]
+        faults = faults or [
+            f"{path.name} is damaged (its crc32 is not the one beside it)"
+            for path in paths.values()
+            if not is_whole(path)
+        ]
+        if faults:
+            raise FootageError(
+                "the content check",
+                f"{', '.join(faults)} in {self._directory}; footage is not used unchecked.",
+                "Copy nsfw_1, nsfw_2 and nsfw_3, .onnx and .hash, from .assets/models of a"
+                f" FaceFusion, or set {CONTENT_VARIABLE} to the folder that holds them.",
+            )
+        return {name: create_session(path, str(path)) for name, path in paths.items()}
+
+
+def find_content_directory(otherwise: Path, given: Path | None = None) -> Path:
+    """Where the classifiers are looked for, be they there or not.
+
+    Args:
+        otherwise: Where neither `given` nor `FACEFUSION_FINETUNE_CONTENT_MODELS` says it.
+        given: A folder the user named.
+    """
+    configured = given or os.environ.get(CONTENT_VARIABLE)
+    return Path(configured).expanduser() if configured else otherwise
+
+
+def _read_image(path: Path) -> VisionFrame:
+    try:
+        content = numpy.fromfile(path, numpy.uint8)
+        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+    except (OSError, cv2.error):
+        pixels = None
+    if pixels is None:
+        raise UnreadableError(
+            str(path),
+            "it cannot be read as an image, so its content is unchecked.",
+            "Convert it to PNG, or leave it out.",
+        )
+    return numpy.asarray(pixels, numpy.uint8)
