@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import cli, cli_support
+from facefusion_finetune import cli, cli_extract, cli_support
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training.run import Run
@@ -20,7 +20,8 @@ def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], analyser: DemoAnalyser
 ):
     """Run a command in this process, with the demo's analyser in FaceFusion's place."""
-    monkeypatch.setattr(cli, "open_analyser", lambda host, settings: analyser)
+    for module in (cli, cli_extract):
+        monkeypatch.setattr(module, "open_analyser", lambda *options: analyser)
 
     def call(*arguments: str | Path) -> Result:
         monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *map(str, arguments)])

@@ -1,128 +1,151 @@
-"""One source after another: content check, frames, faces, cut-outs on disk, records."""
+"""One source after another: content check, frames, faces, cut-outs, records."""
 
 import hashlib
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import cv2
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune import home
-from facefusion_finetune.dataset import sources
 from facefusion_finetune.dataset.cutouts import cut_out, find_cutout_box
-from facefusion_finetune.dataset.manifest import CropRecord, cutout_name, masks_name
+from facefusion_finetune.dataset.duplicates import create_fingerprint
+from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.dataset.measuring import measure_face
+from facefusion_finetune.dataset.quality import find_alignment_fault, find_faults
+from facefusion_finetune.dataset.sources import (
+    Frame,
+    PictureShots,
+    Source,
+    plan_source,
+    read_frames,
+    show_path,
+)
+from facefusion_finetune.dataset.staging import FrameEntry, Pictures, write_pictures
+from facefusion_finetune.dataset.tracks import Tracker
+from facefusion_finetune.dataset.videos import Layout
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.align import fit_similarity
-from facefusion_finetune.faces.protocol import DetectedFace, FaceAnalyser, FaceMasks, VisionFrame
-
-SMALLEST_FACE = 32.0
-"""Side of the bounding box in pixels under which a face holds nothing to learn from."""
-
-LOWEST_LANDMARKER_SCORE = 0.5
-"""The host's own limit for trusting the 68 points."""
+from facefusion_finetune.faces.protocol import DetectedFace, FaceAnalyser, Matrix, VisionFrame
 
 MASK_TEMPLATE = "ffhq_512"
 """The view face parsers are trained on; an analyser without it gives its first one."""
 
 MASK_TEMPLATE_SIZE = (512, 512)
 
+BLOCKED_SHARE = 0.1
+"""Of a video's checked frames, one a second, above which FaceFusion refuses the whole."""
 
-@dataclass
-class ExtractionResult:
-    """What an extraction found."""
-
-    frames: int = 0
-    faces: int = 0
-    kept: int = 0
-    rejected: dict[str, int] = field(default_factory=dict)
-    others: int = 0
-    known_sources: int = 0
-    """Sources that were extracted before and add nothing."""
-    unreadable: list[str] = field(default_factory=list)
-    """Files in the given folders that could not be decoded, with the reason."""
-    shots: int = 0
-    total_kept: int = 0
-    """Kept crops of the person, over all extractions."""
+Finding = tuple[FrameEntry, dict[str, Pictures]]
+"""What is in one frame, and the pictures of the faces that can be used, by their ids."""
 
 
 class Collector:
-    """Finds the faces of one source after another and writes their cut-outs."""
+    """Finds the faces of one source after another."""
 
-    def __init__(self, analyser: FaceAnalyser, folder: Path, result: ExtractionResult) -> None:
+    def __init__(self, analyser: FaceAnalyser) -> None:
         self._analyser = analyser
-        self._folder = folder
-        self._result = result
         self._templates = analyser.warp_templates()
-        self._sequence = ""
-        self._shots = sources.ShotCounter()
-        self._shot_name = ""
-        self._shot_number = -1
+        self._shots = PictureShots()
+        self._tracker = Tracker(analyser.same_person_cosine)
 
-    def collect(
-        self, source: sources.Source, digest: str, frames_per_second: float
-    ) -> list[CropRecord]:
-        """Records of every face in a source; cut-outs of the usable ones lie in the folder.
+    def check_content(self, source: Source) -> None:
+        """Have the analyser check what a source shows.
 
         Raises:
-            FootageError: The content is refused, or a file the user named cannot be read.
+            FootageError: The content is refused.
+            UnreadableError: The source cannot be read.
         """
-        if source.sequence != self._sequence:
-            self._sequence = source.sequence
-            self._shots = sources.ShotCounter()
-            self._shot_number = -1
-        try:
-            if self._analyser.is_blocked(source.path):
-                raise FootageError(
-                    str(source.path),
-                    "FaceFusion's content check refuses it.",
-                    "Leave it out; nothing of it was kept.",
-                )
-            found = []
-            for frame in sources.read_frames(source, frames_per_second):
-                self._result.frames += 1
-                shot = self._name_shot(frame.pixels, digest)
-                for number, face in enumerate(self._analyser.detect_faces(frame.pixels)):
-                    found.append(self._record(source, digest, shot, frame, number, face))
-            return found
-        except UnreadableError as error:
-            if source.explicit:
-                raise
-            self._result.unreadable.append(str(error))
-            return []
+        if self._is_blocked(source):
+            raise FootageError(
+                show_path(source.path),
+                "FaceFusion's content check refuses it.",
+                "Leave it out; nothing of it was kept.",
+            )
 
-    def _name_shot(self, pixels: VisionFrame, digest: str) -> str:
-        number = self._shots.count(pixels)
-        if number != self._shot_number:
-            self._shot_number = number
-            self._shot_name = f"{digest[:12]}#{number}"
-        return self._shot_name
+    def collect(
+        self,
+        source: Source,
+        digest: str,
+        layout: Layout | None,
+        known: Mapping[int, FrameEntry] | None = None,
+    ) -> Iterator[Finding]:
+        """What is in the frames of a source, one after the other.
+
+        Args:
+            source: Whose content was checked.
+            digest: Of its file.
+            layout: Of a video; see `plan_source`.
+            known: Frames that were looked at before, by number; they are passed over.
+
+        Raises:
+            UnreadableError: The source cannot be read.
+        """
+        for frame in read_frames(source, layout=layout):
+            entry = (known or {}).get(frame.number)
+            if entry is None:
+                yield self._analyse(source, digest, frame)
+            else:
+                self.skip(source, [entry])
+
+    def skip(self, source: Source, entries: list[FrameEntry], shot: str | None = None) -> None:
+        """Pass over frames that are known, so that shots and tracks go on behind them.
+
+        Args:
+            source: Theirs.
+            entries: What is known of them.
+            shot: Of a picture of which no more than that is known.
+        """
+        for entry in entries:
+            self._tracker.follow(entry.shot, entry.faces, [face.id for face in entry.faces])
+        if source.kind == "image":
+            self._shots.skip(source, entries[-1].shot if entries else shot)
+
+    def _is_blocked(self, source: Source) -> bool:
+        if source.kind == "image":
+            (frame,) = read_frames(source)
+            return self._analyser.is_frame_blocked(frame.pixels)
+        try:
+            return self._analyser.is_blocked(source.path)
+        except UnreadableError:
+            # FaceFusion opens fewer kinds of files than its ffmpeg; this is how it votes.
+            frames = [
+                self._analyser.is_frame_blocked(frame.pixels)
+                for frame in read_frames(source, frames_per_second=1)
+            ]
+            return sum(frames) > BLOCKED_SHARE * len(frames)
+
+    def _analyse(self, source: Source, digest: str, frame: Frame) -> Finding:
+        if frame.shot is None:
+            shot = self._shots.name(source, frame.pixels, digest)
+        else:
+            shot = f"{digest[:12]}#{frame.shot}"
+        faces = self._analyser.detect_faces(frame.pixels)
+        ids = [_identify(digest, frame, number) for number in range(len(faces))]
+        tracks = self._tracker.follow(shot, faces, ids)
+        records, pictures = [], {}
+        for face, identifier, track in zip(faces, ids, tracks, strict=True):
+            record, files = self._record(source, digest, shot, frame, face, identifier)
+            records.append(record.model_copy(update={"track": track}))
+            if files is not None:
+                pictures[identifier] = files
+        return FrameEntry(number=frame.number, shot=shot, faces=records), pictures
 
     def _record(
         self,
-        source: sources.Source,
+        source: Source,
         digest: str,
         shot: str,
-        frame: sources.Frame,
-        number: int,
+        frame: Frame,
         face: DetectedFace,
-    ) -> CropRecord:
-        key = f"{digest} {frame.number} {number}"
-        identifier = hashlib.sha256(key.encode("ascii")).hexdigest()[:16]
+        identifier: str,
+    ) -> tuple[CropRecord, Pictures | None]:
         height, width = frame.pixels.shape[:2]
         box = find_cutout_box(face.landmark_5, self._templates, (width, height))
-        fault = _find_fault(face)
-        sha256 = ""
-        if not fault:
-            cutout = cut_out(frame.pixels, box)
-            landmark_5 = face.landmark_5 - numpy.asarray(box[:2])
-            masks = self._create_masks(cutout, landmark_5)
-            sha256 = _write_png(self._folder / cutout_name(identifier), cutout)
-            _write_png(self._folder / masks_name(identifier), masks)
         x1, y1, x2, y2 = (float(value) for value in face.bounding_box)
-        return CropRecord(
+        record = CropRecord(
             id=identifier,
-            source=str(source.path),
+            source=show_path(source.path),
             source_sha256=digest,
             frame=frame.number,
             time=frame.time,
@@ -135,39 +158,73 @@ class Collector:
             detector_score=face.detector_score,
             landmarker_score=face.landmarker_score,
             embedding=face.embedding.astype(numpy.float32),
-            kept=not fault,
-            reason=fault or "the person",
-            sha256=sha256,
+            kept=True,
+            reason="",
         )
-
-    def _create_masks(
-        self, cutout: VisionFrame, landmark_5: NDArray[numpy.float64]
-    ) -> NDArray[numpy.uint8]:
-        """Masks of the aligned face, laid back into the cut-out: H x W x 3, BGR order."""
+        fault = find_alignment_fault(min(x2 - x1, y2 - y1), face.landmarker_score)
+        if fault is not None:
+            return record.decide([fault], None), None
+        cutout = cut_out(frame.pixels, box)
+        landmark_5 = record.landmarks_in_cutout()
         template = MASK_TEMPLATE if MASK_TEMPLATE in self._templates else min(self._templates)
-        crop, _ = self._analyser.warp_face(cutout, landmark_5, template, MASK_TEMPLATE_SIZE)
-        masks: FaceMasks = self._analyser.create_masks(crop)
+        crop, matrix = self._analyser.warp_face(cutout, landmark_5, template, MASK_TEMPLATE_SIZE)
+        masks = self._analyser.create_masks(crop)
+        to_frame = matrix.copy()
+        to_frame[:, 2] -= matrix[:, :2] @ numpy.array(box[:2], dtype=numpy.float64)
+        measures = measure_face(frame.pixels, face, crop, to_frame, masks)
+        changes = {"measures": measures, "fingerprint": create_fingerprint(crop)}
+        record = record.model_copy(update=changes).decide(find_faults(measures), None)
         stacked = numpy.dstack([masks.features, masks.visible, masks.face])
-        back = fit_similarity(self._templates[template] * MASK_TEMPLATE_SIZE, landmark_5)
-        height, width = cutout.shape[:2]
-        # Beyond the masks' view nothing is known to lie in front of the face.
-        placed = cv2.warpAffine(stacked, back, (width, height), borderValue=(0.0, 1.0, 0.0))
-        return numpy.asarray(placed.clip(0, 1) * 255 + 0.5, dtype=numpy.uint8)
+        points = self._templates[template] * MASK_TEMPLATE_SIZE
+        return record, (cutout, _lay_back(stacked, fit_similarity(points, landmark_5), cutout))
 
 
-def _find_fault(face: DetectedFace) -> str:
-    x1, y1, x2, y2 = face.bounding_box
-    if min(x2 - x1, y2 - y1) < SMALLEST_FACE:
-        return "too small"
-    if face.landmarker_score < LOWEST_LANDMARKER_SCORE:
-        return "landmarks uncertain"
-    return ""
+def collect_folder(
+    footage: list[tuple[Source, str]], analyser: FaceAnalyser, folder: Path
+) -> tuple[list[CropRecord], int]:
+    """All faces in some footage, with their cut-outs in a folder.
+
+    Args:
+        footage: Sources and their digests.
+        analyser: Finds and aligns the faces, and checks the content.
+        folder: Gets the cut-outs and masks of those that can be used.
+
+    Returns:
+        The records, and how many frames were looked at.
+
+    Raises:
+        FootageError: The content is refused, or a file the user named cannot be read.
+    """
+    collector = Collector(analyser)
+    records, frames = [], 0
+    for source, digest in footage:
+        try:
+            collector.check_content(source)
+            layout = plan_source(source)
+            for entry, pictures in collector.collect(source, digest, layout):
+                frames += 1
+                digests = {
+                    identifier: write_pictures(folder, identifier, files)
+                    for identifier, files in pictures.items()
+                }
+                records += entry.with_digests(digests).faces
+        except UnreadableError:
+            if source.explicit:
+                raise
+    return records, frames
 
 
-def _write_png(path: Path, pixels: NDArray[numpy.uint8]) -> str:
-    success, buffer = cv2.imencode(".png", pixels)
-    if not success:
-        raise OSError(f"a picture of shape {pixels.shape} cannot be encoded")
-    content = buffer.tobytes()
-    home.write_bytes(path, content)
-    return hashlib.sha256(content).hexdigest()
+def _identify(digest: str, frame: Frame, number: int) -> str:
+    """The same for the same face of the same footage, however densely it is sampled."""
+    place = 0 if frame.time is None else round(frame.time * 1000)
+    return hashlib.sha256(f"{digest} {place} {number}".encode("ascii")).hexdigest()[:16]
+
+
+def _lay_back(
+    masks: NDArray[numpy.float32], matrix: Matrix, cutout: VisionFrame
+) -> NDArray[numpy.uint8]:
+    """Masks of the aligned face, laid back into the cut-out: H x W x 3, BGR order."""
+    height, width = cutout.shape[:2]
+    # Beyond the masks' view nothing is known to lie in front of the face.
+    placed = cv2.warpAffine(masks, matrix, (width, height), borderValue=(0.0, 1.0, 0.0))
+    return numpy.asarray(placed.clip(0, 1) * 255 + 0.5, dtype=numpy.uint8)

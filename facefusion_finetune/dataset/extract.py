@@ -1,39 +1,49 @@
-"""Footage -> crops: consent, content check, faces, identity, cut-outs, manifest."""
+"""Footage -> crops: consent, content check, faces, identity, quality, manifest.
 
-import os
-import shutil
-import tempfile
+An extraction works in a folder of its own (see `staging`) and changes the person's crops in one go
+at its end. Killed, or out of room, it goes on when it is started again; refused, it leaves
+nothing.
+"""
+
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy
-import psutil
 from numpy.typing import NDArray
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset import identity, manifest, sources
-from facefusion_finetune.dataset.collect import SMALLEST_FACE, Collector, ExtractionResult
+from facefusion_finetune.dataset import manifest, sources
+from facefusion_finetune.dataset.collect import Collector
+from facefusion_finetune.dataset.curation import apply_choices
+from facefusion_finetune.dataset.extraction import ExtractionResult, ExtractSettings, Progress
+from facefusion_finetune.dataset.identity import IdentityChoice, choose_person
+from facefusion_finetune.dataset.images import read_image
+from facefusion_finetune.dataset.known import (
+    KnownSource,
+    find_incomplete,
+    read_known_sources,
+    write_known_sources,
+)
+from facefusion_finetune.dataset.lock import hold_crops
 from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
-from facefusion_finetune.errors import FootageError
+from facefusion_finetune.dataset.others import keep_others, strip_record
+from facefusion_finetune.dataset.quality import SMALLEST_FACE, judge_crops
+from facefusion_finetune.dataset.sources import Source
+from facefusion_finetune.dataset.staging import Staging
+from facefusion_finetune.dataset.videos import find_damage
+from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.profile import Person, confirm_consent
 from facefusion_finetune.swappers.vectors import create_centroid
-
-FRAMES_PER_SECOND = 6.0
-STAGING = ".extract-"
-"""Begins the name of the folder an extraction works in; its process id follows."""
-
-Progress = Callable[[str, int, int], None]
-"""Called with the source's name, its number from 1 and how many there are."""
 
 
 def extract_footage(
     person: Person,
     paths: list[Path],
     analyser: FaceAnalyser,
-    reference: Path | None = None,
-    frames_per_second: float = FRAMES_PER_SECOND,
-    progress: Progress = lambda name, number, total: None,
+    settings: ExtractSettings | None = None,
+    progress: Callable[[Progress], object] = lambda progress: None,
 ) -> ExtractionResult:
     """Add the person's faces in some footage to the person's crops.
 
@@ -43,128 +53,231 @@ def extract_footage(
         person: Whose consent is on record.
         paths: Images, folders and videos.
         analyser: Finds and aligns the faces, and checks the content.
-        reference: An image of the person, where the footage shows several people.
-        frames_per_second: How densely videos are sampled.
-        progress: Told about each source.
+        settings: How.
+        progress: Told about each frame.
 
     Raises:
-        ConsentError: No valid consent is on record.
+        ConsentError: No valid consent is on record, or it ended meanwhile.
         FootageError: Nothing to read, nobody or several people in it, or content refused.
+        DatasetError: Another process changes the person's crops right now.
+        OSError: The disk is full, or a file cannot be written; the next call goes on.
     """
     person.require_consent()
-    known = manifest.read_manifest(person)
-    seen = {record.source_sha256 for record in known}
-    anchor = _find_anchor(known, reference, analyser)
-    result = ExtractionResult()
-    directory = home.create_private_directory(manifest.crops_directory(person))
-    _remove_leftovers(directory)
-    with tempfile.TemporaryDirectory(prefix=f"{STAGING}{os.getpid()}-", dir=directory) as folder:
-        found: list[CropRecord] = []
-        every = sources.list_sources(paths)
-        collector = Collector(analyser, Path(folder), result)
-        for number, source in enumerate(every, 1):
-            progress(source.path.name, number, len(every))
+    settings = settings or ExtractSettings()
+    with hold_crops(person):
+        return _Extraction(person, paths, analyser, settings, progress).carry_out()
+
+
+class _Extraction:
+    """One call of `extract_footage`."""
+
+    def __init__(
+        self,
+        person: Person,
+        paths: list[Path],
+        analyser: FaceAnalyser,
+        settings: ExtractSettings,
+        progress: Callable[[Progress], object],
+    ) -> None:
+        self.person = person
+        self.analyser = analyser
+        self.settings = settings
+        self.progress = progress
+        self.result = ExtractionResult()
+        self.footage = ", ".join(map(sources.show_path, paths))
+        self.records = manifest.read_manifest(person)
+        self.known = read_known_sources(person, self.records)
+        for digest in find_incomplete(person, self.records):
+            # Given again, such footage is looked through again.
+            del self.known[digest]
+        self.anchors = self._find_anchors()
+        self.sources: dict[str, Source] = {}
+        self.every: list[tuple[Source, str]] = []
+        for source in sources.list_sources(paths, self.result.notes.append):
+            self._add(source)
+        self.unreadable = 0
+
+    def carry_out(self) -> ExtractionResult:
+        home.create_private_directory(manifest.crops_directory(self.person))
+        settings = {
+            "analyser": self.analyser.name,
+            "frames_per_second": self.settings.frames_per_second,
+            "most_frames": self.settings.most_frames,
+        }
+        with Staging(self.person, settings) as staging:
+            staging.recover(self.records, set(self.sources))
+            self._collect(staging)
+            self._require_consent()
+            if self.sources or not self.result.known_sources:
+                self._finish(staging)
+        self.result.total_kept = sum(record.kept for record in self.records)
+        return self.result
+
+    def _add(self, source: Source) -> None:
+        try:
             digest = source.digest()
-            if digest in seen:
-                result.known_sources += 1
-                continue
-            seen.add(digest)
-            found += collector.collect(source, digest, frames_per_second)
-        if not found and result.known_sources:
-            result.total_kept = sum(record.kept for record in known)
-            return result
-        footage = ", ".join(str(path) for path in paths)
-        if not found:
-            unread = f" ({len(result.unreadable)} files cannot be read)"
-            raise FootageError(
-                footage,
-                f"no face was found in its {result.frames} frames"
-                f"{unread if result.unreadable else ''}.",
-                "Give footage in which the face is visible, upright and at least"
-                f" {SMALLEST_FACE:.0f} pixels wide.",
+        except OSError as error:
+            if source.explicit:
+                raise
+            why = f"it cannot be read ({error.strerror})."
+            self.result.notes.append(f"{sources.show_path(source.path)}: {why}")
+            return
+        if digest in self.known:
+            self.result.known_sources += 1
+        elif digest not in self.sources:
+            self.sources[digest] = source
+        else:
+            return
+        self.every.append((source, digest))
+
+    def _collect(self, staging: Staging) -> None:
+        """Check the content of everything, then look through it."""
+        collector = Collector(self.analyser)
+        total = len(self.sources)
+        for number, (digest, source) in enumerate(list(self.sources.items()), 1):
+            self.progress(Progress("checking", source.path.name, number, total))
+            try:
+                if not staging.begin(digest).is_checked:
+                    collector.check_content(source)
+                    staging.add_content_check(digest)
+            except UnreadableError as error:
+                self._leave_out(digest, source, error)
+        number = 0
+        for source, digest in self.every:
+            if digest in self.known:
+                collector.skip(source, [], self.known[digest].shot)
+            elif digest in self.sources:
+                number += 1
+                self._require_consent()
+                self._look_through(collector, staging, digest, number)
+        staging.flush()
+
+    def _look_through(
+        self, collector: Collector, staging: Staging, digest: str, number: int
+    ) -> None:
+        source = self.sources[digest]
+        journal = staging.begin(digest)
+        if journal.is_complete:
+            collector.skip(source, list(journal.frames.values()))
+            self.result.resumed_frames += len(journal.frames)
+            return
+        settings, total = self.settings, len(self.sources)
+        try:
+            layout = sources.plan_source(source, settings.frames_per_second, settings.most_frames)
+            planned = len(layout.numbers) if layout else 1
+            self.result.resumed_frames += len(journal.frames)
+            done = len(journal.frames)
+            for entry, pictures in collector.collect(source, digest, layout, journal.frames):
+                staging.add_frame(digest, entry, pictures)
+                done += 1
+                self.progress(
+                    Progress("extracting", source.path.name, number, total, done, planned)
+                )
+            if layout and (damage := find_damage(source.path, layout)):
+                self.result.notes.append(damage)
+            staging.complete(digest)
+        except UnreadableError as error:
+            self._leave_out(digest, source, error)
+
+    def _leave_out(self, digest: str, source: Source, error: UnreadableError) -> None:
+        if source.explicit and len(self.every) == 1:
+            raise error
+        self.unreadable += 1
+        self.result.notes.append(f"left out: {error}")
+        del self.sources[digest]
+
+    def _finish(self, staging: Staging) -> None:
+        """Decide about every face, and make the crops of it."""
+        # Of footage that is looked through again because some of its files were lost.
+        self.records = [
+            record for record in self.records if record.source_sha256 not in self.sources
+        ]
+        found: list[CropRecord] = []
+        seen: dict[str, KnownSource] = {}
+        for digest, source in self.sources.items():
+            frames = list(staging.read(digest).frames.values())
+            faces = [face for frame in frames for face in frame.faces]
+            found += faces
+            seen[digest] = KnownSource(
+                sha256=digest,
+                path=sources.show_path(source.path),
+                frames=len(frames),
+                faces=len(faces),
+                shot=frames[-1].shot if frames else None,
             )
-        records = _choose(found, anchor, footage, result)
-        _keep(person, Path(folder), known, records)
-    result.total_kept = sum(record.kept for record in known + records)
-    return result
+        self.result.frames = sum(source.frames for source in seen.values())
+        if not found and not self.result.known_sources:
+            raise self._complain_of_nobody()
+        new = self._decide(found) if found else []
+        if self.settings.keep_others:
+            mine = {record.id for record in new if record.is_person}
+            others = [record for record in found if record.id not in mine]
+            self.result.others_folder = keep_others(self.person, staging.folder, others)
+        for record in new:
+            if record.is_person and record.sha256:
+                for name in manifest.file_names(record.id):
+                    (staging.folder / name).replace(manifest.crops_directory(self.person) / name)
+        self.records += new
+        manifest.write_manifest(self.person, self.records)
+        write_known_sources(self.person, self.known | seen)
 
+    def _decide(self, found: list[CropRecord]) -> list[CropRecord]:
+        choice = choose_person(found, self.anchors, self.analyser.same_person_cosine, self.footage)
+        kept = [record for record in self.records if record.kept]
+        takes = {sources.show_path(source.path): source.take for source, _ in self.every}
+        own = [record for record, is_own in zip(found, choice.is_person, strict=True) if is_own]
+        decided = apply_choices(self.person, judge_crops(own, kept, takes))
+        by_id = {record.id: record for record in decided}
+        new = [by_id.get(record.id) or strip_record(record) for record in found]
+        self._count(new, choice)
+        if not self.result.kept and not kept:
+            reasons = ", ".join(f"{count} {why}" for why, count in self.result.rejected.items())
+            raise FootageError(
+                self.footage,
+                f"no face in it can be used ({reasons}).",
+                "Give footage with a larger, sharper face.",
+            )
+        return new
 
-def _keep(person: Person, folder: Path, known: list[CropRecord], records: list[CropRecord]) -> None:
-    """Move the kept crops in and write the manifest, or leave everything as it was."""
-    moved: list[Path] = []
-    try:
-        for record in records:
-            if record.kept:
-                for path in (
-                    manifest.cutout_path(person, record.id),
-                    manifest.masks_path(person, record.id),
-                ):
-                    moved.append((folder / path.name).replace(path))
-        manifest.write_manifest(person, known + records)
-    except BaseException:
-        for path in moved:
-            path.unlink()
-        raise
+    def _count(self, new: list[CropRecord], choice: IdentityChoice) -> None:
+        result = self.result
+        rejected = [record for record in new if not record.kept]
+        faults = (fault for record in rejected for fault in record.faults or [record.reason])
+        result.rejected = dict(Counter(faults))
+        result.faces, result.kept = len(new), len(new) - len(rejected)
+        result.others, result.look_alikes = choice.others, choice.look_alikes
+        result.shots = len({record.shot for record in new if record.kept})
 
+    def _find_anchors(self) -> NDArray[numpy.float64]:
+        """(n, 512): the references, or the person's shots so far; none of neither."""
+        rows = [self._read_reference(path) for path in self.settings.references]
+        if not rows:
+            shots: dict[str, list[CropRecord]] = {}
+            for record in self.records:
+                if record.kept:
+                    shots.setdefault(record.shot, []).append(record)
+            rows = [create_centroid(stack_embeddings(part)) for part in shots.values()]
+        return numpy.stack(rows) if rows else numpy.empty((0, 512))
 
-def _remove_leftovers(directory: Path) -> None:
-    """Delete what a killed extraction left: it may show people nobody asked for consent."""
-    for folder in directory.glob(f"{STAGING}*"):
-        process = folder.name.removeprefix(STAGING).split("-")[0]
-        if not process.isdecimal() or not psutil.pid_exists(int(process)):
-            shutil.rmtree(folder)
-
-
-def _find_anchor(
-    known: list[CropRecord], reference: Path | None, analyser: FaceAnalyser
-) -> NDArray[numpy.float64] | None:
-    if reference is not None:
-        faces = analyser.detect_faces(sources.read_image(reference))
+    def _read_reference(self, path: Path) -> NDArray[numpy.float64]:
+        faces = self.analyser.detect_faces(read_image(path))
         if not faces:
             raise FootageError(
-                f"reference {reference}",
+                f"reference {sources.show_path(path)}",
                 "no face was found in it.",
                 "Give a clear picture of the person's face.",
             )
         return create_centroid(faces[0].embedding.reshape(1, -1))
-    kept = stack_embeddings([record for record in known if record.kept])
-    return create_centroid(kept) if len(kept) else None
 
+    def _require_consent(self) -> None:
+        """As it stands on disk now: it may have ended since the extraction began."""
+        confirm_consent(self.person.name)
 
-def _choose(
-    found: list[CropRecord],
-    anchor: NDArray[numpy.float64] | None,
-    footage: str,
-    result: ExtractionResult,
-) -> list[CropRecord]:
-    choice = identity.choose_person(
-        stack_embeddings(found),
-        [f"{record.source_sha256} {record.frame}" for record in found],
-        anchor,
-        footage,
-    )
-    records = [
-        record if is_person else _strip(record)
-        for record, is_person in zip(found, choice.is_person, strict=True)
-    ]
-    for record in records:
-        if not record.kept:
-            result.rejected[record.reason] = result.rejected.get(record.reason, 0) + 1
-    result.faces = len(records)
-    result.kept = sum(record.kept for record in records)
-    result.others = choice.others
-    result.shots = len({record.shot for record in records if record.kept})
-    if not result.kept:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
-        raise FootageError(
-            footage,
-            f"no face in it can be used ({reasons}).",
-            "Give footage with a larger, sharper face.",
+    def _complain_of_nobody(self) -> FootageError:
+        unread = f" ({self.unreadable} files cannot be read)" if self.unreadable else ""
+        return FootageError(
+            self.footage,
+            f"no face was found in its {self.result.frames} frames{unread}.",
+            "Give footage in which the face is visible, upright and at least"
+            f" {SMALLEST_FACE:.0f} pixels wide.",
         )
-    return records
-
-
-def _strip(record: CropRecord) -> CropRecord:
-    """What may stay on disk of a face nobody gave consent for: that it was there."""
-    changes = {"kept": False, "reason": "another face", "sha256": ""}
-    return record.model_copy(update={**changes, "embedding": None, "landmark_68": []})

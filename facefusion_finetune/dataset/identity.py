@@ -1,120 +1,267 @@
-"""Which of the faces in the footage are the person."""
+"""Which of the faces in the footage are the person.
 
+Faces are judged by tracks: a face that is blurred or turned away is who the faces before and after
+it are. Tracks are grouped by likeness; the person is the group that a reference, or the crops kept
+earlier, say it is, or the largest one where it clearly stands out.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy
 from numpy.typing import NDArray
+from scipy.cluster import hierarchy
 
+from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import FootageError
 
-SAME_PERSON_COSINE = 0.4
-"""Two vectors above this count as one person: the host's default reference distance of 0.3."""
-
-SECOND_PERSON_SHARE = 0.1
-"""Another person in at least this share of the frames makes the footage ambiguous."""
-
 SECOND_PERSON_FRAMES = 3
-"""Fewer frames than this never do: prints on clothes are found as faces now and then."""
+"""Fewer frames than this are nobody: prints on clothes are found as faces now and then."""
+
+CLEAR_MAJORITY = 2.0
+"""How many times as often as anybody else the person has to be shown to be the one who is meant."""
+
+DOUBT_SHARE = 0.2
+"""Groups may be two people who look alike up to this share of the way from the cosine that makes
+one person to 1; siblings lie there, other glasses and other light above."""
+
+GAP_SHARE = 0.4
+"""Look-alikes are closer among themselves than to each other: by at least this share of what sets
+them apart."""
+
+FRONTAL = 30.0
+"""Degrees of yaw from which on a head is turned away."""
+
+MOST_GROUPED = 2000
+"""Tracks beyond which close ones are joined one after another before the groups are formed."""
+
+Rows = NDArray[numpy.int64]
 
 
 @dataclass(frozen=True)
 class IdentityChoice:
-    """Which faces are the person, and how sure that is."""
+    """Which faces are the person, and who else is there."""
 
     is_person: list[bool]
     others: int
     """Number of other people seen often enough to count."""
+    look_alikes: int
+    """How many faces were left out that are less like the person than the person's are among
+    themselves, but more than strangers are."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Faces taken to show one person."""
+
+    rows: Rows
+    direction: NDArray[numpy.float64]
+    frames: frozenset[str]
+    is_look_alike: bool = False
+    """Split off from a larger group."""
 
 
 def choose_person(
-    embeddings: NDArray[numpy.float32],
-    frames: list[str],
-    anchor: NDArray[numpy.float64] | None,
+    records: Sequence[CropRecord],
+    anchors: NDArray[numpy.float64],
+    same_person_cosine: float,
     footage: str,
 ) -> IdentityChoice:
     """Group the faces by likeness and say which group is the person.
 
     Args:
-        embeddings: (n, 512), one row a face, not normalised.
-        frames: The frame each face was found in.
-        anchor: (512,) unit vector of the person where it is known (a reference image, or crops
-            kept earlier); otherwise the largest group is taken, if it stands alone.
+        records: Of all faces, with their vectors, tracks and frames.
+        anchors: (n, 512) unit vectors of the person where it is known: reference images, or means
+            of crops kept earlier. Without any, the largest group is taken, if it stands out.
+        same_person_cosine: As `FaceAnalyser` has it.
         footage: Name of the footage, for the error.
 
     Raises:
         FootageError: Several people are shown and nothing says which one is meant, or the
             person meant is not there.
     """
-    directions = embeddings / numpy.linalg.norm(embeddings, axis=1, keepdims=True)
-    labels = _group(directions)
-    count = int(labels.max()) + 1
-    frame_array = numpy.asarray(frames)
-    seen = [len(set(frame_array[labels == label].tolist())) for label in range(count)]
-    total = len(set(frames))
-    limit = max(SECOND_PERSON_FRAMES, SECOND_PERSON_SHARE * total)
-    order = sorted(range(count), key=lambda label: -seen[label])
-    if anchor is not None:
-        similarity = [float(_mean(directions[labels == label]) @ anchor) for label in range(count)]
-        chosen = int(numpy.argmax(similarity))
-        if similarity[chosen] < SAME_PERSON_COSINE:
-            raise FootageError(
-                footage,
-                "none of the faces in it is the person (best likeness"
-                f" {similarity[chosen]:.2f}, needed {SAME_PERSON_COSINE}).",
-                "Check the reference and the footage.",
-            )
+    vectors = numpy.stack([record.embedding for record in records if record.embedding is not None])
+    directions = vectors.astype(numpy.float64)
+    directions /= numpy.linalg.norm(directions, axis=1, keepdims=True)
+    frames = [f"{record.source_sha256} {record.frame}" for record in records]
+    groups = [
+        part
+        for rows in _form_groups(directions, records, same_person_cosine)
+        for part in _split_look_alikes(rows, directions, records, frames, same_person_cosine)
+    ]
+    groups.sort(key=lambda group: -len(group.frames))
+    if len(anchors):
+        chosen = _find_known(groups, anchors, same_person_cosine, footage)
     else:
-        chosen = order[0]
-        others = [label for label in order[1:] if seen[label] >= limit]
-        if others:
-            counts = ", ".join(str(seen[label]) for label in [chosen, *others])
-            raise FootageError(
-                footage,
-                f"it shows {len(others) + 1} people (in {counts} of {total} frames), and nothing"
-                " says which one is meant.",
-                "Give --reference IMAGE with a picture of the person, or leave out the footage of"
-                " the others.",
-            )
-    is_person = _one_per_frame(directions, labels == chosen, frames)
-    others_count = sum(1 for label in order if label != chosen and seen[label] >= limit)
-    return IdentityChoice(is_person, others_count)
+        chosen = [_find_majority(groups, len(set(frames)), footage)]
+    rest = [group for group in groups if not any(group is one for one in chosen)]
+    person = _keep_one_per_frame(directions, chosen, frames)
+    return IdentityChoice(
+        [row in person for row in range(len(records))],
+        sum(len(group.frames) >= SECOND_PERSON_FRAMES for group in rest),
+        sum(len(group.rows) for group in rest if group.is_look_alike),
+    )
 
 
-def _group(directions: NDArray[numpy.float32]) -> NDArray[numpy.int64]:
-    """Leader grouping with running means, then one pass that assigns to the nearest mean."""
-    sums: list[NDArray[numpy.float32]] = []
-    for direction in directions:
-        if sums:
-            means = numpy.stack(sums)
-            means = means / numpy.linalg.norm(means, axis=1, keepdims=True)
-            scores = means @ direction
+def _form_groups(
+    directions: NDArray[numpy.float64], records: Sequence[CropRecord], limit: float
+) -> list[Rows]:
+    """Rows of the faces of each person, by average likeness of tracks."""
+    tracks: dict[str, list[int]] = {}
+    for row, record in enumerate(records):
+        tracks.setdefault(record.track or record.id, []).append(row)
+    members = [numpy.array(rows) for rows in tracks.values()]
+    if len(members) > MOST_GROUPED:
+        members = _join_close(directions, members, (limit + 1) / 2)
+    if len(members) == 1:
+        return members
+    means = numpy.stack([_mean(directions[rows]) for rows in members])
+    labels = hierarchy.fcluster(_link(means), 1 - limit, criterion="distance")
+    return [
+        numpy.concatenate([members[place] for place in numpy.flatnonzero(labels == label)])
+        for label in numpy.unique(labels)
+    ]
+
+
+def _join_close(
+    directions: NDArray[numpy.float64], members: list[Rows], limit: float
+) -> list[Rows]:
+    """Join tracks to the first group whose mean is close, the largest tracks first."""
+    sums = numpy.zeros((len(members), directions.shape[1]))
+    joined: list[list[Rows]] = []
+    for rows in sorted(members, key=len, reverse=True):
+        mean, count = _mean(directions[rows]), len(joined)
+        if count:
+            scores = sums[:count] @ mean / numpy.linalg.norm(sums[:count], axis=1)
             best = int(scores.argmax())
-            if scores[best] > SAME_PERSON_COSINE:
-                sums[best] = sums[best] + direction
+            if scores[best] > limit:
+                joined[best].append(rows)
+                sums[best] += mean * len(rows)
                 continue
-        sums.append(direction.copy())
-    means = numpy.stack(sums)
-    means = means / numpy.linalg.norm(means, axis=1, keepdims=True)
-    nearest = (directions @ means.T).argmax(axis=1)
-    _, labels = numpy.unique(nearest, return_inverse=True)
-    return labels.astype(numpy.int64)
+        joined.append([rows])
+        sums[count] = mean * len(rows)
+    return [numpy.concatenate(parts) for parts in joined]
 
 
-def _one_per_frame(
-    directions: NDArray[numpy.float32], member: NDArray[numpy.bool_], frames: list[str]
-) -> list[bool]:
-    """A person has one face a frame: of several look-alikes the one nearest to the mean."""
-    mean = _mean(directions[member])
+def _split_look_alikes(
+    rows: Rows,
+    directions: NDArray[numpy.float64],
+    records: Sequence[CropRecord],
+    frames: Sequence[str],
+    limit: float,
+) -> list[_Group]:
+    """The group in one, or, where it looks like several people who look alike, in its parts."""
+    tracks: dict[str, list[int]] = {}
+    for row in rows:
+        tracks.setdefault(records[row].track or records[row].id, []).append(int(row))
+    whole = _Group(rows, _mean(directions[rows]), frozenset(frames[row] for row in rows))
+    # A vector of a head that is turned away says too little to tell look-alikes by.
+    frontal = {
+        name: numpy.array([row for row in part if _is_frontal(records[row])])
+        for name, part in tracks.items()
+    }
+    members = [part for part in frontal.values() if len(part)]
+    if not 1 < len(members) <= MOST_GROUPED:
+        return [whole]
+    root = hierarchy.to_tree(_link(numpy.stack([_mean(directions[part]) for part in members])))
+    across = 1 - root.dist
+    parts, within = [], []
+    for side in (root.get_left(), root.get_right()):
+        leaves = side.pre_order()
+        part = numpy.concatenate([members[leaf] for leaf in leaves])
+        parts.append(part)
+        within.append(1 - side.dist if len(leaves) > 1 else _measure_take(directions[part]))
+    is_rare = min(len({frames[row] for row in part}) for part in parts) < SECOND_PERSON_FRAMES
+    gap = (min(within) - across) / max(1 - across, 1e-9)
+    if is_rare or across > limit + DOUBT_SHARE * (1 - limit) or gap < GAP_SHARE:
+        return [whole]
+    means = numpy.stack([_mean(directions[part]) for part in parts])
+    joined: list[list[int]] = [[], []]
+    for name, track in tracks.items():
+        sure = frontal[name] if len(frontal[name]) else numpy.array(track)
+        joined[int((means @ _mean(directions[sure])).argmax())] += track
+    found = [
+        group
+        for part in map(numpy.array, joined)
+        for group in _split_look_alikes(part, directions, records, frames, limit)
+    ]
+    return [_Group(group.rows, group.direction, group.frames, True) for group in found]
+
+
+def _is_frontal(record: CropRecord) -> bool:
+    yaw = record.measures.yaw if record.measures else None
+    return yaw is None or abs(yaw) < FRONTAL
+
+
+def _measure_take(directions: NDArray[numpy.float64]) -> float:
+    """How alike two faces of one track are on average."""
+    return float(numpy.linalg.norm(directions.mean(axis=0)) ** 2)
+
+
+def _find_majority(groups: list[_Group], total: int, footage: str) -> _Group:
+    """The largest group, if it stands out."""
+    chosen, *rest = groups
+    rivals = [
+        group
+        for group in rest
+        if len(group.frames) >= SECOND_PERSON_FRAMES
+        and len(group.frames) * CLEAR_MAJORITY > len(chosen.frames)
+    ]
+    if not rivals:
+        return chosen
+    counts = ", ".join(str(len(group.frames)) for group in [chosen, *rivals])
+    alike = " who look alike" if all(group.is_look_alike for group in [chosen, *rivals]) else ""
+    raise FootageError(
+        footage,
+        f"it shows {len(rivals) + 1} people{alike} (in {counts} of {total} frames), and nothing"
+        " says which one is meant.",
+        "Give --reference IMAGE with a picture of the person; if all of them are the person, at"
+        " another age or with glasses, give a --reference for each look. Or leave out the footage"
+        " of the others.",
+    )
+
+
+def _find_known(
+    groups: list[_Group], anchors: NDArray[numpy.float64], limit: float, footage: str
+) -> list[_Group]:
+    """The group that each anchor is most like, where it is like one at all."""
+    likeness = numpy.stack([anchors @ group.direction for group in groups])
+    if likeness.max() < limit:
+        raise FootageError(
+            footage,
+            f"none of the faces in it is the person (best likeness {likeness.max():.2f}, needed"
+            f" {limit:.2f}).",
+            "Check the reference and the footage.",
+        )
+    best = [int(column.argmax()) for column in likeness.T if column.max() >= limit]
+    chosen: list[_Group] = []
+    for place in dict.fromkeys(best):
+        # Who is in a picture together with the person is somebody else; the first anchor is right.
+        shared = [len(groups[place].frames & other.frames) for other in chosen]
+        if max(shared, default=0) < SECOND_PERSON_FRAMES:
+            chosen.append(groups[place])
+    return chosen
+
+
+def _keep_one_per_frame(
+    directions: NDArray[numpy.float64], chosen: list[_Group], frames: Sequence[str]
+) -> set[int]:
+    """A person has one face a frame: of several look-alikes the one nearest to its group's mean."""
     best: dict[str, tuple[float, int]] = {}
-    for index in numpy.flatnonzero(member):
-        score = float(directions[index] @ mean)
-        if frames[index] not in best or score > best[frames[index]][0]:
-            best[frames[index]] = (score, int(index))
-    chosen = {index for _, index in best.values()}
-    return [index in chosen for index in range(len(frames))]
+    for group in chosen:
+        for row, score in zip(group.rows, directions[group.rows] @ group.direction, strict=True):
+            if frames[row] not in best or score > best[frames[row]][0]:
+                best[frames[row]] = (float(score), int(row))
+    return {row for _, row in best.values()}
 
 
-def _mean(directions: NDArray[numpy.float32]) -> NDArray[numpy.float64]:
-    mean = directions.astype(numpy.float64).mean(axis=0)
-    unit: NDArray[numpy.float64] = mean / numpy.linalg.norm(mean)
+def _link(means: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
+    """Average linkage by 1 - cosine."""
+    linkage: NDArray[numpy.float64] = hierarchy.linkage(means, "average", "cosine")
+    return linkage
+
+
+def _mean(directions: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
+    mean = directions.mean(axis=0)
+    unit: NDArray[numpy.float64] = mean / max(float(numpy.linalg.norm(mean)), 1e-12)
     return unit

@@ -14,6 +14,9 @@ from facefusion_finetune.dataset.measures import CropMeasures
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
 
+FINGERPRINT_SIDE = 32
+"""Pixels of a fingerprint's side."""
+
 
 def _decode_vector(value: Any) -> NDArray[numpy.float32]:
     if isinstance(value, str):
@@ -30,6 +33,26 @@ def _encode_vector(vector: NDArray[numpy.float32]) -> str:
 
 Vector = Annotated[
     NDArray[numpy.float32], PlainValidator(_decode_vector), PlainSerializer(_encode_vector)
+]
+
+
+def _decode_fingerprint(value: Any) -> NDArray[numpy.uint8]:
+    if isinstance(value, str):
+        value = numpy.frombuffer(base64.b64decode(value), dtype=numpy.uint8)
+    fingerprint = numpy.asarray(value, dtype=numpy.uint8).reshape(-1)
+    if fingerprint.size != FINGERPRINT_SIDE**2:
+        raise ValueError(f"not {FINGERPRINT_SIDE} x {FINGERPRINT_SIDE} bytes")
+    return fingerprint.reshape(FINGERPRINT_SIDE, FINGERPRINT_SIDE)
+
+
+def _encode_fingerprint(fingerprint: NDArray[numpy.uint8]) -> str:
+    return base64.b64encode(fingerprint.tobytes()).decode("ascii")
+
+
+Fingerprint = Annotated[
+    NDArray[numpy.uint8],
+    PlainValidator(_decode_fingerprint),
+    PlainSerializer(_encode_fingerprint),
 ]
 
 
@@ -75,6 +98,8 @@ class CropRecord(BaseModel):
     """Why it was kept or rejected, in words."""
     sha256: str = ""
     """Of the cut-out's PNG; empty where none was written."""
+    fingerprint: Fingerprint | None = None
+    """Of the aligned picture; see `duplicates`. None for somebody else's."""
 
     @property
     def is_person(self) -> bool:
@@ -128,6 +153,11 @@ def cutout_name(record_id: str) -> str:
 def masks_name(record_id: str) -> str:
     """File name of a cut-out's masks."""
     return f"{record_id}.masks.png"
+
+
+def file_names(record_id: str) -> tuple[str, str]:
+    """File names of a cut-out and of its masks."""
+    return cutout_name(record_id), masks_name(record_id)
 
 
 def read_manifest(person: Person) -> list[CropRecord]:

@@ -1,32 +1,34 @@
 """Footage as a stream of frames with their source, time and shot."""
 
 import hashlib
+import os
 import re
-import shutil
-import subprocess
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal
+from typing import Literal
 
 import cv2
 import numpy
 from numpy.typing import NDArray
 
+from facefusion_finetune.dataset.images import IMAGE_SUFFIXES, read_image
+from facefusion_finetune.dataset.videos import VIDEO_SUFFIXES, Layout, plan_video, read_video
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.protocol import VisionFrame
 
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-VIDEO_SUFFIXES = frozenset(
-    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".webm", ".wmv"}
-)
+FRAMES_PER_SECOND = 6.0
+MOST_FRAMES = 1800
+"""Taken of one video: five minutes at six a second, longer ones are sampled more thinly."""
 
 CUT_DIFFERENCE = 28.0
-"""Mean grey-level change of a 16 x 16 thumbnail above which a new shot begins.
+"""Mean grey-level change of a 16 x 16 thumbnail above which a new shot begins among pictures.
 
 A head that moves between two samples of one shot stays below 15 on the bench footage.
 """
+
+Report = Callable[[str], object]
+"""Told a sentence about footage that is left out, or used in part only."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,14 @@ class Source:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
+    @property
+    def take(self) -> str:
+        """Pictures that share it may follow each other in time: a video's frames, or the files of
+        a folder whose names differ in their numbers only."""
+        if self.kind == "video":
+            return str(self.path)
+        return str(self.path.parent / re.sub(r"\d+", "0", self.path.name))
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -54,11 +64,25 @@ class Frame:
     """Of the sample within its source, from 0."""
     time: float | None
     """Seconds from the start of a video; None for an image."""
+    shot: int | None
+    """Number of the shot within a video, from 0; None for an image."""
     pixels: VisionFrame
 
 
-def list_sources(paths: list[Path]) -> list[Source]:
+def show_path(path: Path) -> str:
+    r"""A path as text; bytes of its name that are no text are written as `\xNN`."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def list_sources(paths: list[Path], report: Report = lambda text: None) -> list[Source]:
     """All images and videos that `paths` name, folders searched through; each file once.
+
+    Links to folders are followed, each folder is entered once; hidden files and folders are passed
+    over.
+
+    Args:
+        paths: Files and folders.
+        report: Told about folders that cannot be entered.
 
     Raises:
         FootageError: A path does not exist, is neither image nor video, or nothing is found.
@@ -66,17 +90,20 @@ def list_sources(paths: list[Path]) -> list[Source]:
     sources: dict[Path, Source] = {}
     for path in paths:
         if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
-            found = [file for file in files if _kind(file) and not file.name.startswith(".")]
+            found = list(_search(path, report))
         elif path.is_file() and _kind(path):
             found = [path]
         elif path.is_file():
             known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
             raise FootageError(
-                str(path), "it is neither an image nor a video by its name.", f"Known are: {known}."
+                show_path(path),
+                "it is neither an image nor a video by its name.",
+                f"Known are: {known}.",
             )
         else:
-            raise FootageError(str(path), "there is no such file or folder.", "Check the path.")
+            raise FootageError(
+                show_path(path), "there is no such file or folder.", "Check the path."
+            )
         for file in found:
             kind = _kind(file)
             if kind:
@@ -85,67 +112,118 @@ def list_sources(paths: list[Path]) -> list[Source]:
                 sources.setdefault(real, Source(real, kind, sequence, file == path))
     if not sources:
         raise FootageError(
-            ", ".join(map(str, paths)),
+            ", ".join(map(show_path, paths)),
             "there is no image and no video in it.",
             "Give image files, video files or folders that hold some.",
         )
     return list(sources.values())
 
 
-def read_frames(source: Source, frames_per_second: float) -> Iterator[Frame]:
-    """The frames of one source, videos sampled evenly.
+def plan_source(
+    source: Source, frames_per_second: float = FRAMES_PER_SECOND, most: int = MOST_FRAMES
+) -> Layout | None:
+    """Which frames of a video are taken; None for an image. Errors as in `plan_video`."""
+    return plan_video(source.path, frames_per_second, most) if source.kind == "video" else None
+
+
+def read_frames(
+    source: Source,
+    frames_per_second: float = FRAMES_PER_SECOND,
+    most: int = MOST_FRAMES,
+    layout: Layout | None = None,
+) -> Iterator[Frame]:
+    """The frames of one source, videos sampled so that every shot has its share.
 
     Args:
         source: From `list_sources`.
-        frames_per_second: How many frames of each second of a video are taken.
+        frames_per_second: How many frames of each second of a video are taken at the most.
+        most: How many frames of a video are taken at the most.
+        layout: What `plan_source` said, where it was asked before.
 
     Raises:
         UnreadableError: The file cannot be decoded.
     """
     if source.kind == "image":
-        yield Frame(0, None, read_image(source.path))
-    else:
-        yield from _read_video(source.path, frames_per_second)
+        yield Frame(0, None, None, read_image(source.path))
+        return
+    layout = layout or plan_video(source.path, frames_per_second, most)
+    for frame in read_video(source.path, layout):
+        yield Frame(frame.number, frame.time, frame.shot, frame.pixels)
 
 
-def read_image(path: Path) -> VisionFrame:
-    """Decode an image as BGR, turned upright.
-
-    Raises:
-        UnreadableError: The file cannot be read or decoded.
-    """
-    try:
-        content = numpy.fromfile(path, dtype=numpy.uint8)
-        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except (OSError, cv2.error) as error:
-        raise UnreadableError(
-            str(path), f"it cannot be read ({error}).", "Check the file, or leave it out."
-        ) from error
-    if pixels is None:
-        raise UnreadableError(
-            str(path), "it is no image that can be decoded.", "Convert it to PNG, or leave it out."
-        )
-    return numpy.asarray(pixels, dtype=numpy.uint8)
-
-
-class ShotCounter:
-    """Numbers the shots of one sequence by the change between frames that follow each other."""
+class PictureShots:
+    """Names the shots of pictures by the change from one to the next in their folder."""
 
     def __init__(self) -> None:
-        self._shot = 0
+        self._sequence = ""
+        self._shot: str | None = None
         self._thumbnail: NDArray[numpy.float32] | None = None
+        self._skipped: Path | None = None
 
-    def count(self, pixels: VisionFrame) -> int:
-        """Shot number of the next frame, from 0."""
-        thumbnail = cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA)
-        thumbnail = thumbnail.astype(numpy.float32)
+    def name(self, source: Source, pixels: VisionFrame, digest: str) -> str:
+        """Name of the shot that the next picture belongs to.
+
+        Args:
+            source: The picture's.
+            pixels: What it shows.
+            digest: Of its file.
+        """
+        if source.sequence != self._sequence:
+            self.skip(source, None)
+        before = self._find_thumbnail()
+        thumbnail = _shrink(pixels)
         if (
-            self._thumbnail is not None
-            and float(numpy.abs(thumbnail - self._thumbnail).mean()) > CUT_DIFFERENCE
+            self._shot is None
+            or before is None
+            or float(numpy.abs(thumbnail - before).mean()) > CUT_DIFFERENCE
         ):
-            self._shot += 1
-        self._thumbnail = thumbnail
+            self._shot = f"{digest[:12]}#0"
+        self._thumbnail, self._skipped = thumbnail, None
         return self._shot
+
+    def skip(self, source: Source, shot: str | None) -> None:
+        """Pass over a picture that is known already.
+
+        Args:
+            source: The picture's.
+            shot: Its shot, if it is known.
+        """
+        self._sequence, self._shot = source.sequence, shot
+        self._thumbnail, self._skipped = None, source.path if shot else None
+
+    def _find_thumbnail(self) -> NDArray[numpy.float32] | None:
+        if self._skipped is None:
+            return self._thumbnail
+        try:
+            return _shrink(read_image(self._skipped))
+        except UnreadableError:
+            return None
+
+
+def _shrink(pixels: VisionFrame) -> NDArray[numpy.float32]:
+    thumbnail = cv2.resize(pixels, (16, 16), interpolation=cv2.INTER_AREA)
+    return numpy.asarray(thumbnail, dtype=numpy.float32)
+
+
+def _search(folder: Path, report: Report) -> Iterator[Path]:
+    """Images and videos below a folder, sorted; a loop of links is entered once."""
+    entered: set[tuple[int, int]] = set()
+
+    def on_error(error: OSError) -> None:
+        name = show_path(Path(os.fsdecode(error.filename)))
+        report(f"{name}: this folder cannot be read ({error.strerror}); what is in it is left out.")
+
+    for current, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
+        status = os.stat(current)
+        if (status.st_dev, status.st_ino) in entered:
+            folders.clear()
+            continue
+        entered.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            path = Path(current, name)
+            if not name.startswith(".") and _kind(path) and path.is_file():
+                yield path
 
 
 def _kind(path: Path) -> Literal["image", "video"] | None:
@@ -153,52 +231,3 @@ def _kind(path: Path) -> Literal["image", "video"] | None:
     if suffix in IMAGE_SUFFIXES:
         return "image"
     return "video" if suffix in VIDEO_SUFFIXES else None
-
-
-def _read_video(path: Path, frames_per_second: float) -> Iterator[Frame]:
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise FootageError(
-            str(path), "reading a video needs ffmpeg, which is not installed.", "Install ffmpeg."
-        )
-    # Rounding up takes the picture shown at each instant, not a later one. PPM carries width and
-    # height with every picture, after ffmpeg has turned it upright.
-    command = [program, "-v", "error", "-nostdin", "-i", str(path)]
-    command += ["-vf", f"fps={frames_per_second}:round=up", "-f", "image2pipe", "-c:v", "ppm", "-"]
-    number = 0
-    # A damaged video can say more than a pipe holds; a file cannot block ffmpeg.
-    with tempfile.TemporaryFile() as messages:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process:
-            assert process.stdout is not None
-            try:
-                former = None
-                while (pixels := _read_ppm(process.stdout)) is not None:
-                    # A video slower than the sampling shows each picture several times.
-                    if former is None or not numpy.array_equal(pixels, former):
-                        yield Frame(number, number / frames_per_second, pixels)
-                    former = pixels
-                    number += 1
-            finally:
-                process.kill()
-        messages.seek(0)
-        message = messages.read().decode("utf-8", "replace").strip()
-    if number == 0:
-        reason = message.splitlines()[-1] if message else "it holds no picture"
-        raise UnreadableError(
-            str(path),
-            f"ffmpeg cannot read it ({reason}).",
-            "Check that the video plays, convert it to H.264, or leave it out.",
-        )
-
-
-def _read_ppm(stream: IO[bytes]) -> VisionFrame | None:
-    header = b"".join(stream.readline() for _ in range(3))
-    match = re.fullmatch(rb"P6\n(\d+) (\d+)\n255\n", header)
-    if match is None:
-        return None
-    width, height = int(match[1]), int(match[2])
-    content = stream.read(width * height * 3)
-    if len(content) < width * height * 3:
-        return None
-    rgb = numpy.frombuffer(content, dtype=numpy.uint8).reshape(height, width, 3)
-    return numpy.ascontiguousarray(rgb[:, :, ::-1])

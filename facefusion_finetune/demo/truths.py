@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
+from facefusion_finetune.dataset.images import read_image
 from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.dataset.sources import read_image
 from facefusion_finetune.demo.geometry import CROP_SIZE, TEMPLATE
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, Person, draw_person, draw_scene
 from facefusion_finetune.demo.world import WorldFace, render_frames, render_truth

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.dataset.images import read_image
 from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.dataset.sources import read_image
 from facefusion_finetune.errors import EvaluationError, UnreadableError
 from facefusion_finetune.evaluation.pictures import save_picture
 from facefusion_finetune.evaluation.targets import targets_directory

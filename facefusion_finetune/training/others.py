@@ -11,9 +11,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset import sources
-from facefusion_finetune.dataset.collect import Collector, ExtractionResult
-from facefusion_finetune.dataset.extract import FRAMES_PER_SECOND
-from facefusion_finetune.dataset.identity import SAME_PERSON_COSINE
+from facefusion_finetune.dataset.collect import collect_folder
 from facefusion_finetune.dataset.manifest import (
     CropRecord,
     cutout_name,
@@ -21,6 +19,7 @@ from facefusion_finetune.dataset.manifest import (
     read_records,
     write_records,
 )
+from facefusion_finetune.dataset.others import find_origins, strip_record
 from facefusion_finetune.errors import EvaluationError, FinetuneError, TrainingError, UsageError
 from facefusion_finetune.evaluation.metrics import measure_similarity
 from facefusion_finetune.faces.protocol import FaceAnalyser
@@ -32,6 +31,9 @@ MOST_OTHERS = 240
 
 OWN_MARGIN = 0.1
 """How much less like the person than the least like of the person's own crops another face is."""
+
+STRANGER_COSINE = 0.4
+"""A face below this is nobody's whose crops scatter so much."""
 
 Use = Literal["others", "targets"]
 """What footage of others is for: it trains, or the person is swapped onto it to judge."""
@@ -54,7 +56,7 @@ class PersonFilter:
         """Take (n, 512) of the person's crops: all of them lie above the limit."""
         centroid = create_centroid(embeddings)
         own = measure_similarity(embeddings, centroid)
-        return PersonFilter(centroid, max(SAME_PERSON_COSINE, float(own.min()) - OWN_MARGIN))
+        return PersonFilter(centroid, max(STRANGER_COSINE, float(own.min()) - OWN_MARGIN))
 
     def is_person(self, embedding: NDArray[numpy.float32]) -> bool:
         """Whether (512,) is the person's."""
@@ -98,22 +100,15 @@ class Gallery:
         """
         footage = [(source, source.digest()) for source in sources.list_sources(paths)]
         other = Gallery(self.run, "targets" if self.use == "others" else "others")
-        _check_shared(
-            {record.source_sha256 for record in other.read()},
-            ((source.path, digest) for source, digest in footage),
-        )
+        _check_shared({record.source_sha256 for record in other.read()}, _name_origins(footage))
         work = self.folder.with_name(f"{self.use}.new")
         shutil.rmtree(work, ignore_errors=True)
         home.create_private_directory(work)
         try:
-            result = ExtractionResult()
-            collector = Collector(analyser, work, result)
-            found: list[CropRecord] = []
-            for source, digest in footage:
-                found += collector.collect(source, digest, FRAMES_PER_SECOND)
+            found, frames = collect_folder(footage, analyser, work)
             others = [record for record in found if _is_usable(record, likeness)]
             if not others:
-                raise self._complain(paths, len(found), result.frames)
+                raise self._complain(paths, len(found), frames)
             ordered = sorted(others, key=lambda record: (record.source, record.frame, record.id))
             chosen = [self._strip(record) for record in choose(ordered)]
             _remove_rest(work, chosen)
@@ -131,7 +126,8 @@ class Gallery:
 
     def _strip(self, record: CropRecord) -> CropRecord:
         reason = "a target" if self.use == "targets" else "somebody else"
-        return record.model_copy(update={"embedding": None, "landmark_68": [], "reason": reason})
+        changes = {"kept": True, "sha256": record.sha256}
+        return strip_record(record, reason).model_copy(update=changes)
 
     def _complain(self, paths: list[Path], faces: int, frames: int) -> FinetuneError:
         given = f"--{self.use} {', '.join(map(str, paths))}"
@@ -187,7 +183,7 @@ def check_apart(training: list[Path], judging: list[Path]) -> None:
         FootageError: Nothing to read.
     """
     train, judge = (
-        [(source.path, source.digest()) for source in sources.list_sources(paths)]
+        _name_origins([(source, source.digest()) for source in sources.list_sources(paths)])
         for paths in (training, judging)
     )
     _check_shared({digest for _, digest in train}, judge)
@@ -202,6 +198,15 @@ def _check_shared(digests: set[str], footage: Iterable[tuple[Path, str]]) -> Non
                 " would pass.",
                 "Give --others and --targets footage of different people, or other files.",
             )
+
+
+def _name_origins(footage: list[tuple[sources.Source, str]]) -> list[tuple[Path, str]]:
+    """Each file with its digest, and with that of the footage an extraction cut it out of."""
+    return [
+        (source.path, digest)
+        for source, own in footage
+        for digest in (own, *find_origins(source.path))
+    ]
 
 
 def _is_usable(record: CropRecord, likeness: PersonFilter) -> bool:

@@ -1,9 +1,11 @@
 """Footage to crops, in the drawn world."""
 
-import os
+import hashlib
 import shutil
+import signal
 import subprocess
 import sys
+from datetime import date, timedelta
 from pathlib import Path
 
 import cv2
@@ -11,15 +13,21 @@ import numpy
 import pytest
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset import collect, manifest
+from facefusion_finetune.dataset import manifest, quality, staging
 from facefusion_finetune.dataset.crops import load_crops
+from facefusion_finetune.dataset.curation import reject, restore
 from facefusion_finetune.dataset.extract import extract_footage
-from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest
-from facefusion_finetune.errors import ConsentError, DatasetError, FootageError
+from facefusion_finetune.dataset.extraction import ExtractSettings, Progress
+from facefusion_finetune.dataset.lock import hold_crops
+from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest, read_records
+from facefusion_finetune.dataset.sources import list_sources
+from facefusion_finetune.demo.world import WorldFace, write_footage
+from facefusion_finetune.errors import ConsentError, DatasetError, FootageError, UsageError
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.faces.protocol import DetectedFace, VisionFrame
-from facefusion_finetune.people.profile import Person
-from tests.support.demo_world import FRAMES_PER_SHOT, SHOTS
+from facefusion_finetune.people.profile import Person, add_person, create_consent
+from facefusion_finetune.training.others import check_apart
+from tests.support.demo_world import FRAMES_PER_SHOT, PERSON_SEED, SHOTS
 
 
 class BlindAnalyser(DemoAnalyser):
@@ -32,12 +40,18 @@ class BlindAnalyser(DemoAnalyser):
 class StrictAnalyser(DemoAnalyser):
     """Its content check refuses everything."""
 
-    def is_blocked(self, path: Path) -> bool:
+    def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         return True
 
 
 def _files(person: Person) -> list[Path]:
-    return sorted(path for path in person.directory.rglob("*") if path.is_file())
+    """All but the lock, which stays and holds nothing."""
+    found = sorted(path for path in person.directory.rglob("*") if path.is_file())
+    return [path for path in found if path.name != ".lock"]
+
+
+def _names(person: Person) -> list[str]:
+    return [path.name for path in _files(person)]
 
 
 def test_every_frame_becomes_a_crop_with_its_shot(extracted: Person) -> None:
@@ -103,34 +117,64 @@ def test_another_person_is_noticed(
     assert _files(extracted) == before
 
 
+def test_clear_majority_is_the_person(
+    person: Person, footage: Path, other_footage: Path, analyser: DemoAnalyser
+) -> None:
+    result = extract_footage(person, [footage, other_footage], analyser)
+    assert (result.kept, result.others) == (SHOTS * FRAMES_PER_SHOT, 1)
+    assert result.rejected == {"another face": 2 * FRAMES_PER_SHOT}
+    kept = [record for record in read_manifest(person) if record.kept]
+    assert all(Path(record.source).is_relative_to(footage) for record in kept)
+
+
 def test_several_people_and_the_reference(
     person: Person, footage: Path, other_footage: Path, analyser: DemoAnalyser
 ) -> None:
+    both = [footage / "shot-001", footage / "shot-002", other_footage]
     with pytest.raises(FootageError, match="2 people"):
-        extract_footage(person, [footage, other_footage], analyser)
-    assert [path.name for path in _files(person)] == ["person.toml"]
-    reference = next(other_footage.rglob("*.png"))
-    result = extract_footage(person, [footage, other_footage], analyser, reference)
+        extract_footage(person, both, analyser)
+    assert _names(person) == ["person.toml"]
+    settings = ExtractSettings((next(other_footage.rglob("*.png")),))
+    result = extract_footage(person, [footage, other_footage], analyser, settings)
     assert result.kept == 2 * FRAMES_PER_SHOT
     assert result.others == 1
     assert result.rejected == {"another face": SHOTS * FRAMES_PER_SHOT}
     for record in read_manifest(person):
         if not record.kept:
             assert record.embedding is None
+            assert record.fingerprint is None
+            assert record.measures is None
             assert record.landmark_68 == []
             assert not manifest.cutout_path(person, record.id).exists()
+
+
+def test_others_are_kept_only_where_they_are_asked_for(
+    person: Person, footage: Path, other_footage: Path, analyser: DemoAnalyser
+) -> None:
+    settings = ExtractSettings(keep_others=True)
+    result = extract_footage(person, [footage, other_footage], analyser, settings)
+    assert result.others_folder == person.directory / "others"
+    pictures = [path for path in result.others_folder.iterdir() if path.suffix == ".png"]
+    assert len(pictures) == 2 * FRAMES_PER_SHOT
+    records = read_records(result.others_folder / "others.jsonl")
+    assert all(record.embedding is None and record.landmark_68 == [] for record in records)
+    assert {Path(record.source).is_relative_to(other_footage) for record in records} == {True}
+    # They are footage of others, and know what they were cut out of.
+    assert len(list_sources([result.others_folder])) == len(pictures)
+    with pytest.raises(UsageError, match="cannot train and judge"):
+        check_apart([result.others_folder], [other_footage])
 
 
 def test_nobody_in_the_footage(person: Person, footage: Path) -> None:
     with pytest.raises(FootageError, match="no face was found in its 36 frames"):
         extract_footage(person, [footage], BlindAnalyser([footage]))
-    assert [path.name for path in _files(person)] == ["person.toml"]
+    assert _names(person) == ["person.toml"]
 
 
 def test_refused_content_keeps_nothing(person: Person, footage: Path) -> None:
     with pytest.raises(FootageError, match="content check refuses it"):
         extract_footage(person, [footage], StrictAnalyser([footage]))
-    assert [path.name for path in _files(person)] == ["person.toml"]
+    assert _names(person) == ["person.toml"]
 
 
 def test_no_consent_no_crops(person: Person, footage: Path, analyser: DemoAnalyser) -> None:
@@ -148,12 +192,13 @@ def test_small_faces_are_left_out_with_the_reason(
         for path in footage.rglob("*.png")
         for box in [analyser.detect_faces(cv2.imread(str(path)))[0].bounding_box]
     )
-    monkeypatch.setattr(collect, "SMALLEST_FACE", sides[len(sides) // 2])
+    monkeypatch.setattr(quality, "SMALLEST_FACE", sides[len(sides) // 2])
     result = extract_footage(person, [footage], analyser)
     assert result.rejected == {"too small": len(sides) // 2}
-    monkeypatch.setattr(collect, "SMALLEST_FACE", 1e6)
+    monkeypatch.setattr(quality, "SMALLEST_FACE", 1e6)
     shutil.rmtree(person.directory / "crops")
     (person.directory / "crops.jsonl").unlink()
+    (person.directory / "sources.jsonl").unlink()
     with pytest.raises(FootageError, match="no face in it can be used") as caught:
         extract_footage(person, [footage], analyser)
     assert "36 too small" in caught.value.why
@@ -166,45 +211,248 @@ def test_broken_file_in_a_folder_is_left_out_and_named(
     shutil.copytree(footage, folder)
     (folder / "shot-001" / "broken.png").write_bytes(b"no picture")
 
-    class Trusting(DemoAnalyser):
-        def is_blocked(self, path: Path) -> bool:
-            return False
-
-    result = extract_footage(person, [folder], Trusting([folder]))
+    result = extract_footage(person, [folder], DemoAnalyser([folder]))
     assert result.kept == SHOTS * FRAMES_PER_SHOT
-    assert len(result.unreadable) == 1
-    assert "broken.png" in result.unreadable[0]
+    assert len(result.notes) == 1
+    assert "broken.png" in result.notes[0]
     with pytest.raises(FootageError, match="can be decoded"):
-        extract_footage(person, [folder / "shot-001" / "broken.png"], Trusting([folder]))
+        extract_footage(person, [folder / "shot-001" / "broken.png"], DemoAnalyser([folder]))
 
 
-def test_full_disk_keeps_what_was_there(
+FULL = OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize("room", [0, 1, 9, 40])
+def test_full_disk_keeps_what_was_there_and_goes_on_later(
     extracted: Person,
     other_footage: Path,
+    footage: Path,
     analyser: DemoAnalyser,
     monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    room: int,
 ) -> None:
     before = {path: path.read_bytes() for path in _files(extracted)}
+    more = tmp_path / "more"
+    write_footage(more, PERSON_SEED, 2, FRAMES_PER_SHOT, seed=99)
+    knowing = DemoAnalyser([footage, more])
+    write, left = staging._write_through, room
 
-    def full(path: Path, content: bytes, mode: int = 0o600) -> None:
-        raise OSError(28, "No space left on device")
+    def fill(path: Path, content: bytes, flag: int) -> None:
+        nonlocal left
+        if left == 0:
+            path.write_bytes(content[: len(content) // 2])
+            raise FULL
+        left -= 1
+        write(path, content, flag)
 
-    monkeypatch.setattr(home, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
-        extract_footage(extracted, [other_footage], analyser)
-    assert {path: path.read_bytes() for path in _files(extracted)} == before
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "_write_through", fill)
+        with pytest.raises(OSError, match="No space left"):
+            extract_footage(extracted, [more], knowing)
+    assert {path: path.read_bytes() for path in before} == before
+    result = extract_footage(extracted, [more], knowing)
+    assert result.kept == 2 * FRAMES_PER_SHOT
+    _check_crops(extracted, (SHOTS + 2) * FRAMES_PER_SHOT)
 
 
-def test_manifest_that_cannot_be_written_keeps_no_crop(
+def test_manifest_that_cannot_be_written_changes_nothing(
     person: Person, footage: Path, analyser: DemoAnalyser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(path: Path, content: str, mode: int = 0o600) -> None:
-        raise OSError(28, "No space left on device")
+    def full(*arguments: object) -> None:
+        raise FULL
 
-    monkeypatch.setattr(home, "write_text", full)
-    with pytest.raises(OSError, match="No space left"):
-        extract_footage(person, [footage / "shot-001"], analyser)
-    assert [path.name for path in _files(person)] == ["person.toml"]
+    with monkeypatch.context() as patch:
+        patch.setattr(manifest, "write_manifest", full)
+        with pytest.raises(OSError, match="No space left"):
+            extract_footage(person, [footage / "shot-001"], analyser)
+    assert read_manifest(person) == []
+    result = extract_footage(person, [footage / "shot-001"], analyser)
+    assert (result.kept, result.resumed_frames) == (FRAMES_PER_SHOT, FRAMES_PER_SHOT)
+    _check_crops(person, FRAMES_PER_SHOT)
+
+
+def _check_crops(person: Person, count: int) -> None:
+    """So many different crops, each with its two whole files, and nothing else beside them."""
+    records = read_manifest(person)
+    ids = [record.id for record in records]
+    assert len(ids) == len(set(ids)) == count
+    directory = manifest.crops_directory(person)
+    names = {name for record in records for name in manifest.file_names(record.id)}
+    assert {path.name for path in directory.iterdir()} == names
+    for record in records:
+        content = (directory / manifest.cutout_name(record.id)).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == record.sha256
+        assert cv2.imread(str(directory / manifest.masks_name(record.id))) is not None
+    assert not (person.directory / "extraction").exists()
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from facefusion_finetune.dataset import extract, staging
+from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.people.profile import load_person
+
+footage, place, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+
+def die_in(module, name):
+    function = getattr(module, name)
+    def call(*arguments):
+        global left
+        left -= 1
+        if left < 0:
+            if name == "_write_through":
+                # half of the file is there
+                with open(arguments[0], "ab") as file:
+                    file.write(arguments[1][: len(arguments[1]) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*arguments)
+    setattr(module, name, call)
+
+left = count
+if place == "write":
+    die_in(staging, "_write_through")
+elif place == "move":
+    die_in(Path, "replace")
+elif place == "sources":
+    die_in(extract, "write_known_sources")
+extract.extract_footage(load_person("ada"), [footage], DemoAnalyser([footage]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [("write", 0), ("write", 40), ("write", 110), ("move", 9), ("move", 50), ("sources", 0)],
+)
+def test_killed_extraction_goes_on(
+    person: Person, footage: Path, analyser: DemoAnalyser, place: str, count: int
+) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, footage, place, str(count)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    kept_before = len(read_manifest(person))
+    result = extract_footage(person, [footage], analyser)
+    assert kept_before + result.kept == SHOTS * FRAMES_PER_SHOT
+    if count > 100:
+        assert 15 < result.resumed_frames < SHOTS * FRAMES_PER_SHOT
+    _check_crops(person, SHOTS * FRAMES_PER_SHOT)
+
+
+def test_killed_extraction_comes_to_the_same(
+    person: Person, footage: Path, analyser: DemoAnalyser, extracted_home: Path
+) -> None:
+    """Shots and tracks that were interrupted go on as if nothing had happened."""
+    subprocess.run([sys.executable, "-c", KILLED, footage, "write", "95"], check=False)
+    extract_footage(person, [footage], analyser)
+    with home.use_home(extracted_home):
+        expected = [record.model_dump() for record in read_manifest(person)]
+    found = [record.model_dump() for record in read_manifest(person)]
+    for one, other in zip(found, expected, strict=True):
+        for key in ("embedding", "fingerprint"):
+            numpy.testing.assert_array_equal(one.pop(key), other.pop(key))
+        assert one == other
+
+
+def test_other_settings_begin_anew_and_other_footage_is_forgotten(
+    person: Person, footage: Path, analyser: DemoAnalyser
+) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, footage, "write", "90"], check=False)
+    left = person.directory / "extraction"
+    assert len(list(left.glob("*.png"))) > 10
+    result = extract_footage(
+        person, [footage / "shot-005"], analyser, ExtractSettings(frames_per_second=3)
+    )
+    assert result.resumed_frames == 0
+    _check_crops(person, FRAMES_PER_SHOT)
+
+
+def test_two_extractions_at_once(person: Person, footage: Path, analyser: DemoAnalyser) -> None:
+    with hold_crops(person):
+        with pytest.raises(DatasetError, match="another process is changing"):
+            extract_footage(person, [footage], analyser)
+        with pytest.raises(DatasetError, match="another process is changing"):
+            reject(person, ["abcd"])
+    assert _names(person) == ["person.toml"]
+    assert extract_footage(person, [footage], analyser).kept == SHOTS * FRAMES_PER_SHOT
+
+
+def test_consent_that_ends_meanwhile_ends_the_extraction(
+    person: Person, footage: Path, analyser: DemoAnalyser
+) -> None:
+    def withdraw(progress: Progress) -> None:
+        if progress.stage == "extracting" and progress.number == 8:
+            consent = create_consent(None, "I agreed until yesterday.")
+            past = consent.model_copy(update={"expires": date.today() - timedelta(days=1)})
+            add_person(person.name, past, renew=True)
+
+    with pytest.raises(ConsentError, match="expired"):
+        extract_footage(person, [footage], analyser, progress=withdraw)
+    assert _names(person) == ["person.toml"]
+
+
+def test_progress_tells_every_frame(person: Person, footage: Path, analyser: DemoAnalyser) -> None:
+    told: list[Progress] = []
+    extract_footage(person, [footage / "shot-001"], analyser, progress=told.append)
+    stages = [(progress.stage, progress.number, progress.total) for progress in told]
+    numbers = range(1, FRAMES_PER_SHOT + 1)
+    assert stages == [
+        *(("checking", number, FRAMES_PER_SHOT) for number in numbers),
+        *(("extracting", number, FRAMES_PER_SHOT) for number in numbers),
+    ]
+
+
+def test_same_picture_from_another_file_is_a_near_duplicate(
+    person: Person, footage: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(footage, folder)
+    first = folder / "shot-001" / "frame-0001.png"
+
+    class Forgiving(DemoAnalyser):
+        """Knows a frame again that was stored with other values."""
+
+        def find_face(self, vision_frame: VisionFrame) -> WorldFace:
+            nearest = min(pixels, key=lambda key: numpy.abs(vision_frame - pixels[key]).mean())
+            return super().find_face(pixels[nearest].astype(numpy.uint8))
+
+    frames = sorted(folder.rglob("*.png"))
+    pixels = {path: cv2.imread(str(path)).astype(float) for path in frames}
+    copy = folder / "shot-001" / "frame-0001 (copy).jpg"
+    cv2.imwrite(str(copy), cv2.imread(str(first)), [cv2.IMWRITE_JPEG_QUALITY, 80])
+    result = extract_footage(person, [folder], Forgiving([folder]))
+    assert result.rejected == {"near-duplicate": 1}
+    assert result.kept == SHOTS * FRAMES_PER_SHOT
+    (record,) = [record for record in read_manifest(person) if not record.kept]
+    assert {Path(record.source).name, copy.name, first.name} == {copy.name, first.name}
+
+
+def test_choices_survive_a_new_extraction(
+    extracted: Person, footage: Path, analyser: DemoAnalyser
+) -> None:
+    records = read_manifest(extracted)
+    reject(extracted, [records[3].id, records[20].id])
+    restore(extracted, [records[20].id])
+    shutil.rmtree(manifest.crops_directory(extracted))
+    for name in ("crops.jsonl", "sources.jsonl"):
+        (extracted.directory / name).unlink()
+    result = extract_footage(extracted, [footage], analyser)
+    assert result.kept == SHOTS * FRAMES_PER_SHOT - 1
+    again = {record.id: record for record in read_manifest(extracted)}
+    assert again[records[3].id].reason == "rejected by hand"
+    assert not again[records[3].id].kept
+    assert again[records[20].id].kept
+
+
+def test_lost_cutouts_are_made_again(
+    extracted: Person, footage: Path, analyser: DemoAnalyser
+) -> None:
+    records = read_manifest(extracted)
+    manifest.cutout_path(extracted, records[5].id).unlink()
+    manifest.masks_path(extracted, records[9].id).unlink()
+    result = extract_footage(extracted, [footage], analyser)
+    assert result.kept == 2
+    assert {record.id for record in read_manifest(extracted)} == {record.id for record in records}
+    _check_crops(extracted, SHOTS * FRAMES_PER_SHOT)
 
 
 def test_known_folder_with_a_file_that_gave_nothing_adds_nothing(
@@ -214,32 +462,13 @@ def test_known_folder_with_a_file_that_gave_nothing_adds_nothing(
     shutil.copytree(footage, folder)
     (folder / "shot-001" / "broken.png").write_bytes(b"no picture")
 
-    class Trusting(DemoAnalyser):
-        def is_blocked(self, path: Path) -> bool:
-            return False
-
-    extract_footage(person, [folder], Trusting([folder]))
-    again = extract_footage(person, [folder], Trusting([folder]))
+    extract_footage(person, [folder], DemoAnalyser([folder]))
+    again = extract_footage(person, [folder], DemoAnalyser([folder]))
     assert (again.kept, again.total_kept) == (0, SHOTS * FRAMES_PER_SHOT)
     (folder / "only").mkdir()
     (folder / "only" / "broken.png").write_bytes(b"no picture either")
     with pytest.raises(FootageError, match="1 files cannot be read"):
-        extract_footage(person, [folder / "only"], Trusting([folder]))
-
-
-def test_leftovers_of_a_killed_extraction_are_removed(
-    person: Person, footage: Path, analyser: DemoAnalyser
-) -> None:
-    crops = manifest.crops_directory(person)
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left, live = crops / f".extract-{ended.pid}-a", crops / f".extract-{os.getpid()}-b"
-    for folder in (left, live):
-        folder.mkdir(parents=True)
-        (folder / "face.png").write_bytes(b"somebody")
-    extract_footage(person, [footage / "shot-001"], analyser)
-    assert not left.exists()
-    assert live.exists()
+        extract_footage(person, [folder / "only"], DemoAnalyser([folder]))
 
 
 def test_damaged_manifest_is_named(extracted: Person) -> None:

@@ -1,5 +1,6 @@
 """Footage as frames."""
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,10 +10,11 @@ import numpy
 import pytest
 
 from facefusion_finetune.dataset.sources import (
-    ShotCounter,
+    PictureShots,
+    Source,
     list_sources,
     read_frames,
-    read_image,
+    show_path,
 )
 from facefusion_finetune.errors import FootageError, UnreadableError
 
@@ -59,16 +61,6 @@ def test_nothing_to_read(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     with pytest.raises(FootageError, match=message):
         list_sources([tmp_path / name])
-
-
-def test_broken_image(tmp_path: Path) -> None:
-    path = tmp_path / "a.png"
-    path.write_bytes(b"\x89PNG but no more")
-    with pytest.raises(UnreadableError, match="no image that can be decoded"):
-        read_image(path)
-    path.write_bytes(b"")
-    with pytest.raises(UnreadableError, match="no image that can be decoded"):
-        read_image(path)
 
 
 @needs_ffmpeg
@@ -121,17 +113,122 @@ def test_missing_ffmpeg_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         list(read_frames(list_sources([path])[0], 5))
 
 
-def test_shot_begins_where_the_picture_changes() -> None:
+def _picture(folder: Path, name: str) -> Source:
+    return Source(folder / name, "image", str(folder), False)
+
+
+def test_shot_begins_where_the_picture_changes(tmp_path: Path) -> None:
     generator = numpy.random.default_rng(0)
     scene = generator.integers(0, 256, (40, 40, 3), dtype=numpy.uint8)
     scene = cv2.resize(scene[:5, :5], (40, 40))
     other = 255 - scene
-    counter = ShotCounter()
+    shots = PictureShots()
     nudged = numpy.roll(scene, 1, axis=1)
-    assert [counter.count(frame) for frame in (scene, nudged, other, other, scene)] == [
-        0,
-        0,
-        1,
-        1,
-        2,
+    frames = (scene, nudged, other, other, scene)
+    names = [
+        shots.name(_picture(tmp_path, f"{place}.png"), frame, f"digest{place:06d}")
+        for place, frame in enumerate(frames)
     ]
+    first, third, fifth = "digest000000#0", "digest000002#0", "digest000004#0"
+    assert names == [first, first, third, third, fifth]
+    # Another folder is another shot, whatever it shows.
+    elsewhere = Source(tmp_path / "b" / "0.png", "image", str(tmp_path / "b"), False)
+    assert shots.name(elsewhere, scene, "digest000009") == "digest000009#0"
+
+
+def test_shot_goes_on_behind_a_picture_that_is_known(tmp_path: Path) -> None:
+    generator = numpy.random.default_rng(1)
+    scene = generator.integers(0, 256, (40, 40, 3), dtype=numpy.uint8)
+    cv2.imwrite(str(tmp_path / "0.png"), scene)
+    shots = PictureShots()
+    shots.skip(_picture(tmp_path, "0.png"), "known#0")
+    assert shots.name(_picture(tmp_path, "1.png"), scene, "digest000001") == "known#0"
+    shots.skip(_picture(tmp_path, "0.png"), "known#0")
+    other = 255 - scene
+    assert shots.name(_picture(tmp_path, "2.png"), other, "digest000002") == "digest000002#0"
+    shots.skip(_picture(tmp_path, "0.png"), None)
+    assert shots.name(_picture(tmp_path, "3.png"), scene, "digest000003") == "digest000003#0"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_take"),
+    [
+        ("IMG_0001.JPG", "IMG_0002.JPG", True),
+        ("frame-09.png", "frame-10.png", True),
+        ("a.png", "a (1).png", False),
+        ("a.png", "a copy.png", False),
+        ("photo.jpg", "photo_small.jpg", False),
+    ],
+)
+def test_pictures_of_one_take_differ_in_their_numbers(
+    tmp_path: Path, first: str, second: str, is_take: bool
+) -> None:
+    takes = {_picture(tmp_path, name).take for name in (first, second)}
+    assert (len(takes) == 1) == is_take
+
+
+def test_loop_of_links_ends(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    _write_image(inner / "face.png")
+    (inner / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "self").symlink_to("self")
+    (tmp_path / "gone.png").symlink_to(tmp_path / "nothing.png")
+    assert [source.path for source in list_sources([tmp_path])] == [inner / "face.png"]
+
+
+NAMES = [
+    "жена.png",
+    "妈妈 的 照片.png",
+    "صورة.png",
+    "e\u0301t\u00e9 🙂.png",
+    "-rf *.png",
+    "a\nb.png",
+    "%d.png",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_in_any_script(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(_write_image(tmp_path / "plain.png").read_bytes())
+    (source,) = list_sources([path])
+    (frame,) = read_frames(source)
+    assert frame.pixels.shape == (20, 30, 3)
+    assert show_path(path).encode("utf-8")
+
+
+def test_name_that_is_no_text(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.png"))
+    path.write_bytes(_write_image(tmp_path / "plain.png").read_bytes())
+    assert [show_path(source.path) for source in list_sources([tmp_path])] == [
+        f"{tmp_path}/caf\\xe9.png",
+        f"{tmp_path}/plain.png",
+    ]
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("name", ["-i $(x).mp4", "видео.mp4", "a'b:c.mp4", "%03d.mp4"])
+def test_video_names_are_no_options(tmp_path: Path, name: str) -> None:
+    path = _write_video(tmp_path / "plain.mp4").rename(tmp_path / name)
+    assert len(list(read_frames(list_sources([path])[0], 5))) == 10
+
+
+def test_folder_without_rights_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    _write_image(tmp_path / "closed" / "a.png")
+    _write_image(tmp_path / "b.png")
+    scan = os.scandir
+
+    def refuse(path: str) -> object:
+        if Path(path).name == "closed":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    # The superuser, as which tests may run, is let in everywhere.
+    monkeypatch.setattr(os, "scandir", refuse)
+    notes: list[str] = []
+    sources = list_sources([tmp_path], notes.append)
+    assert [source.path.name for source in sources] == ["b.png"]
+    assert len(notes) == 1
+    assert "closed: this folder cannot be read (Permission denied)" in notes[0]

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stack_embeddings
@@ -104,7 +105,8 @@ def test_refused_content_leaves_earlier_targets(
 ) -> None:
     before = list_names(run.directory)
     last = sorted(other_footage.rglob("*.png"))[-1]
-    monkeypatch.setattr(analyser, "is_blocked", lambda path: path == last)
+    refused = cv2.imread(str(last))
+    monkeypatch.setattr(analyser, "is_frame_blocked", lambda frame: (frame == refused).all())
     with pytest.raises(FootageError, match="content check refuses it"):
         collect_targets(run, [other_footage], analyser, likeness)
     assert read_targets(run) == collected

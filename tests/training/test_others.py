@@ -4,6 +4,7 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
+import cv2
 import pytest
 
 from facefusion_finetune.dataset.crops import load_folder
@@ -103,7 +104,8 @@ def test_refused_content_is_refused_and_nothing_is_kept(
 ) -> None:
     before = list_names(run.directory)
     last = sorted(other_footage.rglob("*.png"))[-1]
-    monkeypatch.setattr(analyser, "is_blocked", lambda path: path == last)
+    refused = cv2.imread(str(last))
+    monkeypatch.setattr(analyser, "is_frame_blocked", lambda frame: (frame == refused).all())
     with pytest.raises(FootageError, match="content check refuses it"):
         collect_others(run, [other_footage], analyser, likeness)
     assert read_others(run) == []

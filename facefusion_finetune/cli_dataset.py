@@ -1,0 +1,104 @@
+"""`facefusion-finetune dataset ...`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from facefusion_finetune.cli_support import Json
+from facefusion_finetune.errors import UsageError
+
+if TYPE_CHECKING:
+    from facefusion_finetune.dataset.curation import Curation
+
+dataset_app = typer.Typer(
+    help="What the crops show, what is missing, and which of them train.", no_args_is_help=True
+)
+
+Ids = Annotated[
+    list[str],
+    typer.Argument(metavar="ID...", help="As on the contact sheets; the first digits do."),
+]
+
+
+@dataset_app.command("show")
+def show(
+    name: str,
+    as_json: Json = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Write the picture to this file as well."),
+    ] = None,
+) -> None:
+    """Show which sides, expressions and lights the crops cover, and what to film next."""
+    from facefusion_finetune import home
+    from facefusion_finetune.dataset.coverage_report import write_report
+    from facefusion_finetune.people.profile import load_person
+
+    _check_picture(picture)
+    report = write_report(load_person(name))
+    if picture is not None:
+        home.write_bytes(picture, report.picture)
+    if as_json:
+        typer.echo(report.json)
+        return
+    typer.echo(report.text)
+    print_advice(report.advice)
+    typer.echo(f"\npicture: {picture or report.path}")
+
+
+@dataset_app.command("review")
+def review(name: str) -> None:
+    """Write contact sheets of all crops, kept and rejected, with their ids."""
+    from facefusion_finetune.dataset.manifest import read_manifest
+    from facefusion_finetune.dataset.review import write_sheets
+    from facefusion_finetune.people.profile import load_person
+
+    person = load_person(name)
+    paths = write_sheets(person, read_manifest(person))
+    for path in paths:
+        typer.echo(path)
+    if not paths:
+        typer.echo(f"{name}: there is no crop to look at.")
+
+
+@dataset_app.command("reject")
+def reject(name: str, ids: Ids) -> None:
+    """Let crops train no more; they stay on disk, and the choice survives a new extraction."""
+    from facefusion_finetune.dataset import curation
+    from facefusion_finetune.people.profile import load_person
+
+    _print_curation(name, curation.reject(load_person(name), ids), "rejected")
+
+
+@dataset_app.command("restore")
+def restore(name: str, ids: Ids) -> None:
+    """Let rejected crops train, whatever the checks say of them."""
+    from facefusion_finetune.dataset import curation
+    from facefusion_finetune.people.profile import load_person
+
+    _print_curation(name, curation.restore(load_person(name), ids), "kept")
+
+
+def print_advice(advice: list[str]) -> None:
+    """What to film next, as a list."""
+    typer.echo("\nWhat to film next:")
+    for sentence in advice:
+        typer.echo(f"- {sentence}")
+
+
+def _check_picture(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.suffix.lower() != ".png":
+        raise UsageError(f"--picture {path}", "the picture is a PNG.", "Give a name in .png.")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"--picture {path}", "its folder does not exist.", "Create it first.")
+
+
+def _print_curation(name: str, result: "Curation", state: str) -> None:
+    for record in result.changed:
+        typer.echo(f"{record.id}: {record.reason}")
+    for record in result.unchanged:
+        typer.echo(f"{record.id}: already {state} ({record.reason})")
+    typer.echo(f"{name}: {len(result.changed)} changed, {result.kept} crops kept in all.")

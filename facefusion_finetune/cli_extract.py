@@ -1,0 +1,142 @@
+"""`facefusion-finetune extract`."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as Bar
+
+from facefusion_finetune.cli_dataset import print_advice
+from facefusion_finetune.cli_support import FacesOption, HostOption, SetOption, open_analyser
+
+if TYPE_CHECKING:
+    from facefusion_finetune.dataset.extraction import ExtractionResult, Progress
+
+
+def extract(
+    name: str,
+    sources: Annotated[list[Path], typer.Argument(help="Images, folders, videos.")],
+    reference: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="A picture of the person, where others are shown too; repeatable, one for each"
+            " look."
+        ),
+    ] = None,
+    fps: Annotated[
+        float, typer.Option(min=0.1, max=60, help="Frames taken of each second at the most.")
+    ] = 6.0,
+    most_frames: Annotated[
+        int, typer.Option(min=1, help="Frames taken of one video, spread over its shots.")
+    ] = 1800,
+    others: Annotated[
+        bool, typer.Option("--others", help="Keep other people's faces for `train --others`.")
+    ] = False,
+    review: Annotated[
+        bool, typer.Option("--review", help="Write contact sheets of all crops.")
+    ] = False,
+    faces: FacesOption = None,
+    host: HostOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Cut the person's face out of footage, aligned as FaceFusion will align it."""
+    from facefusion_finetune.dataset.coverage_report import write_report
+    from facefusion_finetune.dataset.extract import extract_footage
+    from facefusion_finetune.dataset.extraction import ExtractSettings
+    from facefusion_finetune.people.profile import load_person
+
+    person = load_person(name)
+    person.require_consent()
+    analyser = open_analyser(host, settings, faces)
+    wanted = ExtractSettings(tuple(reference or ()), fps, most_frames, others)
+    try:
+        with _show_progress() as progress:
+            result = extract_footage(person, sources, analyser, wanted, progress)
+    except KeyboardInterrupt:
+        typer.echo("Interrupted. Nothing is lost: give the same command to go on.", err=True)
+        raise typer.Exit(1) from None
+    _print_result(name, result)
+    report = write_report(person)
+    print_advice(report.advice)
+    typer.echo(f"coverage: {report.path}")
+    if review:
+        from facefusion_finetune.dataset.manifest import read_manifest
+        from facefusion_finetune.dataset.review import write_sheets
+
+        for sheet in write_sheets(person, read_manifest(person)):
+            typer.echo(f"review: {sheet}")
+
+
+def _print_result(name: str, result: "ExtractionResult") -> None:
+    for note in result.notes:
+        typer.echo(note, err=True)
+    rejected = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
+    typer.echo(
+        f"{name}: {result.kept} crops kept of {result.faces} faces in {result.frames} frames and"
+        f" {result.shots} shots; rejected: {rejected or 'none'};"
+        f" {result.known_sources} sources were known; {result.total_kept} crops in all."
+    )
+    if result.resumed_frames:
+        typer.echo(
+            f"{result.resumed_frames} frames had been looked at before the interruption already."
+        )
+    if result.others:
+        typer.echo(f"{result.others} other people were seen and left out.")
+    if result.look_alikes:
+        typer.echo(
+            f"{result.look_alikes} faces look like the person, but less than the person's faces"
+            " look like each other, and were left out. If they are the person, at another age or"
+            " with glasses, give --reference IMAGE for each look."
+        )
+    if result.others_folder is not None:
+        typer.echo(f"Faces of others: train {name} --others {result.others_folder}")
+
+
+@contextlib.contextmanager
+def _show_progress() -> "Iterator[Callable[[Progress], None]]":
+    """A progress bar on stderr, or a line for each file where that is no terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        latest: list[tuple[str, int]] = []
+
+        def on_file(progress: "Progress") -> None:
+            if latest != [(progress.stage, progress.number)]:
+                latest[:] = [(progress.stage, progress.number)]
+                console.print(_describe(progress), highlight=False, markup=False)
+
+        yield on_file
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("Starting", total=None)
+
+        def on_frame(progress: "Progress") -> None:
+            bar.update(
+                task,
+                description=_describe(progress),
+                completed=progress.frames,
+                total=progress.planned,
+            )
+
+        yield on_frame
+
+
+def _describe(progress: "Progress") -> str:
+    verb = "Checking" if progress.stage == "checking" else "Extracting"
+    return f"{verb} {progress.name} ({progress.number} of {progress.total})"

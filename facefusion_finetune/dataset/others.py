@@ -1,0 +1,64 @@
+"""Faces of other people in a person's footage, kept for training where they are asked for."""
+
+import shutil
+from pathlib import Path
+
+from facefusion_finetune import home
+from facefusion_finetune.dataset.manifest import (
+    CropRecord,
+    cutout_name,
+    read_records,
+    write_records,
+)
+from facefusion_finetune.people.profile import Person
+
+FOLDER = "others"
+RECORDS = "others.jsonl"
+
+
+def keep_others(person: Person, folder: Path, records: list[CropRecord]) -> Path | None:
+    """Copy the cut-outs of other people's faces into the person's `others` folder.
+
+    The folder can be given to `train --others`. No vectors and no fine landmarks are kept.
+
+    Args:
+        person: In whose footage they were found.
+        folder: Where the cut-outs lie.
+        records: Of the faces; those with faults are left out.
+
+    Returns:
+        The folder; None if there is nobody to keep.
+    """
+    usable = [
+        strip_record(record, "somebody else").model_copy(update={"sha256": record.sha256})
+        for record in records
+        if record.sha256 and not record.faults
+    ]
+    if not usable:
+        return None
+    target = home.create_private_directory(person.directory / FOLDER)
+    for record in usable:
+        name = cutout_name(record.id)
+        shutil.copyfile(folder / name, target / name)
+        (target / name).chmod(0o600)
+    former = read_records(target / RECORDS)
+    new = {record.id for record in usable}
+    kept = [record for record in former if record.id not in new]
+    write_records(target / RECORDS, kept + usable)
+    return target
+
+
+def find_origins(path: Path) -> list[str]:
+    """sha256 of the footage that a picture was cut out of by `keep_others`; empty for any other."""
+    return [
+        record.source_sha256
+        for record in read_records(path.parent / RECORDS)
+        if cutout_name(record.id) == path.name
+    ]
+
+
+def strip_record(record: CropRecord, reason: str = "another face") -> CropRecord:
+    """What may stay on disk of a face nobody gave consent for: that it was there."""
+    changes: dict[str, object] = dict.fromkeys(("embedding", "measures", "fingerprint"))
+    changes |= {"landmark_68": [], "faults": [], "kept": False, "reason": reason, "sha256": ""}
+    return record.model_copy(update=changes)

@@ -1,0 +1,281 @@
+"""Where an extraction works: what it has found so far, so that a killed one can go on.
+
+`people/NAME/extraction/` holds a journal for each source, `SHA256.jsonl`, and the cut-outs its
+lines speak of. A line is written after the cut-outs it names are on disk, so that what stands in
+a journal is whole. The folder may show people nobody asked for consent; it lives until the
+extraction that it belongs to ends, whether it succeeds or is refused.
+"""
+
+import hashlib
+import json
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from facefusion_finetune import home
+from facefusion_finetune.dataset import manifest
+from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.people.profile import Person
+
+FOLDER = "extraction"
+SETTINGS = "settings.json"
+MOST_WAITING = 8
+"""Faces whose files wait to be written; more would fill the memory where the disk is slow."""
+
+
+class FrameEntry(BaseModel):
+    """What was found in one frame."""
+
+    number: int
+    shot: str
+    faces: list[CropRecord]
+
+    def with_digests(self, digests: dict[str, str]) -> "FrameEntry":
+        """The same with the sha256 of the cut-outs, by id of the face."""
+        faces = [
+            record.model_copy(update={"sha256": digests[record.id]})
+            if record.id in digests
+            else record
+            for record in self.faces
+        ]
+        return self.model_copy(update={"faces": faces})
+
+
+Pictures = tuple[NDArray[numpy.uint8], NDArray[numpy.uint8]]
+"""Cut-out and masks of a face, (H, W, 3) each."""
+
+
+@dataclass
+class Journal:
+    """What is known of one source."""
+
+    is_checked: bool = False
+    """Whether its content passed the check."""
+    is_complete: bool = False
+    """Whether nothing of it is left to be looked at."""
+    frames: dict[int, FrameEntry] = field(default_factory=dict)
+    """By number of the frame."""
+
+
+class Staging:
+    """The folder of one extraction. Use it as a context manager.
+
+    It is deleted when the block ends well or with a refusal, and stays where the process was
+    interrupted or something could not be written.
+    """
+
+    def __init__(self, person: Person, settings: dict[str, Any]) -> None:
+        """Open the folder; what another extraction left is kept only if its settings are the same.
+
+        Args:
+            person: Whose.
+            settings: What the findings depend on.
+        """
+        self.folder = person.directory / FOLDER
+        self._person = person
+        text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
+        path = self.folder / SETTINGS
+        if self.folder.exists() and not (path.is_file() and path.read_text("utf-8") == text):
+            self._remove()
+        home.create_private_directory(self.folder)
+        if not path.exists():
+            home.write_text(path, text)
+        self._writer = _Writer()
+
+    def __enter__(self) -> "Staging":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._writer.stop()
+        if kind is None or issubclass(kind, FinetuneError):
+            self._remove()
+
+    def recover(self, known: list[CropRecord], digests: set[str]) -> None:
+        """Bring the folders into a state that says the same as the manifest.
+
+        Cut-outs that were moved without their records ever getting into the manifest are moved
+        back; what belongs to no journal of this extraction is deleted.
+
+        Args:
+            known: The manifest's records.
+            digests: Of the sources that this extraction is about.
+        """
+        for path in self.folder.glob("*.jsonl"):
+            if path.stem not in digests:
+                for entry in self.read(path.stem).frames.values():
+                    self._delete_pictures(entry.faces)
+                path.unlink()
+        expected = {
+            name
+            for path in self.folder.glob("*.jsonl")
+            for entry in self.read(path.stem).frames.values()
+            for record in entry.faces
+            if record.sha256
+            for name in manifest.file_names(record.id)
+        }
+        kept = {name for record in known for name in manifest.file_names(record.id)}
+        crops = manifest.crops_directory(self._person)
+        for path in crops.iterdir() if crops.is_dir() else ():
+            if path.name in kept:
+                continue
+            if path.name in expected:
+                path.replace(self.folder / path.name)
+            elif path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def read(self, digest: str) -> Journal:
+        """What is known of a source; a line that was being written at a crash is lost."""
+        return _read_journal(self._path(digest))[0]
+
+    def begin(self, digest: str) -> Journal:
+        """What is known of a source, whose journal can be added to from now on."""
+        path = self._path(digest)
+        journal, length = _read_journal(path)
+        if path.exists() and path.stat().st_size != length:
+            home.write_bytes(path, path.read_bytes()[:length])
+        return journal
+
+    def add_content_check(self, digest: str) -> None:
+        """Note that a source's content passed the check."""
+        self._add_line(digest, {"content": "passed"})
+
+    def complete(self, digest: str) -> None:
+        """Note that nothing of a source is left to be looked at."""
+        self._add_line(digest, {"complete": True})
+
+    def add_frame(self, digest: str, entry: FrameEntry, pictures: dict[str, Pictures]) -> None:
+        """Write the pictures, and then the line that speaks of them; both in the background.
+
+        Args:
+            digest: Of the source.
+            entry: What was found; the digests of the cut-outs are filled in.
+            pictures: By id of the face.
+        """
+
+        def write() -> None:
+            digests = {
+                identifier: write_pictures(self.folder, identifier, files)
+                for identifier, files in pictures.items()
+            }
+            line = entry.with_digests(digests).model_dump_json()
+            _write_through(self._path(digest), line.encode("utf-8") + b"\n", os.O_APPEND)
+
+        self._writer.put(write)
+
+    def flush(self) -> None:
+        """Wait until everything is on disk.
+
+        Raises:
+            OSError: Something could not be written.
+        """
+        self._writer.flush()
+
+    def _remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _path(self, digest: str) -> Path:
+        return self.folder / f"{digest}.jsonl"
+
+    def _add_line(self, digest: str, values: dict[str, Any]) -> None:
+        line = json.dumps(values).encode("ascii") + b"\n"
+        self._writer.put(lambda: _write_through(self._path(digest), line, os.O_APPEND))
+
+    def _delete_pictures(self, records: list[CropRecord]) -> None:
+        for record in records:
+            for name in manifest.file_names(record.id):
+                (self.folder / name).unlink(missing_ok=True)
+
+
+def encode_png(pixels: NDArray[numpy.uint8]) -> bytes:
+    """The pixels as the bytes of a PNG file."""
+    # Level 1: half the time of the default for a tenth more room.
+    success, buffer = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not success:
+        raise OSError(f"a picture of shape {pixels.shape} cannot be encoded")
+    return bytes(buffer.tobytes())
+
+
+def write_pictures(folder: Path, identifier: str, pictures: Pictures) -> str:
+    """Write a face's cut-out and masks; the sha256 of the cut-out's file."""
+    contents = [encode_png(pixels) for pixels in pictures]
+    for name, content in zip(manifest.file_names(identifier), contents, strict=True):
+        _write_through(folder / name, content, os.O_TRUNC)
+    return hashlib.sha256(contents[0]).hexdigest()
+
+
+class _Writer:
+    """Does jobs in the order they are given, in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def put(self, job: Callable[[], None]) -> None:
+        self._complain()
+        self._jobs.put(job)
+
+    def flush(self) -> None:
+        self._jobs.join()
+        self._complain()
+
+    def stop(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _complain(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                # After a failure nothing is written any more: a journal has no gaps.
+                if self._error is None:
+                    job()
+            except BaseException as error:
+                self._error = error
+            finally:
+                self._jobs.task_done()
+
+
+def _read_journal(path: Path) -> tuple[Journal, int]:
+    """What the lines say up to the first damaged one, and how many bytes those are."""
+    journal, length = Journal(), 0
+    content = path.read_bytes() if path.exists() else b""
+    for line in content.splitlines(keepends=True):
+        try:
+            if not line.endswith(b"\n"):
+                break
+            values = json.loads(line)
+            if "number" in values:
+                entry = FrameEntry.model_validate(values)
+                journal.frames[entry.number] = entry
+        except ValueError:
+            break
+        journal.is_checked |= values.get("content") == "passed"
+        journal.is_complete |= values.get("complete") is True
+        length += len(line)
+    return journal, length
+
+
+def _write_through(path: Path, content: bytes, flag: int) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag | getattr(os, "O_BINARY", 0), 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,98 @@
+"""Faces that follow each other: the same person in frame after frame of one shot."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.faces.protocol import DetectedFace
+
+LEAST_OVERLAP = 0.3
+"""Intersection over union of two boxes from which on they may be one face that moved."""
+
+LONGEST_GAP = 2
+"""Samples in which a face may be missed without ending its track."""
+
+LIKENESS_SHARE = 0.5
+"""Of the cosine from which on two faces are one person: a face that turns away changes its vector,
+another one in its place, after a cut that went unnoticed, changes it more."""
+
+
+@dataclass(frozen=True)
+class _Track:
+    name: str
+    box: NDArray[numpy.float64]
+    direction: NDArray[numpy.float64]
+    sample: int
+
+
+class Tracker:
+    """Follows the faces of one shot after another."""
+
+    def __init__(self, same_person_cosine: float) -> None:
+        """Start with no face.
+
+        Args:
+            same_person_cosine: As `FaceAnalyser` has it.
+        """
+        self._limit = LIKENESS_SHARE * same_person_cosine
+        self._shot = ""
+        self._tracks: list[_Track] = []
+        self._sample = 0
+
+    def follow(
+        self, shot: str, faces: Sequence[DetectedFace | CropRecord], ids: Sequence[str]
+    ) -> list[str]:
+        """Names of the tracks that the faces of the next frame belong to, new ones among them.
+
+        Args:
+            shot: Name of the frame's shot; tracks end with it.
+            faces: In any order; of records those that have a vector.
+            ids: Of the faces. A track is named by its first one.
+        """
+        if shot != self._shot:
+            self._shot, self._tracks, self._sample = shot, [], 0
+        self._sample += 1
+        alive = [track for track in self._tracks if self._sample - track.sample <= LONGEST_GAP + 1]
+        boxes = [numpy.asarray(face.bounding_box, dtype=numpy.float64) for face in faces]
+        directions = [_find_direction(face) for face in faces]
+        pairs = sorted(
+            (
+                (measure_overlap(track.box, boxes[number]), place, number)
+                for place, track in enumerate(alive)
+                for number in range(len(faces))
+                if float(track.direction @ directions[number]) > self._limit
+            ),
+            reverse=True,
+        )
+        names = [""] * len(faces)
+        taken: set[int] = set()
+        for overlap, place, number in pairs:
+            if overlap < LEAST_OVERLAP or place in taken or names[number]:
+                continue
+            taken.add(place)
+            names[number] = alive[place].name
+            alive[place] = _Track(names[number], boxes[number], directions[number], self._sample)
+        for number, name in enumerate(names):
+            if not name:
+                names[number] = ids[number]
+                alive.append(_Track(ids[number], boxes[number], directions[number], self._sample))
+        self._tracks = alive
+        return names
+
+
+def _find_direction(face: DetectedFace | CropRecord) -> NDArray[numpy.float64]:
+    vector = numpy.zeros(512) if face.embedding is None else face.embedding.astype(numpy.float64)
+    direction: NDArray[numpy.float64] = vector / max(float(numpy.linalg.norm(vector)), 1e-12)
+    return direction
+
+
+def measure_overlap(first: NDArray[numpy.float64], second: NDArray[numpy.float64]) -> float:
+    """Intersection over union of two boxes (x1, y1, x2, y2)."""
+    low = numpy.maximum(first[:2], second[:2])
+    high = numpy.minimum(first[2:], second[2:])
+    shared = float(numpy.prod((high - low).clip(0)))
+    both = sum(float(numpy.prod(box[2:] - box[:2])) for box in (first, second)) - shared
+    return shared / both if both > 0 else 0.0

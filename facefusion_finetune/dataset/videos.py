@@ -1,0 +1,232 @@
+"""One video file as a stream of frames, sampled so that every shot has its share."""
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import IO
+
+import numpy
+
+from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.protocol import VisionFrame
+
+VIDEO_SUFFIXES = frozenset(
+    {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".webm", ".wmv"}
+    | {".3gp", ".flv", ".gif", ".m2ts", ".mts", ".ogv", ".ts"}
+)
+"""The first row is what FaceFusion itself opens."""
+
+CUT_SCORE = 8.0
+"""ffmpeg's score of a scene change, 0 to 100, at which a new shot begins. Clips of the bench stay
+below 3.1; cuts between its clips of one room score 10.9 and more."""
+
+ALMOST = 1.0
+"""Seconds by which a video may end early without counting as damaged: containers round, and sampled
+frames end before the last picture does."""
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One sampled picture of a video."""
+
+    number: int
+    """Of the sample, from 0, at the sampling rate."""
+    time: float
+    """Seconds from the start."""
+    shot: int
+    """From 0."""
+    pixels: VisionFrame
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the shots of a video begin and which of its samples are taken."""
+
+    cuts: tuple[float, ...]
+    """Seconds at which a new shot begins; without the first one's 0."""
+    duration: float
+    """Seconds."""
+    frames_per_second: float
+    numbers: frozenset[int]
+    """Of the samples that are taken."""
+
+    def find_shot(self, time: float) -> int:
+        """Number of the shot at a time, from 0."""
+        # A sample shows the picture of its instant; half a millisecond forgives rounding.
+        return sum(cut <= time + 5e-4 for cut in self.cuts)
+
+
+def plan_video(path: Path, frames_per_second: float, most: int) -> Layout:
+    """Look through a video once, at a small size, and choose the samples.
+
+    Args:
+        path: The file.
+        frames_per_second: The densest sampling.
+        most: How many samples are taken at the most; every shot gets an equal part of them, and
+            what a short shot does not need goes to the others.
+
+    Raises:
+        UnreadableError: Nothing of it can be decoded.
+        FootageError: ffmpeg is not installed.
+    """
+    filters = "setpts=PTS-STARTPTS,scale=160:-2:flags=fast_bilinear"
+    filters += f",scdet=threshold={CUT_SCORE},metadata=mode=print:key=lavfi.scd.time:file=-"
+    command = [_find_ffmpeg(path), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0"]
+    command += ["-vf", filters, "-f", "null", "-nostats", "-progress", "pipe:1", "-"]
+    process = subprocess.run(command, capture_output=True, check=False)
+    said = process.stdout.decode("utf-8", "replace")
+    times = [int(value) for value in re.findall(r"^out_time_us=(\d+)$", said, re.MULTILINE)]
+    duration = max(times, default=0) / 1e6
+    if duration <= 0:
+        raise _refuse(path, process.stderr)
+    cuts = tuple(float(value) for value in re.findall(r"^lavfi\.scd\.time=([\d.]+)$", said, re.M))
+    numbers = choose_samples([0.0, *cuts, duration], frames_per_second, most)
+    return Layout(cuts, duration, frames_per_second, frozenset(numbers))
+
+
+def choose_samples(edges: Sequence[float], frames_per_second: float, most: int) -> list[int]:
+    """Numbers of the samples to take, evenly spread within each shot.
+
+    Args:
+        edges: Where the shots begin, in seconds, and where the last one ends.
+        frames_per_second: Of the samples that there are.
+        most: How many are taken at the most.
+    """
+    borders = [round(edge * frames_per_second) for edge in edges]
+    shots = [
+        range(start, max(end, start + 1))
+        for start, end in pairwise(borders)
+        if end > start or len(borders) == 2
+    ]
+    level = _find_level([len(shot) for shot in shots], most)
+    chosen: set[int] = set()
+    for shot in shots:
+        count = min(len(shot), level)
+        places = (numpy.arange(count) + 0.5) * len(shot) / count
+        chosen.update(shot[int(place)] for place in places)
+    return sorted(chosen)
+
+
+def read_video(path: Path, layout: Layout) -> Iterator[VideoFrame]:
+    """The planned samples of a video, in order, as they are decoded.
+
+    A picture that is the same as the one before it, to the pixel, is passed over.
+
+    Raises:
+        UnreadableError: Nothing of it can be decoded.
+        FootageError: ffmpeg is not installed.
+    """
+    # Rounding up takes the picture shown at each instant, not a later one. PPM carries width and
+    # height with every picture, after ffmpeg has turned it upright.
+    rate = layout.frames_per_second
+    filters = f"setpts=PTS-STARTPTS,fps={rate}:round=up,format=rgb24"
+    command = [_find_ffmpeg(path), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0"]
+    command += ["-vf", filters, "-f", "image2pipe", "-c:v", "ppm", "-"]
+    last = max(layout.numbers)
+    number = 0
+    # A damaged video can say more than a pipe holds; a file cannot block ffmpeg.
+    with tempfile.TemporaryFile() as messages:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process:
+            assert process.stdout is not None
+            try:
+                former = None
+                while number <= last and (pixels := _read_ppm(process.stdout)) is not None:
+                    time = number / rate
+                    if number in layout.numbers:
+                        # A video slower than the sampling shows each picture several times.
+                        if former is None or not numpy.array_equal(pixels, former):
+                            yield VideoFrame(number, time, layout.find_shot(time), pixels)
+                        former = pixels
+                    number += 1
+            finally:
+                process.kill()
+        messages.seek(0)
+        said = messages.read()
+    if number == 0:
+        raise _refuse(path, said)
+
+
+def find_damage(path: Path, layout: Layout) -> str | None:
+    """A sentence where a video breaks off before the end it announces; None for a whole one."""
+    announced = _read_duration(path)
+    if announced is None or layout.duration >= announced - max(ALMOST, 0.1 * announced):
+        return None
+    return (
+        f"{path}: it breaks off after {layout.duration:.1f} of {announced:.1f} s. What comes before"
+        " is used."
+    )
+
+
+def _read_duration(path: Path) -> float | None:
+    """Seconds that the container announces for the pictures; None where it does not say."""
+    program = shutil.which("ffprobe")
+    if program is None:
+        return None
+    entries = "format=duration,nb_streams:stream=duration:stream_tags=DURATION"
+    command = [program, "-v", "error", "-select_streams", "v:0", "-show_entries", entries]
+    process = subprocess.run([*command, "-of", "json", str(path)], capture_output=True, check=False)
+    try:
+        said = json.loads(process.stdout)
+        (stream,) = said["streams"]
+        if "duration" in stream:
+            return float(stream["duration"])
+        if tag := stream.get("tags", {}).get("DURATION"):
+            hours, minutes, seconds = (float(part) for part in tag.split(":"))
+            return hours * 3600 + minutes * 60 + seconds
+        # The length of the whole may be that of the sound.
+        return float(said["format"]["duration"]) if said["format"]["nb_streams"] == 1 else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _find_level(lengths: list[int], most: int) -> int:
+    """The largest number that each shot may give so that all together give at most `most`."""
+    level = max(1, most)
+    remaining, shots = most, len(lengths)
+    for length in sorted(lengths):
+        share = max(1, remaining // shots)
+        if length > share:
+            return share
+        remaining -= length
+        shots -= 1
+    return level
+
+
+def _find_ffmpeg(path: Path) -> str:
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise FootageError(
+            str(path), "reading a video needs ffmpeg, which is not installed.", "Install ffmpeg."
+        )
+    return program
+
+
+def _refuse(path: Path, said: bytes) -> UnreadableError:
+    message = said.decode("utf-8", "replace").strip()
+    reason = message.splitlines()[-1] if message else "it holds no picture"
+    if path.exists() and not path.stat().st_size:
+        reason = "it is empty, 0 bytes"
+    return UnreadableError(
+        str(path),
+        f"ffmpeg cannot read it ({reason}).",
+        "Check that the video plays, convert it to H.264, or leave it out.",
+    )
+
+
+def _read_ppm(stream: IO[bytes]) -> VisionFrame | None:
+    header = b"".join(stream.readline() for _ in range(3))
+    match = re.fullmatch(rb"P6\n(\d+) (\d+)\n255\n", header)
+    if match is None:
+        return None
+    width, height = int(match[1]), int(match[2])
+    content = stream.read(width * height * 3)
+    if len(content) < width * height * 3:
+        return None
+    rgb = numpy.frombuffer(content, dtype=numpy.uint8).reshape(height, width, 3)
+    return numpy.ascontiguousarray(rgb[:, :, ::-1])
