@@ -78,6 +78,8 @@ def extract(
 
 
 def _print_result(name: str, result: "ExtractionResult") -> None:
+    from facefusion_finetune.dataset.others import ANOTHER_FACE
+
     for note in result.notes:
         typer.echo(note, err=True)
     rejected = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
@@ -91,7 +93,9 @@ def _print_result(name: str, result: "ExtractionResult") -> None:
             f"{result.resumed_frames} frames had been looked at before the interruption already."
         )
     if result.others:
-        typer.echo(f"{result.others} other people were seen and left out.")
+        people = "1 other person was" if result.others == 1 else f"{result.others} others were"
+        count = result.rejected.get(ANOTHER_FACE, 0)
+        typer.echo(f"{people} seen; {count} faces that are not {name}'s were left out.")
     if result.look_alikes:
         typer.echo(
             f"{result.look_alikes} faces look like the person, but less than the person's faces"

@@ -1,13 +1,17 @@
 """One source after another: content check, frames, faces, cut-outs, records."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy
 from numpy.typing import NDArray
 
+from facefusion_finetune.dataset.background import read_ahead
 from facefusion_finetune.dataset.cutouts import cut_out, find_cutout_box
 from facefusion_finetune.dataset.duplicates import create_fingerprint
 from facefusion_finetune.dataset.manifest import CropRecord
@@ -36,6 +40,12 @@ MASK_TEMPLATE_SIZE = (512, 512)
 BLOCKED_SHARE = 0.1
 """Of a video's checked frames, one a second, above which FaceFusion refuses the whole."""
 
+DETECTED_AT_ONCE = 2
+"""Frames that are looked at at the same time."""
+
+DESCRIBED_BEHIND = 2
+"""Frames whose faces may still be measured and cut while the next one is looked at."""
+
 Finding = tuple[FrameEntry, dict[str, Pictures]]
 """What is in one frame, and the pictures of the faces that can be used, by their ids."""
 
@@ -48,6 +58,7 @@ class Collector:
         self._templates = analyser.warp_templates()
         self._shots = PictureShots()
         self._tracker = Tracker(analyser.same_person_cosine)
+        self._is_warm = False
 
     def check_content(self, source: Source) -> None:
         """Have the analyser check what a source shows.
@@ -81,12 +92,43 @@ class Collector:
         Raises:
             UnreadableError: The source cannot be read.
         """
-        for frame in read_frames(source, layout=layout):
-            entry = (known or {}).get(frame.number)
-            if entry is None:
-                yield self._analyse(source, digest, frame)
-            else:
-                self.skip(source, [entry])
+        waiting: deque[Future[Finding]] = deque()
+        with (
+            read_ahead(read_frames(source, layout=layout)) as frames,
+            ThreadPoolExecutor(max_workers=1) as describer,
+        ):
+            for frame, faces in self._detect(frames, known or {}):
+                if faces is None:
+                    self.skip(source, [(known or {})[frame.number]])
+                    continue
+                waiting.append(self._follow(source, digest, frame, faces, describer))
+                if len(waiting) > DESCRIBED_BEHIND:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _detect(
+        self, frames: Iterator[Frame], known: Mapping[int, FrameEntry]
+    ) -> Iterator[tuple[Frame, list[DetectedFace] | None]]:
+        """Frames in their order with their faces; None for those that are known.
+
+        While the networks look at one frame, another one is made ready for them.
+        """
+        waiting: deque[tuple[Frame, Future[list[DetectedFace]] | None]] = deque()
+        with ThreadPoolExecutor(max_workers=DETECTED_AT_ONCE) as detector:
+            for frame in frames:
+                future = None
+                if frame.number not in known:
+                    future = detector.submit(self._analyser.detect_faces, frame.pixels)
+                    if not self._is_warm:
+                        # One thread loads the networks: for two FaceFusion may load them twice.
+                        future.result()
+                        self._is_warm = True
+                waiting.append((frame, future))
+                if len(waiting) > DETECTED_AT_ONCE:
+                    yield _take(waiting.popleft())
+            while waiting:
+                yield _take(waiting.popleft())
 
     def skip(self, source: Source, entries: list[FrameEntry], shot: str | None = None) -> None:
         """Pass over frames that are known, so that shots and tracks go on behind them.
@@ -97,7 +139,8 @@ class Collector:
             shot: Of a picture of which no more than that is known.
         """
         for entry in entries:
-            self._tracker.follow(entry.shot, entry.faces, [face.id for face in entry.faces])
+            ids = [face.id for face in entry.faces]
+            self._tracker.follow(entry.shot, entry.faces, ids, source.kind == "video")
         if source.kind == "image":
             self._shots.skip(source, entries[-1].shot if entries else shot)
 
@@ -115,68 +158,85 @@ class Collector:
             ]
             return sum(frames) > BLOCKED_SHARE * len(frames)
 
-    def _analyse(self, source: Source, digest: str, frame: Frame) -> Finding:
+    def _follow(
+        self,
+        source: Source,
+        digest: str,
+        frame: Frame,
+        faces: list[DetectedFace],
+        describer: Executor,
+    ) -> "Future[Finding]":
+        """Say which shot and tracks the faces belong to; the rest follows in another thread."""
         if frame.shot is None:
             shot = self._shots.name(source, frame.pixels, digest)
         else:
             shot = f"{digest[:12]}#{frame.shot}"
-        faces = self._analyser.detect_faces(frame.pixels)
         ids = [_identify(digest, frame, number) for number in range(len(faces))]
-        tracks = self._tracker.follow(shot, faces, ids)
-        records, pictures = [], {}
-        for face, identifier, track in zip(faces, ids, tracks, strict=True):
-            record, files = self._record(source, digest, shot, frame, face, identifier)
-            records.append(record.model_copy(update={"track": track}))
-            if files is not None:
-                pictures[identifier] = files
-        return FrameEntry(number=frame.number, shot=shot, faces=records), pictures
+        tracks = self._tracker.follow(shot, faces, ids, source.kind == "video")
+        return describer.submit(self._describe, source, digest, shot, frame, faces, ids, tracks)
 
-    def _record(
+    def _describe(
         self,
         source: Source,
         digest: str,
         shot: str,
         frame: Frame,
-        face: DetectedFace,
-        identifier: str,
-    ) -> tuple[CropRecord, Pictures | None]:
+        faces: list[DetectedFace],
+        ids: list[str],
+        tracks: list[str],
+    ) -> Finding:
+        records, pictures = [], {}
+        for face, identifier, track in zip(faces, ids, tracks, strict=True):
+            x1, y1, x2, y2 = (float(value) for value in face.bounding_box)
+            record = CropRecord(
+                id=identifier,
+                source=show_path(source.path),
+                source_sha256=digest,
+                frame=frame.number,
+                time=frame.time,
+                shot=shot,
+                track=track,
+                offset=(0, 0),
+                size=(0, 0),
+                bounding_box=(x1, y1, x2, y2),
+                landmark_5=[(float(x), float(y)) for x, y in face.landmark_5],
+                landmark_68=[(float(x), float(y)) for x, y in face.landmark_68],
+                detector_score=face.detector_score,
+                landmarker_score=face.landmarker_score,
+                embedding=face.embedding.astype(numpy.float32),
+                kept=True,
+                reason="",
+            )
+            fault = find_alignment_fault(min(x2 - x1, y2 - y1), face.landmarker_score)
+            if fault is not None:
+                records.append(record.decide([fault], None))
+                continue
+            changes, pictures[identifier] = self._cut(frame, face)
+            measures = changes["measures"]
+            record = record.model_copy(update=changes)
+            records.append(record.decide(find_faults(measures), None))
+        return FrameEntry(number=frame.number, shot=shot, faces=records), pictures
+
+    def _cut(self, frame: Frame, face: DetectedFace) -> tuple[dict[str, Any], Pictures]:
+        """What a record says of the picture of a face, and the pictures themselves."""
         height, width = frame.pixels.shape[:2]
         box = find_cutout_box(face.landmark_5, self._templates, (width, height))
-        x1, y1, x2, y2 = (float(value) for value in face.bounding_box)
-        record = CropRecord(
-            id=identifier,
-            source=show_path(source.path),
-            source_sha256=digest,
-            frame=frame.number,
-            time=frame.time,
-            shot=shot,
-            offset=(box[0], box[1]),
-            size=(box[2] - box[0], box[3] - box[1]),
-            bounding_box=(x1, y1, x2, y2),
-            landmark_5=[(float(x), float(y)) for x, y in face.landmark_5],
-            landmark_68=[(float(x), float(y)) for x, y in face.landmark_68],
-            detector_score=face.detector_score,
-            landmarker_score=face.landmarker_score,
-            embedding=face.embedding.astype(numpy.float32),
-            kept=True,
-            reason="",
-        )
-        fault = find_alignment_fault(min(x2 - x1, y2 - y1), face.landmarker_score)
-        if fault is not None:
-            return record.decide([fault], None), None
         cutout = cut_out(frame.pixels, box)
-        landmark_5 = record.landmarks_in_cutout()
+        landmark_5 = face.landmark_5 - numpy.asarray(box[:2])
         template = MASK_TEMPLATE if MASK_TEMPLATE in self._templates else min(self._templates)
         crop, matrix = self._analyser.warp_face(cutout, landmark_5, template, MASK_TEMPLATE_SIZE)
         masks = self._analyser.create_masks(crop)
         to_frame = matrix.copy()
         to_frame[:, 2] -= matrix[:, :2] @ numpy.array(box[:2], dtype=numpy.float64)
-        measures = measure_face(frame.pixels, face, crop, to_frame, masks)
-        changes = {"measures": measures, "fingerprint": create_fingerprint(crop)}
-        record = record.model_copy(update=changes).decide(find_faults(measures), None)
+        changes = {
+            "offset": (box[0], box[1]),
+            "size": (box[2] - box[0], box[3] - box[1]),
+            "measures": measure_face(frame.pixels, face, crop, to_frame, masks),
+            "fingerprint": create_fingerprint(crop),
+        }
         stacked = numpy.dstack([masks.features, masks.visible, masks.face])
         points = self._templates[template] * MASK_TEMPLATE_SIZE
-        return record, (cutout, _lay_back(stacked, fit_similarity(points, landmark_5), cutout))
+        return changes, (cutout, _lay_back(stacked, fit_similarity(points, landmark_5), cutout))
 
 
 def collect_folder(
@@ -212,6 +272,13 @@ def collect_folder(
             if source.explicit:
                 raise
     return records, frames
+
+
+def _take(
+    item: tuple[Frame, "Future[list[DetectedFace]] | None"],
+) -> tuple[Frame, list[DetectedFace] | None]:
+    frame, future = item
+    return frame, None if future is None else future.result()
 
 
 def _identify(digest: str, frame: Frame, number: int) -> str:

@@ -7,6 +7,7 @@ nothing.
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset import manifest, sources
+from facefusion_finetune.dataset.background import Tasks
 from facefusion_finetune.dataset.collect import Collector
 from facefusion_finetune.dataset.curation import apply_choices
 from facefusion_finetune.dataset.extraction import ExtractionResult, ExtractSettings, Progress
@@ -31,7 +33,6 @@ from facefusion_finetune.dataset.others import keep_others, strip_record
 from facefusion_finetune.dataset.quality import SMALLEST_FACE, judge_crops
 from facefusion_finetune.dataset.sources import Source
 from facefusion_finetune.dataset.staging import Staging
-from facefusion_finetune.dataset.videos import find_damage
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person, confirm_consent
@@ -131,50 +132,54 @@ class _Extraction:
         self.every.append((source, digest))
 
     def _collect(self, staging: Staging) -> None:
-        """Check the content of everything, then look through it."""
+        """Look through everything; its content is checked meanwhile."""
         collector = Collector(self.analyser)
-        total = len(self.sources)
-        for number, (digest, source) in enumerate(list(self.sources.items()), 1):
-            self.progress(Progress("checking", source.path.name, number, total))
-            try:
-                if not staging.begin(digest).is_checked:
-                    collector.check_content(source)
-                    staging.add_content_check(digest)
-            except UnreadableError as error:
-                self._leave_out(digest, source, error)
+        checks = Tasks(
+            {digest: partial(self._check, collector, staging, digest) for digest in self.sources}
+        )
         number = 0
-        for source, digest in self.every:
-            if digest in self.known:
-                collector.skip(source, [], self.known[digest].shot)
-            elif digest in self.sources:
-                number += 1
-                self._require_consent()
-                self._look_through(collector, staging, digest, number)
+        try:
+            for source, digest in self.every:
+                if digest in self.known:
+                    collector.skip(source, [], self.known[digest].shot)
+                else:
+                    number += 1
+                    self._look_through(collector, staging, checks, digest, number)
+        finally:
+            checks.close()
         staging.flush()
 
+    def _check(self, collector: Collector, staging: Staging, digest: str) -> None:
+        if not staging.read(digest).is_checked:
+            collector.check_content(self.sources[digest])
+            staging.add_content_check(digest)
+
     def _look_through(
-        self, collector: Collector, staging: Staging, digest: str, number: int
+        self, collector: Collector, staging: Staging, checks: Tasks, digest: str, number: int
     ) -> None:
-        source = self.sources[digest]
-        journal = staging.begin(digest)
-        if journal.is_complete:
-            collector.skip(source, list(journal.frames.values()))
-            self.result.resumed_frames += len(journal.frames)
-            return
-        settings, total = self.settings, len(self.sources)
+        source, settings = self.sources[digest], self.settings
+        name, total = source.path.name, len(self.sources) + self.unreadable
+        self._require_consent()
         try:
+            journal = staging.begin(digest)
+            self.result.resumed_frames += len(journal.frames)
+            if journal.is_complete:
+                checks.wait(digest)
+                collector.skip(source, list(journal.frames.values()))
+                return
             layout = sources.plan_source(source, settings.frames_per_second, settings.most_frames)
             planned = len(layout.numbers) if layout else 1
-            self.result.resumed_frames += len(journal.frames)
             done = len(journal.frames)
             for entry, pictures in collector.collect(source, digest, layout, journal.frames):
+                checks.raise_refusal()
                 staging.add_frame(digest, entry, pictures)
                 done += 1
-                self.progress(
-                    Progress("extracting", source.path.name, number, total, done, planned)
-                )
-            if layout and (damage := find_damage(source.path, layout)):
-                self.result.notes.append(damage)
+                self.progress(Progress("extracting", name, number, total, done, planned))
+            if not checks.is_done(digest):
+                self.progress(Progress("checking", name, number, total))
+            checks.wait(digest)
+            if layout and layout.damage:
+                self.result.notes.append(layout.damage)
             staging.complete(digest)
         except UnreadableError as error:
             self._leave_out(digest, source, error)

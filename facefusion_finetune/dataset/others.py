@@ -14,6 +14,8 @@ from facefusion_finetune.people.profile import Person
 
 FOLDER = "others"
 RECORDS = "others.jsonl"
+ANOTHER_FACE = "another face"
+"""Why somebody else's face was not kept."""
 
 
 def keep_others(person: Person, folder: Path, records: list[CropRecord]) -> Path | None:
@@ -57,7 +59,7 @@ def find_origins(path: Path) -> list[str]:
     ]
 
 
-def strip_record(record: CropRecord, reason: str = "another face") -> CropRecord:
+def strip_record(record: CropRecord, reason: str = ANOTHER_FACE) -> CropRecord:
     """What may stay on disk of a face nobody gave consent for: that it was there."""
     changes: dict[str, object] = dict.fromkeys(("embedding", "measures", "fingerprint"))
     changes |= {"landmark_68": [], "faults": [], "kept": False, "reason": reason, "sha256": ""}

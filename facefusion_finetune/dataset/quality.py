@@ -35,7 +35,7 @@ LEAST_BRIGHTNESS = 40.0
 LEAST_CONTRAST = 8.0
 MOST_DARK = 0.5
 MOST_BRIGHT = 0.2
-LEAST_VISIBLE = 0.7
+LEAST_VISIBLE = 0.8
 MOST_ROLL = 45.0
 """Degrees. FaceFusion's detector misses such faces, so that no swap will ever ask for them."""
 

@@ -19,6 +19,12 @@ LIKENESS_SHARE = 0.5
 """Of the cosine from which on two faces are one person: a face that turns away changes its vector,
 another one in its place, after a cut that went unnoticed, changes it more."""
 
+ALONE_SHARE = 0.25
+"""The same in a film, for the only face in the picture that has hardly moved."""
+
+ALONE_OVERLAP = 0.5
+"""Overlap from which on a face has hardly moved."""
+
 
 @dataclass(frozen=True)
 class _Track:
@@ -37,13 +43,17 @@ class Tracker:
         Args:
             same_person_cosine: As `FaceAnalyser` has it.
         """
-        self._limit = LIKENESS_SHARE * same_person_cosine
+        self._same_person_cosine = same_person_cosine
         self._shot = ""
         self._tracks: list[_Track] = []
         self._sample = 0
 
     def follow(
-        self, shot: str, faces: Sequence[DetectedFace | CropRecord], ids: Sequence[str]
+        self,
+        shot: str,
+        faces: Sequence[DetectedFace | CropRecord],
+        ids: Sequence[str],
+        is_film: bool,
     ) -> list[str]:
         """Names of the tracks that the faces of the next frame belong to, new ones among them.
 
@@ -51,6 +61,7 @@ class Tracker:
             shot: Name of the frame's shot; tracks end with it.
             faces: In any order; of records those that have a vector.
             ids: Of the faces. A track is named by its first one.
+            is_film: Whether cuts were looked for between all frames.
         """
         if shot != self._shot:
             self._shot, self._tracks, self._sample = shot, [], 0
@@ -58,15 +69,15 @@ class Tracker:
         alive = [track for track in self._tracks if self._sample - track.sample <= LONGEST_GAP + 1]
         boxes = [numpy.asarray(face.bounding_box, dtype=numpy.float64) for face in faces]
         directions = [_find_direction(face) for face in faces]
-        pairs = sorted(
-            (
-                (measure_overlap(track.box, boxes[number]), place, number)
-                for place, track in enumerate(alive)
-                for number in range(len(faces))
-                if float(track.direction @ directions[number]) > self._limit
-            ),
-            reverse=True,
-        )
+        is_alone = is_film and len(faces) == len(alive) == 1
+        pairs = []
+        for place, track in enumerate(alive):
+            for number, direction in enumerate(directions):
+                overlap = measure_overlap(track.box, boxes[number])
+                share = ALONE_SHARE if is_alone and overlap >= ALONE_OVERLAP else LIKENESS_SHARE
+                if float(track.direction @ direction) > share * self._same_person_cosine:
+                    pairs.append((overlap, place, number))
+        pairs.sort(reverse=True)
         names = [""] * len(faces)
         taken: set[int] = set()
         for overlap, place, number in pairs:

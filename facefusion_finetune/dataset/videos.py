@@ -55,6 +55,8 @@ class Layout:
     frames_per_second: float
     numbers: frozenset[int]
     """Of the samples that are taken."""
+    damage: str | None = None
+    """A sentence where the video breaks off before the end it announces."""
 
     def find_shot(self, time: float) -> int:
         """Number of the shot at a time, from 0."""
@@ -87,7 +89,8 @@ def plan_video(path: Path, frames_per_second: float, most: int) -> Layout:
         raise _refuse(path, process.stderr)
     cuts = tuple(float(value) for value in re.findall(r"^lavfi\.scd\.time=([\d.]+)$", said, re.M))
     numbers = choose_samples([0.0, *cuts, duration], frames_per_second, most)
-    return Layout(cuts, duration, frames_per_second, frozenset(numbers))
+    damage = _find_damage(path, duration)
+    return Layout(cuts, duration, frames_per_second, frozenset(numbers), damage)
 
 
 def choose_samples(edges: Sequence[float], frames_per_second: float, most: int) -> list[int]:
@@ -152,14 +155,13 @@ def read_video(path: Path, layout: Layout) -> Iterator[VideoFrame]:
         raise _refuse(path, said)
 
 
-def find_damage(path: Path, layout: Layout) -> str | None:
-    """A sentence where a video breaks off before the end it announces; None for a whole one."""
+def _find_damage(path: Path, duration: float) -> str | None:
     announced = _read_duration(path)
-    if announced is None or layout.duration >= announced - max(ALMOST, 0.1 * announced):
+    if announced is None or duration >= announced - max(ALMOST, 0.1 * announced):
         return None
     return (
-        f"{path}: it breaks off after {layout.duration:.1f} of {announced:.1f} s. What comes before"
-        " is used."
+        f"{path}: it breaks off after {duration:.1f} of {announced:.1f} s. What comes before is"
+        " used."
     )
 
 

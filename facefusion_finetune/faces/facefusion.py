@@ -1,11 +1,12 @@
 """Faces as FaceFusion finds, aligns, masks and pastes them: what is trained on is what it feeds."""
 
 import importlib
-from collections.abc import Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy
 from numpy.typing import NDArray
 
@@ -52,6 +53,7 @@ class FaceFusionAnalyser:
     def __init__(self, host: Host, overrides: Mapping[str, Any] | None = None) -> None:
         self._host = host
         self._adapter = import_adapter(host)
+        self._adapter.calm_sessions()
         initialise_state(host, overrides or {})
         self._state = importlib.import_module("facefusion.state_manager")
         self._face_helper = importlib.import_module("facefusion.face_helper")
@@ -138,15 +140,21 @@ class FaceFusionAnalyser:
 
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
         """Face, occlusion and feature masks of an aligned crop, by the parser and occluder set."""
-        regions = importlib.import_module("facefusion.choices").face_mask_regions
-        create_region_mask = self._face_masker.create_region_mask
-        with self._adapter.parse_once():
-            return FaceMasks(
-                face=create_region_mask(crop, regions),
-                visible=self._face_masker.create_occlusion_mask(crop),
-                features=create_region_mask(crop, list(FEATURE_REGIONS)),
-                glasses=create_region_mask(crop, ["glasses"]),
-            )
+        scores, classes = self._adapter.parse_face(crop)
+        highest = scores.max(axis=0)
+        regions = {name: scores[number] >= highest for name, number in classes.items()}
+        height, width = crop.shape[:2]
+
+        def join(names: Iterable[str]) -> Mask:
+            joined = numpy.logical_or.reduce([regions[name] for name in names])
+            return numpy.asarray(cv2.resize(joined.astype(numpy.float32), (width, height)))
+
+        return FaceMasks(
+            face=_soften(join(regions)),
+            visible=self._face_masker.create_occlusion_mask(crop),
+            features=_soften(join(FEATURE_REGIONS)),
+            glasses=join(["glasses"]),
+        )
 
     def list_swappers(self) -> list[str]:
         """FaceFusion's face swappers of a type that can be fed."""
@@ -227,6 +235,12 @@ class FaceFusionAnalyser:
                 " downloaded (see the lines above).",
                 "Connect to the network once, or run `facefusion force-download`.",
             )
+
+
+def _soften(mask: NDArray[numpy.float32]) -> Mask:
+    """A mask with a soft inner edge, as FaceFusion makes its own."""
+    blurred = cv2.GaussianBlur(mask, (0, 0), 5).clip(0.5, 1)
+    return numpy.asarray((blurred - 0.5) * 2, dtype=numpy.float32)
 
 
 def _convert_face(face: Any) -> DetectedFace:

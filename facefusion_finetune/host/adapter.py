@@ -13,14 +13,17 @@ and `override_inference_providers` from 3.8) is defined: without one, every vers
 execution providers the user chose.
 """
 
-import contextlib
 import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import facefusion
+import facefusion.choices
+import numpy
+import onnxruntime
 from facefusion import (
     content_analyser,
     face_classifier,
@@ -30,7 +33,9 @@ from facefusion import (
     face_recognizer,
     face_store,
     filesystem,
+    inference_manager,
     process_manager,
+    state_manager,
     video_manager,
     vision,
 )
@@ -65,6 +70,10 @@ scale_face = face_creator.scale_face
 HOST_PATH = Path(facefusion.__file__).resolve().parents[1]
 """The FaceFusion folder."""
 
+PARSER_MEAN = numpy.array([0.485, 0.456, 0.406], numpy.float32).reshape(3, 1, 1)
+PARSER_STANDARD_DEVIATION = numpy.array([0.229, 0.224, 0.225], numpy.float32).reshape(3, 1, 1)
+"""Of the parser's RGB inputs in 0..1, as for all networks trained on ImageNet."""
+
 COMMON_MODULES: list[ModuleType] = [
     content_analyser,
     face_classifier,
@@ -96,25 +105,44 @@ def detect_faces(vision_frame: Any) -> list[Any]:
     return faces
 
 
-@contextlib.contextmanager
-def parse_once() -> Iterator[None]:
-    """Have the host's face parser run once, however many sets of regions are asked for.
+def calm_sessions() -> None:
+    """Let onnxruntime's threads sleep between two runs.
 
-    It would run again for each set. Inside, all masks have to be of one crop.
+    By default they spin, which takes the cores from whoever decodes, cuts and writes meanwhile.
+    Sessions that are made later are the same but for that.
     """
-    forward = face_masker.forward_parse_face
-    answers: list[Any] = []
+    create = inference_manager.InferenceSession
+    if create is not onnxruntime.InferenceSession:
+        return
 
-    def remember(prepare_vision_frame: Any) -> Any:
-        if not answers:
-            answers.append(forward(prepare_vision_frame))
-        return answers[0]
+    def create_calmly(model_path: str, *arguments: Any, **options: Any) -> Any:
+        if not arguments and "sess_options" not in options:
+            session_options = onnxruntime.SessionOptions()
+            session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+            options["sess_options"] = session_options
+        return create(model_path, *arguments, **options)
 
-    face_masker.forward_parse_face = remember
-    try:
-        yield
-    finally:
-        face_masker.forward_parse_face = forward
+    inference_manager.InferenceSession = create_calmly
+
+
+def parse_face(crop_vision_frame: Any) -> tuple[Any, Mapping[str, int]]:
+    """What the host's face parser says of an aligned crop, run once for all regions.
+
+    The host runs it again, and sorts its answer again, for each set of regions.
+
+    Args:
+        crop_vision_frame: H x W x 3, BGR.
+
+    Returns:
+        (classes, h, w) scores at the parser's own size, and the class of each region by name.
+    """
+    model_name = state_manager.get_item("face_parser_model")
+    model_size = get_model_set(face_masker)[model_name]["size"]
+    rgb = cv2.resize(crop_vision_frame, model_size)[:, :, ::-1].transpose(2, 0, 1)
+    scale = 1 / (255 * PARSER_STANDARD_DEVIATION)
+    inputs = rgb * scale - PARSER_MEAN / PARSER_STANDARD_DEVIATION
+    scores = face_masker.forward_parse_face(inputs[numpy.newaxis].astype(numpy.float32))
+    return scores, facefusion.choices.face_mask_region_set
 
 
 def get_target_vision_frame(inputs: Mapping[str, Any]) -> Any:

@@ -10,7 +10,6 @@ import pytest
 
 from facefusion_finetune.dataset.videos import (
     choose_samples,
-    find_damage,
     plan_video,
     read_video,
 )
@@ -118,7 +117,7 @@ def test_resolution_may_change_and_sound_does_not_count(tmp_path: Path) -> None:
     layout = plan_video(path, 5, 100)
     assert layout.duration == pytest.approx(2, abs=0.05)
     assert len(list(read_video(path, layout))) == 10
-    assert find_damage(path, layout) is None
+    assert layout.damage is None
 
 
 @needs_ffmpeg
@@ -130,11 +129,11 @@ def test_half_a_video_gives_what_is_there_and_says_so(tmp_path: Path) -> None:
     layout = plan_video(path, 5, 100)
     frames = list(read_video(path, layout))
     assert 5 <= len(frames) < 36
-    damage = find_damage(path, layout)
+    damage = layout.damage
     assert damage is not None
     assert "half.mkv: it breaks off after" in damage
     assert "of 8.0 s" in damage
-    assert find_damage(whole, plan_video(whole, 5, 100)) is None
+    assert plan_video(whole, 5, 100).damage is None
 
 
 @needs_ffmpeg

@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,31 +26,6 @@ def frame(target_image: Path) -> VisionFrame:
     image = cv2.imread(str(target_image))
     assert image is not None
     return numpy.asarray(image, numpy.uint8)
-
-
-@pytest.fixture
-def state(host_analyser: FaceFusionAnalyser) -> Iterator[ModuleType]:
-    """FaceFusion's state, as it was afterwards."""
-    manager = importlib.import_module("facefusion.state_manager")
-    before = {context: dict(items) for context, items in manager.STATE_SET.items()}
-    yield manager
-    for context, items in before.items():
-        manager.STATE_SET[context].clear()
-        manager.STATE_SET[context].update(items)
-
-
-@pytest.fixture
-def processor(state: ModuleType, target_image: Path) -> ModuleType:
-    """The processor as the host loads it, with a target chosen."""
-    state.init_item("target_path", str(target_image))
-    state.init_item("source_paths", None)
-    state.init_item("finetuned_swapper_model", "jane")
-    state.init_item("finetuned_swapper_pixel_boost", None)
-    state.init_item("finetuned_swapper_weight", None)
-    adapter = importlib.import_module("facefusion_finetune.host.adapter")
-    module: ModuleType = adapter.load_processor_module("finetuned_swapper")
-    assert module.__name__.startswith("facefusion_finetune.")
-    return module
 
 
 def test_it_is_an_analyser(host_analyser: FaceFusionAnalyser, linked_host: Path) -> None:

@@ -7,6 +7,7 @@ what was done to it. The faults are as large as the words say, and no larger: se
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy
@@ -206,3 +207,17 @@ def _measure(face: DetectedFace) -> tuple[float, float]:
 
 def _convert(values: numpy.ndarray) -> VisionFrame:
     return values.clip(0, 255).astype(numpy.uint8)
+
+
+def see_object(prepare_vision_frame: Any, model_name: str) -> numpy.ndarray:
+    """In place of FaceFusion's occluder network, whose weights are not here: it knows blue objects.
+
+    Args:
+        prepare_vision_frame: (1, H, W, 3), BGR, 0 to 1.
+        model_name: Of the occluder.
+
+    Returns:
+        (H, W, 1): 1 where nothing lies in front of the face.
+    """
+    blue, _, red = numpy.moveaxis(prepare_vision_frame[0], -1, 0)
+    return (blue - red < 0.15).astype(numpy.float32)[..., None]

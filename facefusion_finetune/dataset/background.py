@@ -1,0 +1,103 @@
+"""What goes on beside the networks: decoding, planning, checking the content of what comes next."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from facefusion_finetune.errors import UnreadableError
+
+Item = TypeVar("Item")
+
+READ_AHEAD = 2
+"""Frames that wait to be looked at: a 4K frame takes 25 MB."""
+
+
+@contextlib.contextmanager
+def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
+    """The items, made by a thread that is up to `READ_AHEAD` of them ahead.
+
+    What it raises is raised where the items are taken. Leaving the block ends the thread.
+    """
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(READ_AHEAD)
+    stopped = threading.Event()
+
+    def put(item: Item | None, error: BaseException | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put((item, error), timeout=0.1)
+                return
+
+    def work() -> None:
+        try:
+            for item in items:
+                put(item, None)
+                if stopped.is_set():
+                    return
+            put(None, StopIteration())
+        except BaseException as error:
+            put(None, error)
+        finally:
+            close = getattr(items, "close", None)
+            if close is not None:
+                close()
+
+    def take() -> Iterator[Item]:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            assert item is not None
+            yield item
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        yield take()
+    finally:
+        stopped.set()
+        thread.join()
+
+
+class Tasks:
+    """One task for each key, carried out in order by one thread, ahead of who needs the answer."""
+
+    def __init__(self, tasks: Mapping[str, Callable[[], object]]) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=1)
+        self._futures: dict[str, Future[object]] = {
+            key: self._executor.submit(task) for key, task in tasks.items()
+        }
+
+    def raise_refusal(self) -> None:
+        """Do nothing, unless a task has failed.
+
+        Raises:
+            FootageError: A task that is done has refused its footage, whichever it is.
+        """
+        for future in self._futures.values():
+            if future.done() and not future.cancelled():
+                error = future.exception()
+                if error is not None and not isinstance(error, UnreadableError):
+                    raise error
+
+    def wait(self, key: str) -> None:
+        """Wait for a task.
+
+        Raises:
+            FootageError: It, or one before it, has refused its footage.
+            UnreadableError: It could not read its footage.
+        """
+        self._futures[key].result()
+        self.raise_refusal()
+
+    def is_done(self, key: str) -> bool:
+        """Whether nothing has to be waited for."""
+        return self._futures[key].done()
+
+    def close(self) -> None:
+        """Drop what has not begun, and wait for what has."""
+        self._executor.shutdown(wait=True, cancel_futures=True)
