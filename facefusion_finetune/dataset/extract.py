@@ -94,9 +94,11 @@ class _Extraction:
         self.anchors = self._find_anchors()
         self.sources: dict[str, Source] = {}
         self.every: list[tuple[Source, str]] = []
-        for source in sources.list_sources(paths, self.result.notes.append):
-            self._add(source)
         self.unreadable = 0
+        listed = sources.list_sources(paths, self.result.notes.append)
+        self.is_single = len(listed) == 1
+        for source in listed:
+            self._add(source)
 
     def carry_out(self) -> ExtractionResult:
         home.create_private_directory(manifest.crops_directory(self.person))
@@ -108,7 +110,7 @@ class _Extraction:
         with Staging(self.person, settings) as staging:
             staging.recover(self.records, set(self.sources))
             self._collect(staging)
-            self._require_consent()
+            confirm_consent(self.person.name)
             if self.sources or not self.result.known_sources:
                 self._finish(staging)
         self.result.total_kept = sum(record.kept for record in self.records)
@@ -116,12 +118,9 @@ class _Extraction:
 
     def _add(self, source: Source) -> None:
         try:
-            digest = source.digest()
-        except OSError as error:
-            if source.explicit:
-                raise
-            why = f"it cannot be read ({error.strerror})."
-            self.result.notes.append(f"{sources.show_path(source.path)}: {why}")
+            digest = _digest(source)
+        except UnreadableError as error:
+            self._leave_out(source, error)
             return
         if digest in self.known:
             self.result.known_sources += 1
@@ -135,7 +134,10 @@ class _Extraction:
         """Look through everything; its content is checked meanwhile."""
         collector = Collector(self.analyser)
         checks = Tasks(
-            {digest: partial(self._check, collector, staging, digest) for digest in self.sources}
+            {
+                digest: partial(self._check, collector, staging, digest, source)
+                for digest, source in self.sources.items()
+            }
         )
         number = 0
         try:
@@ -149,9 +151,9 @@ class _Extraction:
             checks.close()
         staging.flush()
 
-    def _check(self, collector: Collector, staging: Staging, digest: str) -> None:
+    def _check(self, collector: Collector, staging: Staging, digest: str, source: Source) -> None:
         if not staging.read(digest).is_checked:
-            collector.check_content(self.sources[digest])
+            collector.check_content(source)
             staging.add_content_check(digest)
 
     def _look_through(
@@ -159,7 +161,7 @@ class _Extraction:
     ) -> None:
         source, settings = self.sources[digest], self.settings
         name, total = source.path.name, len(self.sources) + self.unreadable
-        self._require_consent()
+        confirm_consent(self.person.name)
         try:
             journal = staging.begin(digest)
             self.result.resumed_frames += len(journal.frames)
@@ -182,14 +184,14 @@ class _Extraction:
                 self.result.notes.append(layout.damage)
             staging.complete(digest)
         except UnreadableError as error:
-            self._leave_out(digest, source, error)
+            del self.sources[digest]
+            self._leave_out(source, error)
 
-    def _leave_out(self, digest: str, source: Source, error: UnreadableError) -> None:
-        if source.explicit and len(self.every) == 1:
+    def _leave_out(self, source: Source, error: UnreadableError) -> None:
+        if source.explicit and self.is_single:
             raise error
         self.unreadable += 1
         self.result.notes.append(f"left out: {error}")
-        del self.sources[digest]
 
     def _finish(self, staging: Staging) -> None:
         """Decide about every face, and make the crops of it."""
@@ -274,10 +276,6 @@ class _Extraction:
             )
         return create_centroid(faces[0].embedding.reshape(1, -1))
 
-    def _require_consent(self) -> None:
-        """As it stands on disk now: it may have ended since the extraction began."""
-        confirm_consent(self.person.name)
-
     def _complain_of_nobody(self) -> FootageError:
         unread = f" ({self.unreadable} files cannot be read)" if self.unreadable else ""
         return FootageError(
@@ -286,3 +284,15 @@ class _Extraction:
             "Give footage in which the face is visible, upright and at least"
             f" {SMALLEST_FACE:.0f} pixels wide.",
         )
+
+
+def _digest(source: Source) -> str:
+    path = sources.show_path(source.path)
+    try:
+        if not source.path.stat().st_size:
+            raise UnreadableError(path, "it is empty (0 bytes).", "Copy it again.")
+        return source.digest()
+    except OSError as error:
+        raise UnreadableError(
+            path, f"it cannot be read ({error.strerror}).", "Grant access, or leave it out."
+        ) from error

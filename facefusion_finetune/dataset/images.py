@@ -41,7 +41,7 @@ def read_image(path: Path) -> VisionFrame:
             raise _refuse(path, "it is empty (0 bytes).", "Copy it again, or leave it out.")
         size, has_alpha = _look(path)
         if size[0] * size[1] > MOST_PIXELS:
-            raise _refuse_size(path, f"{size[0]} x {size[1]}")
+            raise _refuse_size(path, f" ({size[0]} x {size[1]})")
         by_pillow = path.suffix.lower() in PILLOW_SUFFIXES
         pixels = None if by_pillow else _decode(path)
         if pixels is None or has_alpha:
@@ -49,7 +49,7 @@ def read_image(path: Path) -> VisionFrame:
     except UnreadableError:
         raise
     except Image.DecompressionBombError as error:
-        raise _refuse_size(path, "far more") from error
+        raise _refuse_size(path, "") from error
     except PermissionError as error:
         raise _refuse(path, "you may not read it.", "Grant access, or leave it out.") from error
     except Exception as error:  # decoders of damaged files raise whatever they like
@@ -99,7 +99,7 @@ def _refuse_size(path: Path, size: str) -> UnreadableError:
     limit = MOST_PIXELS // 1_000_000
     return _refuse(
         path,
-        f"it has {size} pixels, and more than {limit} million cannot be decoded safely.",
+        f"it has more than {limit} million pixels{size}, too many to be decoded safely.",
         "Scale it down, or cut the face out.",
     )
 

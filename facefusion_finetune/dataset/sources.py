@@ -12,6 +12,7 @@ import cv2
 import numpy
 from numpy.typing import NDArray
 
+from facefusion_finetune import home
 from facefusion_finetune.dataset.images import IMAGE_SUFFIXES, read_image
 from facefusion_finetune.dataset.videos import VIDEO_SUFFIXES, Layout, plan_video, read_video
 from facefusion_finetune.errors import FootageError, UnreadableError
@@ -77,8 +78,8 @@ def show_path(path: Path) -> str:
 def list_sources(paths: list[Path], report: Report = lambda text: None) -> list[Source]:
     """All images and videos that `paths` name, folders searched through; each file once.
 
-    Links to folders are followed, each folder is entered once; hidden files and folders are passed
-    over.
+    Links to folders are followed, each folder is entered once; hidden files and folders, and the
+    home of this package, are passed over.
 
     Args:
         paths: Files and folders.
@@ -207,23 +208,30 @@ def _shrink(pixels: VisionFrame) -> NDArray[numpy.float32]:
 
 def _search(folder: Path, report: Report) -> Iterator[Path]:
     """Images and videos below a folder, sorted; a loop of links is entered once."""
-    entered: set[tuple[int, int]] = set()
+    # The crops that were made are no footage.
+    own = home.home_directory()
+    entered = {_identify(own)} if own.is_dir() else set()
 
     def on_error(error: OSError) -> None:
         name = show_path(Path(os.fsdecode(error.filename)))
         report(f"{name}: this folder cannot be read ({error.strerror}); what is in it is left out.")
 
     for current, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
-        status = os.stat(current)
-        if (status.st_dev, status.st_ino) in entered:
+        identity = _identify(Path(current))
+        if identity in entered:
             folders.clear()
             continue
-        entered.add((status.st_dev, status.st_ino))
+        entered.add(identity)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(current, name)
             if not name.startswith(".") and _kind(path) and path.is_file():
                 yield path
+
+
+def _identify(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
 
 
 def _kind(path: Path) -> Literal["image", "video"] | None:

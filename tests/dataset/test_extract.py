@@ -22,7 +22,13 @@ from facefusion_finetune.dataset.lock import hold_crops
 from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest, read_records
 from facefusion_finetune.dataset.sources import list_sources
 from facefusion_finetune.demo.world import WorldFace, write_footage
-from facefusion_finetune.errors import ConsentError, DatasetError, FootageError, UsageError
+from facefusion_finetune.errors import (
+    ConsentError,
+    DatasetError,
+    FootageError,
+    UnreadableError,
+    UsageError,
+)
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.faces.protocol import DetectedFace, VisionFrame
 from facefusion_finetune.people.profile import Person, add_person, create_consent
@@ -470,6 +476,20 @@ def test_known_folder_with_a_file_that_gave_nothing_adds_nothing(
     (folder / "only" / "broken.png").write_bytes(b"no picture either")
     with pytest.raises(FootageError, match="1 files cannot be read"):
         extract_footage(person, [folder / "only"], DemoAnalyser([folder]))
+
+
+def test_every_empty_file_is_named(person: Person, footage: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(footage / "shot-001", folder / "shot-001")
+    shutil.copy(footage / "world.json", folder)
+    for name in ("a.png", "b.mp4"):
+        (folder / name).write_bytes(b"")
+    result = extract_footage(person, [folder], DemoAnalyser([folder]))
+    assert result.kept == FRAMES_PER_SHOT
+    assert [note.split(": ")[1].rsplit("/")[-1] for note in result.notes] == ["a.png", "b.mp4"]
+    assert all("it is empty (0 bytes)" in note for note in result.notes)
+    with pytest.raises(UnreadableError, match="it is empty"):
+        extract_footage(person, [folder / "a.png"], DemoAnalyser([folder]))
 
 
 def test_damaged_manifest_is_named(extracted: Person) -> None:

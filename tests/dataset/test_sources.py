@@ -177,6 +177,14 @@ def test_loop_of_links_ends(tmp_path: Path) -> None:
     assert [source.path for source in list_sources([tmp_path])] == [inner / "face.png"]
 
 
+def test_crops_that_were_made_are_no_footage(home_folder: Path, tmp_path: Path) -> None:
+    assert home_folder.is_relative_to(tmp_path)
+    crop = _write_image(home_folder / "people" / "ada" / "crops" / "a.png")
+    footage = _write_image(tmp_path / "footage" / "b.png")
+    assert [source.path for source in list_sources([tmp_path])] == [footage]
+    assert [source.path for source in list_sources([crop.parent])] == [crop]
+
+
 NAMES = [
     "жена.png",
     "妈妈 的 照片.png",
