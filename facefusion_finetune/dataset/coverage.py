@@ -225,7 +225,9 @@ def list_shots(kept: Iterable[CropRecord]) -> tuple[Shot, ...]:
     shots = []
     for number, (name, records) in enumerate(groups.items(), 1):
         times = [record.time for record in records if record.time is not None]
-        source = PurePath(records[0].source).name
+        first = PurePath(records[0].source)
+        # Several pictures of one shot share their folder.
+        source = first.name if times or len(records) == 1 else f"{first.parent.name}/"
         start, end = (min(times), max(times)) if times else (None, None)
         shots.append(Shot(number, name, source, len(records), start, end))
     return tuple(shots)

@@ -4,16 +4,15 @@ import json
 import re
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import IO
 
 import numpy
 
-from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.ffmpeg import create_unreadable, decode_frames, find_program
 from facefusion_finetune.faces.protocol import VisionFrame
 
 VIDEO_SUFFIXES = frozenset(
@@ -79,14 +78,23 @@ def plan_video(path: Path, frames_per_second: float, most: int) -> Layout:
     """
     filters = "setpts=PTS-STARTPTS,scale=160:-2:flags=fast_bilinear"
     filters += f",scdet=threshold={CUT_SCORE},metadata=mode=print:key=lavfi.scd.time:file=-"
-    command = [_find_ffmpeg(path), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0"]
+    command = [
+        find_program("ffmpeg", path),
+        "-v",
+        "error",
+        "-nostdin",
+        "-i",
+        str(path),
+        "-map",
+        "0:v:0",
+    ]
     command += ["-vf", filters, "-f", "null", "-nostats", "-progress", "pipe:1", "-"]
     process = subprocess.run(command, capture_output=True, check=False)
     said = process.stdout.decode("utf-8", "replace")
     times = [int(value) for value in re.findall(r"^out_time_us=(\d+)$", said, re.MULTILINE)]
     duration = max(times, default=0) / 1e6
     if duration <= 0:
-        raise _refuse(path, process.stderr)
+        raise create_unreadable(path, process.stderr)
     cuts = tuple(float(value) for value in re.findall(r"^lavfi\.scd\.time=([\d.]+)$", said, re.M))
     numbers = choose_samples([0.0, *cuts, duration], frames_per_second, most)
     damage = _find_damage(path, duration)
@@ -125,34 +133,20 @@ def read_video(path: Path, layout: Layout) -> Iterator[VideoFrame]:
         UnreadableError: Nothing of it can be decoded.
         FootageError: ffmpeg is not installed.
     """
-    # Rounding up takes the picture shown at each instant, not a later one. PPM carries width and
-    # height with every picture, after ffmpeg has turned it upright.
+    # Rounding up takes the picture shown at each instant, not a later one.
     rate = layout.frames_per_second
-    filters = f"setpts=PTS-STARTPTS,fps={rate}:round=up,format=rgb24"
-    command = [_find_ffmpeg(path), "-v", "error", "-nostdin", "-i", str(path), "-map", "0:v:0"]
-    command += ["-vf", filters, "-f", "image2pipe", "-c:v", "ppm", "-"]
     last = max(layout.numbers)
-    number = 0
-    # A damaged video can say more than a pipe holds; a file cannot block ffmpeg.
-    with tempfile.TemporaryFile() as messages:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process:
-            assert process.stdout is not None
-            try:
-                former = None
-                while number <= last and (pixels := _read_ppm(process.stdout)) is not None:
+    former = None
+    with closing(decode_frames(path, f"setpts=PTS-STARTPTS,fps={rate}:round=up")) as frames:
+        for number, pixels in enumerate(frames):
+            if number in layout.numbers:
+                # A video slower than the sampling shows each picture several times.
+                if former is None or not numpy.array_equal(pixels, former):
                     time = number / rate
-                    if number in layout.numbers:
-                        # A video slower than the sampling shows each picture several times.
-                        if former is None or not numpy.array_equal(pixels, former):
-                            yield VideoFrame(number, time, layout.find_shot(time), pixels)
-                        former = pixels
-                    number += 1
-            finally:
-                process.kill()
-        messages.seek(0)
-        said = messages.read()
-    if number == 0:
-        raise _refuse(path, said)
+                    yield VideoFrame(number, time, layout.find_shot(time), pixels)
+                former = pixels
+            if number == last:
+                return
 
 
 def _find_damage(path: Path, duration: float) -> str | None:
@@ -198,37 +192,3 @@ def _find_level(lengths: list[int], most: int) -> int:
         remaining -= length
         shots -= 1
     return level
-
-
-def _find_ffmpeg(path: Path) -> str:
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise FootageError(
-            str(path), "reading a video needs ffmpeg, which is not installed.", "Install ffmpeg."
-        )
-    return program
-
-
-def _refuse(path: Path, said: bytes) -> UnreadableError:
-    message = said.decode("utf-8", "replace").strip()
-    reason = message.splitlines()[-1] if message else "it holds no picture"
-    if path.exists() and not path.stat().st_size:
-        reason = "it is empty, 0 bytes"
-    return UnreadableError(
-        str(path),
-        f"ffmpeg cannot read it ({reason}).",
-        "Check that the video plays, convert it to H.264, or leave it out.",
-    )
-
-
-def _read_ppm(stream: IO[bytes]) -> VisionFrame | None:
-    header = b"".join(stream.readline() for _ in range(3))
-    match = re.fullmatch(rb"P6\n(\d+) (\d+)\n255\n", header)
-    if match is None:
-        return None
-    width, height = int(match[1]), int(match[2])
-    content = stream.read(width * height * 3)
-    if len(content) < width * height * 3:
-        return None
-    rgb = numpy.frombuffer(content, dtype=numpy.uint8).reshape(height, width, 3)
-    return numpy.ascontiguousarray(rgb[:, :, ::-1])

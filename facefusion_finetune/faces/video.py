@@ -2,16 +2,12 @@
 
 import json
 import re
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
-import numpy
-
-from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.errors import UnreadableError
+from facefusion_finetune.faces.ffmpeg import create_unreadable, decode_frames, find_program
 from facefusion_finetune.faces.protocol import VisionFrame
 
 STEADY = 0.9
@@ -29,25 +25,14 @@ def read_every_second(path: Path) -> Iterator[VisionFrame]:
         FootageError: ffmpeg or ffprobe is not installed.
         UnreadableError: The file is no video that can be decoded.
     """
-    # frames are numbered anew, so that none is doubled or dropped to keep a rate
-    chosen = f"select='{_choose_frames(path)}',settb=1/25,setpts=N"
-    command = [_find_program("ffmpeg", path), "-v", "error", "-nostdin", "-i", str(path)]
-    command += ["-map", "0:v:0", "-vf", chosen, "-r", "25", "-f", "image2pipe", "-c:v", "ppm", "-"]
-    count = 0
-    # a damaged video can say more than a pipe holds; a file cannot block ffmpeg
-    with tempfile.TemporaryFile() as messages:
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process:
-            assert process.stdout is not None
-            try:
-                while (frame := _read_ppm(process.stdout)) is not None:
-                    count += 1
-                    yield frame
-            finally:
-                process.kill()
-        messages.seek(0)
-        lines = messages.read().decode("utf-8", "replace").strip().splitlines()
-    if not count:
-        raise _create_unreadable(path, lines[-1] if lines else "it holds no picture")
+    try:
+        # frames are numbered anew, so that none is doubled or dropped to keep a rate
+        chosen = f"select='{_choose_frames(path)}',settb=1/25,setpts=N"
+        yield from decode_frames(path, chosen, "-r", "25")
+    except UnreadableError as error:
+        raise UnreadableError(
+            error.given, f"{error.why} So its content is unchecked.", error.todo
+        ) from error
 
 
 def _choose_frames(path: Path) -> str:
@@ -57,13 +42,12 @@ def _choose_frames(path: Path) -> str:
         FootageError: ffprobe is not installed.
         UnreadableError: The file has no video in it.
     """
-    command = [_find_program("ffprobe", path), "-v", "error", "-select_streams", "v:0"]
+    command = [find_program("ffprobe", path), "-v", "error", "-select_streams", "v:0"]
     command += ["-show_entries", "stream=r_frame_rate,avg_frame_rate", "-of", "json", str(path)]
     done = subprocess.run(command, capture_output=True, check=False)
     streams = json.loads(done.stdout or b"{}").get("streams")
     if not streams:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        raise _create_unreadable(path, lines[-1] if lines else "it holds no video")
+        raise create_unreadable(path, done.stderr)
     nominal, mean = (_divide(streams[0].get(key, "")) for key in ("r_frame_rate", "avg_frame_rate"))
     if mean < STEADY * nominal:
         return "isnan(prev_selected_t)+gte(t-prev_selected_t,1)"
@@ -73,36 +57,3 @@ def _choose_frames(path: Path) -> str:
 def _divide(fraction: str) -> float:
     match = re.fullmatch(r"(\d+)/(\d+)", fraction)
     return int(match[1]) / int(match[2]) if match and int(match[2]) else 0.0
-
-
-def _find_program(name: str, path: Path) -> str:
-    program = shutil.which(name)
-    if program is None:
-        raise FootageError(
-            str(path),
-            f"checking the content of a video needs {name}, which is not installed.",
-            "Install ffmpeg, which brings it.",
-        )
-    return program
-
-
-def _create_unreadable(path: Path, reason: str) -> UnreadableError:
-    return UnreadableError(
-        str(path),
-        f"ffmpeg cannot read it ({reason}), so its content is unchecked.",
-        "Check that it plays, convert it to H.264, or leave it out.",
-    )
-
-
-def _read_ppm(stream: IO[bytes]) -> VisionFrame | None:
-    """The next picture, None at the end or where it breaks off."""
-    header = b"".join(stream.readline() for _ in range(3))
-    match = re.fullmatch(rb"P6\n(\d+) (\d+)\n255\n", header)
-    if match is None:
-        return None
-    width, height = int(match[1]), int(match[2])
-    content = stream.read(width * height * 3)
-    if len(content) < width * height * 3:
-        return None
-    rgb = numpy.frombuffer(content, numpy.uint8).reshape(height, width, 3)
-    return numpy.ascontiguousarray(rgb[..., ::-1])

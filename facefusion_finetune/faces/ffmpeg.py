@@ -1,0 +1,91 @@
+"""Pictures out of ffmpeg."""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import IO
+
+import numpy
+
+from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.protocol import VisionFrame
+
+
+def find_program(name: str, path: Path) -> str:
+    """Where ffmpeg or ffprobe is.
+
+    Raises:
+        FootageError: It is not installed, so that `path` cannot be read.
+    """
+    program = shutil.which(name)
+    if program is None:
+        raise FootageError(
+            str(path),
+            f"reading a video needs {name}, which is not installed.",
+            "Install ffmpeg, which brings it.",
+        )
+    return program
+
+
+def decode_frames(path: Path, filters: str, *options: str) -> Generator[VisionFrame, None, None]:
+    """The pictures of a video after some filters, turned upright.
+
+    Args:
+        path: The file.
+        filters: Of ffmpeg.
+        options: Of the output.
+
+    Raises:
+        FootageError: ffmpeg is not installed.
+        UnreadableError: Not one picture can be decoded.
+    """
+    # PPM carries width and height with every picture. Of more than eight bits it would become
+    # another format without the conversion.
+    command = [find_program("ffmpeg", path), "-v", "error", "-nostdin", "-i", str(path)]
+    command += ["-map", "0:v:0", "-vf", f"{filters},format=rgb24", *options]
+    command += ["-f", "image2pipe", "-c:v", "ppm", "-"]
+    count = 0
+    # A damaged video can say more than a pipe holds; a file cannot block ffmpeg.
+    with tempfile.TemporaryFile() as messages:
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=messages) as process:
+            assert process.stdout is not None
+            try:
+                while (pixels := _read_ppm(process.stdout)) is not None:
+                    count += 1
+                    yield pixels
+            finally:
+                process.kill()
+        messages.seek(0)
+        said = messages.read()
+    if not count:
+        raise create_unreadable(path, said)
+
+
+def create_unreadable(path: Path, said: bytes) -> UnreadableError:
+    """What is wrong with a video, from what ffmpeg wrote about it."""
+    lines = said.decode("utf-8", "replace").strip().splitlines()
+    reason = lines[-1] if lines else "it holds no picture"
+    if path.exists() and not path.stat().st_size:
+        reason = "it is empty, 0 bytes"
+    return UnreadableError(
+        str(path),
+        f"ffmpeg cannot read it ({reason}).",
+        "Check that the video plays, convert it to H.264, or leave it out.",
+    )
+
+
+def _read_ppm(stream: IO[bytes]) -> VisionFrame | None:
+    """The next picture, None at the end or where it breaks off."""
+    header = b"".join(stream.readline() for _ in range(3))
+    match = re.fullmatch(rb"P6\n(\d+) (\d+)\n255\n", header)
+    if match is None:
+        return None
+    width, height = int(match[1]), int(match[2])
+    content = stream.read(width * height * 3)
+    if len(content) < width * height * 3:
+        return None
+    rgb = numpy.frombuffer(content, dtype=numpy.uint8).reshape(height, width, 3)
+    return numpy.ascontiguousarray(rgb[:, :, ::-1])
