@@ -1,6 +1,7 @@
 """One video file as a stream of frames, sampled so that every shot has its share."""
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -109,7 +110,8 @@ def choose_samples(edges: Sequence[float], frames_per_second: float, most: int) 
         frames_per_second: Of the samples that there are.
         most: How many are taken at the most.
     """
-    borders = [round(edge * frames_per_second) for edge in edges]
+    # The first sample at or after each edge; a thousandth forgives rounding.
+    borders = [math.ceil(edge * frames_per_second - 1e-3) for edge in edges]
     shots = [
         range(start, max(end, start + 1))
         for start, end in pairwise(borders)
