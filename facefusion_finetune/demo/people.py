@@ -121,7 +121,9 @@ def draw_shot(seed: int, frames: int) -> Values:
         # two slow waves, seconds long: neighbours look alike, the shot as a whole does not
         speed = generator.uniform([0.5, 1.5], [1.5, 4.0])
         phase = generator.uniform(0, 2 * numpy.pi, 2)
-        swing = numpy.array([0.35, 0.2]) @ numpy.sin(numpy.outer(speed, time) + phase[:, None])
+        waves = numpy.sin(numpy.outer(speed, time) + phase[:, None])
+        # a matrix product rounds by its length on some processors
+        swing = 0.35 * waves[0] + 0.2 * waves[1]
         scenes[:, index] = base[index] * 0.45 + swing
     # a blink every few seconds, about a fifth of a second long
     blink = ((time + generator.uniform(0, 3)) % 3.0) / 0.2
