@@ -233,7 +233,14 @@ def _find_known(
             f" {limit:.2f}).",
             "Check the reference and the footage.",
         )
-    best = [int(column.argmax()) for column in likeness.T if column.max() >= limit]
+    # Two blurred frames can lie nearer to an anchor than the person's many do on the whole.
+    is_rare = numpy.array([len(group.frames) < SECOND_PERSON_FRAMES for group in groups])
+    often = numpy.where(is_rare[:, None], -1.0, likeness)
+    best = [
+        int((some if some.max() >= limit else every).argmax())
+        for some, every in zip(often.T, likeness.T, strict=True)
+        if every.max() >= limit
+    ]
     chosen: list[_Group] = []
     for place in dict.fromkeys(best):
         # Who is in a picture together with the person is somebody else; the first anchor is right.

@@ -92,6 +92,21 @@ def test_without_a_majority_a_reference_is_needed() -> None:
     assert choice.others == 1
 
 
+def test_two_stray_frames_do_not_take_the_reference_from_the_person() -> None:
+    centre = _direction(1)
+    reference = _mix(centre, _direction(7), 0.6)
+    records = _film(centre, "a", 12, takes=2, spread=0.2)
+    records += [_record(reference, "b", frame) for frame in range(2)]
+    records = [
+        record if record.track else record.model_copy(update={"track": record.id})
+        for record in records
+    ]
+    choice = _choose(records, reference, limit=0.55)
+    assert choice.is_person[:24] == [True] * 24
+    # With nobody else there, two frames are the person all the same.
+    assert all(_choose(records[-2:], reference, limit=0.55).is_person)
+
+
 def test_reference_that_is_not_there() -> None:
     with pytest.raises(FootageError, match="none of the faces in it is the person"):
         _choose(_film(_direction(1), "a", 20), _direction(3))
