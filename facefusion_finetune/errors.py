@@ -49,6 +49,14 @@ class TrainingError(FinetuneError):
     """A training run cannot start, go on or be resumed."""
 
 
+class StoppedError(FinetuneError):
+    """What was at work was asked to stop; it can be gone on with."""
+
+
+class JobError(FinetuneError):
+    """A job cannot be queued, found, read, stopped or removed."""
+
+
 class EvaluationError(FinetuneError):
     """A model cannot be judged: no footage, no judge, or one that proves nothing."""
 

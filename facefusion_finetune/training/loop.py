@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from accelerate import Accelerator
 
-from facefusion_finetune.errors import ConsentError
+from facefusion_finetune.errors import ConsentError, StoppedError
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.checkpoint import (
     Identity,
@@ -66,6 +66,7 @@ class Trainer:
             TrainingError: The loss stays no number, not even one sample fits into memory, or the
                 checkpoint cannot be used.
             ConsentError: The training may not go on; the last checkpoint stays.
+            StoppedError: The observer wanted it to; there is a checkpoint of the last step done.
             OSError: A checkpoint cannot be written.
         """
         with Tracking(self.accelerator, self.run, observer.on_note) as tracking:
@@ -102,7 +103,7 @@ class _Training:
         looks = preset.validate_every if trainer.validate else 0
         self.schedules = {
             "checkpoint": Schedule(preset.checkpoint_every, total, at_end=True),
-            "preview": Schedule(preset.preview_every, total, at_end=False),
+            "preview": Schedule(preset.preview_every, total, at_end=True),
             "look": Schedule(looks, total, at_end=True),
         }
         self.clock = Clock(total, self.schedules)
@@ -139,6 +140,8 @@ class _Training:
                 self._preview(done)
             left = self.clock.estimate_left(done)
             self.observer.on_step(done, trainer.steps, values | {"seconds_left": left})
+            if self._any(self.observer.is_stopped()):
+                self._stop(done, is_saved)
         if state.selection.is_exhausted and done < trainer.steps:
             self.observer.on_note(f"Stopped after step {done}: looking further found no better.")
         if (sentence := state.selection.explain()) is not None:
@@ -148,23 +151,38 @@ class _Training:
 
     def _ask(self) -> None:
         """Make sure that all processes may go on, or stop all of them."""
-        accelerator = self.trainer.accelerator
         refusal = None
         try:
             self.trainer.permit()
         except ConsentError as error:
             refusal = error
-        if accelerator.num_processes > 1:
-            refused = torch.tensor(float(refusal is not None), device=accelerator.device)
-            is_refused = bool(accelerator.reduce(refused))
-            if is_refused and refusal is None:
-                refusal = ConsentError(
-                    f"run {self.trainer.run.reference}",
-                    "another of its processes found no valid consent.",
-                    "See what that one says.",
-                )
-        if refusal is not None:
-            raise refusal
+        if self._any(refusal is not None):
+            raise refusal or ConsentError(
+                f"run {self.trainer.run.reference}",
+                "another of its processes found no valid consent.",
+                "See what that one says.",
+            )
+
+    def _any(self, value: bool) -> bool:
+        """Whether it is true in any process."""
+        accelerator = self.trainer.accelerator
+        if accelerator.num_processes == 1:
+            return value
+        return bool(accelerator.reduce(torch.tensor(float(value), device=accelerator.device)))
+
+    def _stop(self, done: int, is_saved: bool) -> None:
+        """Leave off after a step, in such a way that it can be gone on with from there."""
+        run = self.trainer.run
+        if not is_saved:
+            self._ask()
+            self._save(done)
+        # No process may end before the checkpoint is there.
+        self.trainer.accelerator.wait_for_everyone()
+        raise StoppedError(
+            f"run {run.reference}",
+            f"it was stopped after step {done} of {self.trainer.steps}, and nothing of it is lost.",
+            f"Go on: facefusion-finetune train {run.record.person} --resume.",
+        )
 
     def _begin(self, resume: bool) -> int:
         """Where to go on, with everything as it was then."""

@@ -16,3 +16,8 @@ class Observer:
     on_step: StepCallback = field(default=lambda step, total, values: None)
     on_note: Callable[[str], None] = field(default=lambda text: None)
     """Told what is out of the ordinary, but was dealt with."""
+    on_run: Callable[[int], None] = field(default=lambda version: None)
+    """Told the version of the run that is trained, once it is on disk."""
+    is_stopped: Callable[[], bool] = field(default=lambda: False)
+    """Asked after each step whether to stop: then a checkpoint is written, and StoppedError is
+    raised. Before and after the steps, `on_stage` may raise it."""

@@ -80,6 +80,7 @@ def train_person(
         ConsentError: No valid consent is on record, or not any more at a checkpoint or before the
             model is judged or written. The run's last checkpoint stays, so that it can be resumed
             once the consent is renewed; of a person who was removed nothing is left.
+        StoppedError: The observer wanted it to stop; it can be resumed.
         DatasetError: There are too few crops, or some are damaged.
         SwapperError: The base cannot be tuned, or its licence forbids what is asked for.
         UsageError: The same footage is to train and to judge.
@@ -140,14 +141,7 @@ def resume_person(
         Others: As `train_person`.
     """
     person.require_consent()
-    unfinished = [run for run in list_runs(person) if not run.is_finished]
-    if not unfinished:
-        raise TrainingError(
-            f"person {person.name!r}",
-            "no training of this person was interrupted, so there is nothing to resume.",
-            "Train without --resume.",
-        )
-    run = unfinished[-1]
+    run = find_unfinished(person)
     settings = settings or TrainOptions()
     options = resolve_base(run.config.base_argument, analyser)
     if settings.commercial:
@@ -164,6 +158,22 @@ def resume_person(
         return _carry_out(
             run, analyser, plan, accelerator, settings, True, judgement, observer or Observer()
         )
+
+
+def find_unfinished(person: Person) -> Run:
+    """The person's last run that can be gone on with.
+
+    Raises:
+        TrainingError: There is none.
+    """
+    unfinished = [run for run in list_runs(person) if not run.is_finished]
+    if not unfinished:
+        raise TrainingError(
+            f"person {person.name!r}",
+            "no training of this person was interrupted, so there is nothing to resume.",
+            "Train without --resume.",
+        )
+    return unfinished[-1]
 
 
 def rehearse_person(
@@ -213,6 +223,7 @@ def _carry_out(
     observer: Observer,
 ) -> tuple[Run, dict[str, Any]]:
     options, crops = plan.options, plan.crops
+    observer.on_run(run.record.version)
     check_consent(run)
     prepared = prepare_training(
         run, crops, analyser, options, plan.graph, accelerator, settings, observer

@@ -1,0 +1,196 @@
+"""A training that is asked to stop: it ends at that very step, and loses nothing."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from facefusion_finetune import home
+from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.errors import ConsentError, StoppedError
+from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.swappers.files.modelfile import open_model
+from facefusion_finetune.training import loop
+from facefusion_finetune.training.checkpoint import load_checkpoint
+from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.training.run import Run, find_run, list_runs
+from tests.training.test_loop_world import TinyWorld, are_same
+
+
+class _Stopper:
+    """Wants a stop after some steps; counts how often it is asked."""
+
+    def __init__(self, *steps: int) -> None:
+        self.steps = steps
+        self.seen: list[int] = []
+
+    def create_observer(self) -> Observer:
+        return Observer(
+            on_step=lambda step, total, values: self.seen.append(step),
+            is_stopped=lambda: self.seen[-1] in self.steps,
+        )
+
+
+def _train(world: TinyWorld, stopper: _Stopper, resume: bool = False) -> dict[str, Tensor]:
+    world.create_trainer().optimise(resume, stopper.create_observer(), world.previews.append)
+    return {name: tensor.detach().clone() for name, tensor in world.swapper.trained.items()}
+
+
+@pytest.mark.parametrize("stops", [(1,), (7,), (7, 8, 13), (20,)])
+def test_stopped_and_resumed_to_the_same_bits(tmp_path: Path, stops: tuple[int, ...]) -> None:
+    changes = {"steps": 20, "validate_every": 4, "patience": 99, "checkpoint_every": 5}
+    whole = TinyWorld(tmp_path / "whole", **changes)
+    expected = whole.train()
+    done = 0
+    for stop in stops:
+        world = TinyWorld(tmp_path / "stopped", **changes)
+        stopper = _Stopper(*stops)
+        with pytest.raises(StoppedError, match=f"after step {stop} of 20") as stopped:
+            _train(world, stopper, resume=done > 0)
+        assert stopped.value.exit_code == 1
+        assert stopped.value.todo == "Go on: facefusion-finetune train ada --resume."
+        assert stopper.seen == list(range(done + 1, stop + 1)), "no step is done twice"
+        assert load_checkpoint(world.run.checkpoint_path).step == stop
+        done = stop
+    last = TinyWorld(tmp_path / "stopped", **changes)
+    assert are_same(_train(last, _Stopper(), resume=True), expected)
+    assert [step for step, _ in last.feed.runs] == list(range(done, 20))
+    lines = [line | {"seconds": 0} for line in last.read_metrics()]
+    assert lines == [line | {"seconds": 0} for line in whole.read_metrics()]
+
+
+def test_checkpoint_that_is_due_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+    real = loop.save_checkpoint
+
+    def save(path: Path, checkpoint: object, **options: object) -> None:
+        written.append(checkpoint.step)  # type: ignore[attr-defined]
+        real(path, checkpoint, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "save_checkpoint", save)
+    with pytest.raises(StoppedError):
+        _train(TinyWorld(tmp_path / "due", steps=20, checkpoint_every=5), _Stopper(10))
+    assert written == [5, 10]
+    written.clear()
+    with pytest.raises(StoppedError):
+        _train(TinyWorld(tmp_path / "other", steps=20, checkpoint_every=5), _Stopper(11))
+    assert written == [5, 10, 11]
+
+
+def test_nothing_is_kept_without_consent(tmp_path: Path) -> None:
+    world = TinyWorld(tmp_path, steps=20, checkpoint_every=5)
+
+    def permit() -> None:
+        if len(world.feed.runs) > 6:
+            raise ConsentError("the person", "it has ended.", "Ask again.")
+
+    trainer = replace(world.create_trainer(), permit=permit)
+    with pytest.raises(ConsentError):
+        trainer.optimise(False, _Stopper(7).create_observer(), world.previews.append)
+    assert load_checkpoint(world.run.checkpoint_path).step == 5
+
+
+def _weights(run: Run) -> dict[str, bytes]:
+    model = open_model(run.model_path)
+    return {name: model.read_tensor(name).tobytes() for name in model.tensors}
+
+
+def test_person_is_trained_on_to_the_same_file(
+    extracted: Person, trained_home: Path, analyser: DemoAnalyser, preset_file: Path
+) -> None:
+    """Stopped before the first step, and in the middle of the steps."""
+    versions: list[int] = []
+
+    def observe(stage: str, step: int) -> Observer:
+        done: list[int] = [0]
+
+        def on_stage(text: str) -> None:
+            if text == stage:
+                raise StoppedError("the stage", text, "Go on.")
+
+        return Observer(
+            on_stage=on_stage,
+            on_step=lambda step, total, values: done.append(step),
+            on_run=versions.append,
+            is_stopped=lambda: done[-1] == step,
+        )
+
+    def train(observer: Observer) -> None:
+        train_person(extracted, analyser, "demo", str(preset_file), seed=11, observer=observer)
+
+    with pytest.raises(StoppedError, match="Making held-out pairs"):
+        train(observe("Making held-out pairs", 0))
+    with pytest.raises(StoppedError, match="after step 3 of 8"):
+        resume_person(extracted, analyser, observe("", 3))
+    run, _ = resume_person(extracted, analyser, observe("", 0))
+    assert versions == [1, 1, 1]
+    assert [run.reference for run in list_runs(extracted)] == ["ada@1"]
+    with home.use_home(trained_home):
+        whole = _weights(find_run(extracted, None))
+    assert _weights(run) == whole
+
+
+def test_extraction_goes_on_where_it_was_stopped(
+    person: Person, analyser: DemoAnalyser, footage: Path, extracted_home: Path
+) -> None:
+    seen: list[object] = []
+
+    def stop(progress: object) -> None:
+        seen.append(progress)
+        if len(seen) == 20:
+            raise StoppedError("the extraction", "it was stopped.", "Go on.")
+
+    with pytest.raises(StoppedError):
+        extract_footage(person, [footage], analyser, progress=stop)
+    assert read_manifest(person) == []
+    result = extract_footage(person, [footage], analyser)
+    assert result.resumed_frames >= 15
+    with home.use_home(extracted_home):
+        expected = [record.model_dump_json() for record in read_manifest(person)]
+    assert [record.model_dump_json() for record in read_manifest(person)] == expected
+
+
+@pytest.mark.slow
+def test_all_processes_stop_at_the_same_step(tmp_path: Path) -> None:
+    alone = TinyWorld(tmp_path / "alone", steps=9).train()
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", "-m", "tests.training.test_stop", str(tmp_path / "many")]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    many = torch.load(tmp_path / "many" / "final.pt", weights_only=True)
+    assert max(float((alone[name] - many[name]).abs().max()) for name in alone) < 1e-6
+
+
+def _train_as_one_of_many(folder: Path) -> None:
+    world = TinyWorld(folder, steps=9)
+    try:
+        _train(world, _Stopper(4))
+    except StoppedError:
+        assert load_checkpoint(world.run.checkpoint_path).step == 4
+    else:
+        raise AssertionError("it was not stopped")
+    again = TinyWorld(folder, steps=9, accelerator=world.accelerator)
+    weights = _train(again, _Stopper(), resume=True)
+    if world.accelerator.is_main_process:
+        torch.save(weights, folder / "final.pt")
+
+
+if __name__ == "__main__":
+    _train_as_one_of_many(Path(sys.argv[1]))
