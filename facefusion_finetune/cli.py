@@ -11,6 +11,7 @@ from facefusion_finetune import __version__
 from facefusion_finetune.cli_dataset import dataset_app
 from facefusion_finetune.cli_extract import extract
 from facefusion_finetune.cli_inspect import inspect
+from facefusion_finetune.cli_jobs import jobs_app
 from facefusion_finetune.cli_models import models_app
 from facefusion_finetune.cli_person import person_app
 from facefusion_finetune.cli_support import (
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.add_typer(person_app, name="person")
 app.add_typer(dataset_app, name="dataset")
 app.add_typer(models_app, name="models")
+app.add_typer(jobs_app, name="jobs")
 app.command()(inspect)
 app.command()(extract)
 

@@ -25,7 +25,7 @@ from pydantic import BaseModel
 from facefusion_finetune import home
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.errors import FinetuneError, StoppedError
 from facefusion_finetune.people.profile import Person
 
 FOLDER = "extraction"
@@ -72,7 +72,7 @@ class Staging:
     """The folder of one extraction. Use it as a context manager.
 
     It is deleted when the block ends well or with a refusal, and stays where the process was
-    interrupted or something could not be written.
+    interrupted, asked to stop, or something could not be written.
     """
 
     def __init__(self, person: Person, settings: dict[str, Any]) -> None:
@@ -98,7 +98,8 @@ class Staging:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self._writer.stop()
-        if kind is None or issubclass(kind, FinetuneError):
+        is_refusal = kind and issubclass(kind, FinetuneError) and kind is not StoppedError
+        if kind is None or is_refusal:
             self._remove()
 
     def recover(self, known: list[CropRecord], digests: set[str]) -> None:

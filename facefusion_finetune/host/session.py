@@ -16,6 +16,10 @@ from facefusion_finetune.host.locate import Host
 COMMAND = "headless-run"
 """The command whose settings are taken."""
 
+SIDES = ("face_detector_margin", "face_mask_padding")
+"""Settings with a number for each side of a face. FaceFusion 3.5 takes them for 0 when they come as
+arguments."""
+
 
 def import_adapter(host: Host) -> ModuleType:
     """Import FaceFusion from the folder of `host`, and the adapter over it.
@@ -63,6 +67,9 @@ def initialise_state(host: Host, overrides: Mapping[str, Any]) -> None:
         with _entered(host, _create_arguments(overrides)), contextlib.redirect_stderr(messages):
             args = _parse_arguments(host, overrides)
             importlib.import_module("facefusion.args").apply_args(args, _state().init_item)
+            for key in SIDES:
+                if isinstance(overrides.get(key), list | tuple) and len(overrides[key]) == 4:
+                    _state().init_item(key, tuple(map(int, overrides[key])))
     except FinetuneError:
         raise
     except (Exception, SystemExit) as error:

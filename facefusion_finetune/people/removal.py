@@ -8,6 +8,7 @@ from pathlib import Path
 
 from facefusion_finetune.errors import FinetuneError, RegistryError, SwapperError
 from facefusion_finetune.host.locate import recall
+from facefusion_finetune.jobs.stopping import stop_all
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import RECORD_FILE, find_directory
 from facefusion_finetune.people.proof import Finding, search_disk
@@ -29,6 +30,10 @@ removal can be repeated with all it has to know."""
 
 ROUNDS = 3
 """How often the folder is gone through, since a job that is at work may still write into it."""
+
+
+STOP_SECONDS = 10.0
+"""How long a job that was asked to stop is waited for; nothing of what it does is to stay."""
 
 
 class RemovalError(FinetuneError):
@@ -87,7 +92,8 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
     """Delete everything held about a person, then search the disk for what is left.
 
     What cannot be deleted is noted, and the rest goes all the same; `Removal.require_complete`
-    tells. Killed at any moment, it can be repeated. Links are deleted, not followed.
+    tells. Killed at any moment, it can be repeated. Links are deleted, not followed. The person's
+    jobs are ended first, so that nothing is written back.
 
     Args:
         name: Who is to be forgotten; the record and all other files may be damaged.
@@ -96,7 +102,7 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
 
     Raises:
         UsageError: There is no such person.
-        RemovalError: The person's folder is a link; nothing was deleted.
+        RemovalError: The person's folder is a link, or a job cannot be ended; nothing was deleted.
     """
     directory = find_directory(name)
     if directory.is_symlink():
@@ -105,6 +111,12 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
             f"{directory} is a link to {directory.resolve()}, and links are not followed to delete"
             " something.",
             "Put that folder itself in the link's place, then remove the person again.",
+        )
+    if alive := stop_all(name, STOP_SECONDS):
+        raise RemovalError(
+            f"person {name!r}",
+            f"what works on {', '.join(alive)} cannot be ended, and would write data back.",
+            "End that process, or restart the machine, then remove the person again.",
         )
     memory = elsewhere.recall(directory)
     removal = Removal(collect_traces(name, directory))

@@ -1,0 +1,85 @@
+"""What each kind of job is asked with."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from facefusion_finetune.errors import JobError
+
+Kind = Literal["extract", "train", "estimate", "evaluate"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+
+class _Arguments(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ExtractArguments(_Arguments):
+    """Of `extract`; see `ExtractSettings`."""
+
+    paths: list[str] = Field(min_length=1)
+    """Absolute paths of images, folders and videos."""
+    references: list[str] = []
+    frames_per_second: float | None = Field(None, ge=0.1, le=60)
+    most_frames: int | None = Field(None, ge=1)
+    keep_others: bool = False
+
+
+class TrainArguments(_Arguments):
+    """Of `train`; see `train_person`."""
+
+    base: str = "inswapper_128"
+    preset: str = "balanced"
+    """Name, or the path of a .toml file."""
+    seed: int = Field(0, ge=0)
+    resume: bool = False
+    """Go on with the last run that is not finished; base, preset and seed are the run's then."""
+    judge: str | None = None
+    """Path of an ONNX file."""
+    targets: list[str] = []
+    others: list[str] = []
+    commercial: bool = False
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+
+
+class EstimateArguments(_Arguments):
+    """Of `estimate`: a training's first two steps, of which nothing is kept."""
+
+    base: str = "inswapper_128"
+    preset: str = "balanced"
+
+
+class EvaluateArguments(_Arguments):
+    """Of `evaluate`; see `evaluate_run`."""
+
+    version: int = Field(ge=1)
+    judge: str | None = None
+    targets: list[str] = []
+
+
+Arguments = ExtractArguments | TrainArguments | EstimateArguments | EvaluateArguments
+MODELS: Mapping[Kind, type[Arguments]] = {
+    "extract": ExtractArguments,
+    "train": TrainArguments,
+    "estimate": EstimateArguments,
+    "evaluate": EvaluateArguments,
+}
+
+
+def check_arguments(kind: Kind, arguments: Mapping[str, Any]) -> Arguments:
+    """The arguments of a kind of job.
+
+    Raises:
+        JobError: One is missing, unknown, or has no such value.
+    """
+    try:
+        return MODELS[kind].model_validate(dict(arguments))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise JobError(
+            f"{kind} with {name} = {first['input']!r}",
+            f"that is not possible ({first['msg']}).",
+            "Choose another value.",
+        ) from error

@@ -1,0 +1,140 @@
+"""The process that works off the queue: `python -m facefusion_finetune.jobs.runner`.
+
+One at a time per machine: it holds the queue's lock. Each job is done in a process of its own,
+which goes on where this one is killed; the next runner waits for it, and goes on from there. It
+imports neither torch nor onnx.
+"""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from facefusion_finetune import home
+from facefusion_finetune.jobs import locks, processes, queue
+from facefusion_finetune.jobs.failures import MEMORY_TODO, explain
+from facefusion_finetune.jobs.record import (
+    JOBS_FOLDER,
+    REQUEST_FILE,
+    Failure,
+    Job,
+    explain_crash,
+    read_state,
+)
+from facefusion_finetune.jobs.stopping import END_SECONDS, STOP_SECONDS
+from facefusion_finetune.jobs.uploads import release_uploads
+
+WORKER = (*processes.PYTHON, "facefusion_finetune.jobs.work")
+LOCK_SECONDS = 3.0
+DRAFT_SECONDS = 24 * 3600.0
+"""After which uploads that never became a job are deleted."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What works off the queue."""
+
+    command: Sequence[str] = WORKER
+    """Of the process that does a job; gets the job's folder as its last word."""
+    stop_seconds: float = STOP_SECONDS
+    end_seconds: float = END_SECONDS
+    pause: float = 0.2
+    """Between two looks at a process."""
+
+    def run(self) -> None:
+        """Work until nothing is queued; nothing at all where another runner is there."""
+        while True:
+            with locks.hold(queue.lock_path(), LOCK_SECONDS) as is_ours:
+                if not is_ours:
+                    return
+                _delete_drafts()
+                self._work_off()
+            # Whoever submitted a moment ago may have relied on this runner.
+            if not queue.list_queued():
+                return
+
+    def _work_off(self) -> None:
+        while True:
+            jobs = queue.list_jobs()
+            for job in jobs:
+                if job.lock_path.exists() and job.state.is_ended:
+                    self._conclude(job, None)
+            states = [(job, job.state) for job in jobs]
+            active = [job for job, state in states if state.is_active]
+            queued = [job for job, state in states if state.status == "queued"]
+            if not active and not queued:
+                return
+            job = [*active, *queued][0]
+            try:
+                process = None if active else self._start(job)
+                self._watch(job, process)
+                self._conclude(job, process)
+            except Exception as error:
+                self._finish(job, explain(error, f"job {job.id}"))
+
+    def _start(self, job: Job) -> subprocess.Popen[bytes]:
+        return processes.start_worker([*self.command, str(job.directory)], job.log_path)
+
+    def _watch(self, job: Job, process: subprocess.Popen[bytes] | None) -> None:
+        """Wait for the end of a process, or see to it once the user wants that."""
+        began: float | None = None
+        ends = [
+            (self.stop_seconds, processes.terminate),
+            (self.stop_seconds + self.end_seconds, processes.kill),
+        ]
+        while (process and process.poll() is None) or locks.is_held(job.lock_path):
+            if began is None and job.stop_path.exists():
+                began = time.monotonic()
+            if began is not None and ends and time.monotonic() - began > ends[0][0]:
+                ends.pop(0)[1](job.directory)
+            time.sleep(self.pause)
+
+    def _conclude(self, job: Job, process: subprocess.Popen[bytes] | None) -> None:
+        """Make sure that a job whose process is gone says how it ended."""
+        written = read_state(job.state_path)
+        if written is None or not written.is_ended:
+            code = process.returncode if process else None
+            self._finish(job, None if code is None else _explain_code(job, code))
+            return
+        if written.status == "done":
+            release_uploads(job)
+        job.lock_path.unlink(missing_ok=True)
+
+    def _finish(self, job: Job, failure: Failure | None) -> None:
+        # On a full disk nothing else could be done either.
+        while not queue.finish(job, failure):
+            time.sleep(self.pause * 5)
+
+
+def _explain_code(job: Job, code: int) -> Failure:
+    if code == -getattr(signal, "SIGKILL", 9):
+        failure = explain_crash(
+            job, "the system killed its process, most likely since the memory did not suffice."
+        )
+        return failure.model_copy(update={"todo": f"{MEMORY_TODO} {failure.todo}"})
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return explain_crash(job, f"its process crashed ({name}).")
+    return explain_crash(job, f"its process ended with code {code}, and without a word.")
+
+
+def _delete_drafts() -> None:
+    for folder in home.people_directory().glob(f"*/{JOBS_FOLDER}/*"):
+        try:
+            age = time.time() - folder.stat().st_mtime
+            is_draft = folder.is_dir() and not (folder / REQUEST_FILE).exists()
+        except OSError:
+            continue
+        if is_draft and age > DRAFT_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    Runner().run()
+    sys.exit(0)

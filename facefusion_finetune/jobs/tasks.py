@@ -1,0 +1,242 @@
+"""What is done for each kind of job, by the functions that the command line uses.
+
+Heavy modules are imported where they are needed.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from facefusion_finetune.jobs.arguments import (
+    EstimateArguments,
+    EvaluateArguments,
+    ExtractArguments,
+    Kind,
+    TrainArguments,
+)
+from facefusion_finetune.jobs.queue import list_jobs
+from facefusion_finetune.jobs.record import Job, JobRequest
+from facefusion_finetune.jobs.reporting import Reporter
+from facefusion_finetune.people.profile import Person, load_person
+
+if TYPE_CHECKING:
+    from facefusion_finetune.faces.protocol import FaceAnalyser
+    from facefusion_finetune.training.run import Run
+
+Task = Callable[[Job, Reporter], dict[str, Any]]
+"""Does a job; what comes of it."""
+
+
+def extract(job: Job, reporter: Reporter) -> dict[str, Any]:
+    """Crops, their coverage, and thumbnails; the counts of the extraction, and what to film next.
+
+    Errors as in `extract_footage`.
+    """
+    from facefusion_finetune.dataset.coverage_report import write_report
+    from facefusion_finetune.dataset.extract import extract_footage
+    from facefusion_finetune.dataset.extraction import ExtractSettings
+    from facefusion_finetune.dataset.manifest import read_manifest
+    from facefusion_finetune.dataset.thumbnails import write_thumbnails
+
+    arguments = job.request.read_arguments()
+    assert isinstance(arguments, ExtractArguments)
+    person = _load(job)
+    paths = _paths(arguments.paths)
+    wanted: dict[str, Any] = {
+        "references": tuple(_paths(arguments.references)),
+        "frames_per_second": arguments.frames_per_second,
+        "most_frames": arguments.most_frames,
+        "keep_others": arguments.keep_others,
+    }
+    settings = ExtractSettings(**{key: value for key, value in wanted.items() if value is not None})
+    analyser = open_analyser(job.request, paths, reporter)
+    found = extract_footage(person, paths, analyser, settings, reporter.on_file)
+    # What was extracted is there by now, so that a wish to stop comes too late.
+    for note in found.notes:
+        reporter.add_note(note)
+    reporter.tell_stage("Measuring coverage")
+    report = write_report(person)
+    reporter.tell_stage("Drawing thumbnails")
+    write_thumbnails(person, read_manifest(person), reporter.tell_count)
+    return {
+        "frames": found.frames,
+        "faces": found.faces,
+        "kept": found.kept,
+        "rejected": found.rejected,
+        "others": found.others,
+        "look_alikes": found.look_alikes,
+        "others_folder": str(found.others_folder) if found.others_folder else None,
+        "known_sources": found.known_sources,
+        "resumed_frames": found.resumed_frames,
+        "shots": found.shots,
+        "total_kept": found.total_kept,
+        "advice": report.advice,
+    }
+
+
+def train(job: Job, reporter: Reporter) -> dict[str, Any]:
+    """A person's model, judged; what the report says of it. Errors as in `train_person`."""
+    from facefusion_finetune.training import recipe
+    from facefusion_finetune.training.options import TrainOptions
+
+    arguments = job.request.read_arguments()
+    assert isinstance(arguments, TrainArguments)
+    person = _load(job)
+    options = TrainOptions(
+        precision=arguments.precision,
+        commercial=arguments.commercial,
+        others=_paths(arguments.others),
+    )
+    observer = reporter.create_observer()
+    judge = Path(arguments.judge) if arguments.judge else None
+    if arguments.resume:
+        run = recipe.find_unfinished(person)
+        reporter.tell_version(run.record.version)
+        targets = _paths(arguments.targets or _find_targets(job, run))
+        analyser = open_analyser(job.request, targets, reporter, run)
+        reporter.tell_stage("Preparing")
+        done, report = recipe.resume_person(
+            person, analyser, observer, judge, targets or None, options
+        )
+    else:
+        targets = _paths(arguments.targets)
+        analyser = open_analyser(job.request, [*targets, *options.others], reporter)
+        reporter.tell_stage("Preparing")
+        done, report = recipe.train_person(
+            person,
+            analyser,
+            arguments.base,
+            arguments.preset,
+            arguments.seed,
+            observer,
+            judge,
+            targets or None,
+            options,
+        )
+    return _describe(done, report, reporter)
+
+
+def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
+    """How long a training would take, and how much memory. Errors as in `rehearse_person`."""
+    from facefusion_finetune.training.dry_run import STEPS
+    from facefusion_finetune.training.recipe import rehearse_person
+
+    arguments = job.request.read_arguments()
+    assert isinstance(arguments, EstimateArguments)
+    person = _load(job)
+    analyser = open_analyser(job.request, [], reporter)
+    reporter.tell_stage("Preparing")
+    began = time.perf_counter()
+    rehearsal = rehearse_person(
+        person,
+        analyser,
+        arguments.base,
+        arguments.preset,
+        observer=reporter.create_observer(),
+    )
+    elapsed = time.perf_counter() - began
+    rehearsed = STEPS * rehearsal.seconds_per_step + rehearsal.seconds_per_look
+    values = rehearsal.as_dict()
+    del values["trained"]
+    return values | {"seconds_total": max(0.0, elapsed - rehearsed) + rehearsal.seconds}
+
+
+def evaluate(job: Job, reporter: Reporter) -> dict[str, Any]:
+    """The report of a finished run, written anew. Errors as in `evaluate_run`."""
+    from facefusion_finetune.evaluation.rerun import evaluate_run
+    from facefusion_finetune.training.run import find_run
+
+    arguments = job.request.read_arguments()
+    assert isinstance(arguments, EvaluateArguments)
+    person = _load(job)
+    run = find_run(person, arguments.version)
+    reporter.tell_version(run.record.version)
+    targets = _paths(arguments.targets)
+    analyser = open_analyser(job.request, targets, reporter, run)
+    reporter.check()
+    reporter.tell_stage("Judging")
+    judge = Path(arguments.judge) if arguments.judge else None
+    report = evaluate_run(person, run, analyser, judge, targets or None)
+    return _describe(run, report, reporter)
+
+
+TASKS: Mapping[Kind, Task] = {
+    "extract": extract,
+    "train": train,
+    "estimate": estimate,
+    "evaluate": evaluate,
+}
+
+
+def open_analyser(
+    request: JobRequest, footage: Sequence[Path], reporter: Reporter, run: "Run | None" = None
+) -> "FaceAnalyser":
+    """Whoever finds faces.
+
+    Args:
+        request: Says who.
+        footage: What will be looked at; the demo knows the drawn part of it, and nothing else.
+        reporter: Told that this goes on.
+        run: One that is gone on with, or judged: with the analyser it was trained with, unless
+            the request says another.
+
+    Raises:
+        HostError: There is no FaceFusion, or no insightface, that can be used.
+        UsageError: FaceFusion does not accept a setting.
+    """
+    faces = request.faces
+    if faces is None and run is not None:
+        first = run.config.analyser.partition(" ")[0]
+        faces = "demo" if first == "demo" else "insightface" if first == "insightface" else None
+    if faces == "demo":
+        from facefusion_finetune.demo.world import WORLD_FILE
+        from facefusion_finetune.faces.demo import DemoAnalyser
+
+        return DemoAnalyser([path for path in footage if (path / WORLD_FILE).is_file()])
+    if faces == "insightface":
+        from facefusion_finetune.faces.insightface import InsightFaceAnalyser
+
+        return InsightFaceAnalyser()
+    from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
+    from facefusion_finetune.host.locate import locate
+
+    reporter.tell_stage("Starting FaceFusion")
+    # FaceFusion's own progress bars have no place in a log.
+    overrides = {"log_level": "warn", **request.settings}
+    return FaceFusionAnalyser(locate(Path(request.host) if request.host else None), overrides)
+
+
+def _load(job: Job) -> Person:
+    person = load_person(job.request.person)
+    person.require_consent()
+    return person
+
+
+def _paths(texts: Sequence[str]) -> list[Path]:
+    return [Path(text) for text in texts]
+
+
+def _find_targets(job: Job, run: "Run") -> list[str]:
+    """Targets of the job that began a run, where it ended before the run had taken what it needs.
+
+    Taken twice they are the same ones: the run keeps them from then on.
+    """
+    for earlier in reversed(list_jobs(job.request.person)):
+        targets = earlier.request.arguments.get("targets")
+        is_meant = earlier.request.kind == "train" and earlier.state.version == run.record.version
+        if is_meant and targets and earlier.id != job.id:
+            return [path for path in targets if Path(path).exists()]
+    return []
+
+
+def _describe(run: "Run", report: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
+    for note in report["notes"]:
+        reporter.add_note(note)
+    return {
+        "version": run.record.version,
+        "verdict": report["verdict"],
+        "sentence": report["sentence"],
+        "proven": report["proven"],
+        "reasons": report["reasons"],
+    }

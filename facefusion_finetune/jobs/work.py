@@ -1,0 +1,95 @@
+"""The process that does one job: `python -m facefusion_finetune.jobs.work FOLDER`."""
+
+import contextlib
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from facefusion_finetune.errors import JobError, StoppedError
+from facefusion_finetune.jobs import locks
+from facefusion_finetune.jobs.failures import explain
+from facefusion_finetune.jobs.record import Failure, Job, load_job
+from facefusion_finetune.jobs.reporting import Reporter, say
+from facefusion_finetune.jobs.uploads import release_uploads
+
+LOCK_SECONDS = 10.0
+
+
+class _EndedError(BaseException):
+    """The process was told to end."""
+
+
+def main(folder: Path) -> int:
+    """Do a queued job; nothing where it is not queued any more.
+
+    Args:
+        folder: Of the job.
+
+    Returns:
+        The exit code: 1 where not even the state could be written.
+    """
+    try:
+        load_job(folder)
+        with locks.hold(folder / ".lock", LOCK_SECONDS) as is_ours:
+            # It may have been stopped, removed or done while the lock was waited for.
+            job = load_job(folder)
+            if not is_ours or job.state.status != "queued":
+                return 0
+            signal.signal(signal.SIGTERM, _end)
+            return _carry_out(job)
+    except FileNotFoundError:
+        # Removed with its person.
+        return 0
+    except JobError as error:
+        say(str(error))
+        return 1
+
+
+def _carry_out(job: Job) -> int:
+    from facefusion_finetune.jobs.tasks import TASKS
+
+    with Reporter(job) as reporter:
+        changes: dict[str, Any]
+        try:
+            result = TASKS[job.request.kind](job, reporter)
+            changes = {"status": "done", "result": result, "stage": ""}
+        except StoppedError as error:
+            reporter.add_note(f"{error.why} {error.todo}")
+            changes = {"status": "stopped"}
+        except _EndedError:
+            changes = _describe_end(job, reporter)
+        except Exception as error:
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
+            failure = explain(error, f"job {job.id}")
+            say(f"failed: {failure.given}: {failure.why} {failure.todo}")
+            changes = {"status": "failed", "error": failure}
+        # Being told to end must not keep it from saying how it ended.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        is_told = reporter.finish(**changes)
+    if changes["status"] == "done":
+        release_uploads(job)
+    if is_told:
+        job.lock_path.unlink(missing_ok=True)
+    return 0 if is_told else 1
+
+
+def _describe_end(job: Job, reporter: Reporter) -> dict[str, Any]:
+    todo = "Start it again to go on: what was done so far is kept."
+    if job.request.kind == "train":
+        todo = "Resume the training: it goes on from its last checkpoint."
+    if reporter.is_stop_wanted:
+        reporter.add_note(f"It was ended, since it did not stop by itself. {todo}")
+        return {"status": "stopped"}
+    why = "its process was told to end, by the system or by somebody."
+    return {"status": "failed", "error": Failure(given=f"job {job.id}", why=why, todo=todo)}
+
+
+def _end(number: int, frame: object) -> None:
+    raise _EndedError
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
