@@ -23,6 +23,10 @@ PATH_OPTIONS = (
     "--output-pattern",
 )
 SHORT_PATH_OPTIONS = ("-s", "-t", "-o")
+LAYOUT_OPTION = "--ui-layouts"
+
+PROCESSOR = "finetuned_swapper"
+LAYOUT = "finetune"
 
 
 def main() -> None:
@@ -30,9 +34,10 @@ def main() -> None:
     arguments = sys.argv[1:]
     try:
         host = locate()
-        if asks_for_processor(arguments) and not is_linked(host):
+        wanted = find_wanted(arguments)
+        if wanted and not is_linked(host):
             raise HostError(
-                "finetuned_swapper",
+                wanted,
                 f"the FaceFusion in {host.path} is not linked.",
                 f"Run `facefusion-finetune link {host.path}` once.",
             )
@@ -42,12 +47,23 @@ def main() -> None:
     sys.exit(run(host, make_paths_absolute(arguments, Path.cwd())))
 
 
-def asks_for_processor(arguments: Sequence[str]) -> bool:
-    """Whether the arguments name the processor or one of its options."""
-    return any(
-        argument == "finetuned_swapper" or argument.startswith("--finetuned-swapper")
-        for argument in arguments
-    )
+def find_wanted(arguments: Sequence[str]) -> str | None:
+    """What the arguments ask for that only a linked FaceFusion has.
+
+    Returns:
+        The processor, also where one of its options is named, or the layout; None if neither.
+    """
+    takes_layouts = False
+    for argument in arguments:
+        if argument == PROCESSOR or argument.startswith("--finetuned-swapper"):
+            return PROCESSOR
+        value = argument
+        if argument.startswith("-"):
+            option, value = _split_option(argument)
+            takes_layouts = _is_layout_option(option)
+        if takes_layouts and value == LAYOUT:
+            return LAYOUT
+    return None
 
 
 def make_paths_absolute(arguments: Sequence[str], folder: Path) -> list[str]:
@@ -110,6 +126,12 @@ def _is_path_option(option: str) -> bool:
         return True
     name = option.removesuffix("=")
     return len(name) > 2 and any(known.startswith(name) for known in PATH_OPTIONS)
+
+
+def _is_layout_option(option: str) -> bool:
+    """Whether FaceFusion reads `option`, maybe shortened, as the one that takes layouts."""
+    name = option.removesuffix("=")
+    return len(name) > len("--ui-") and LAYOUT_OPTION.startswith(name)
 
 
 def _make_absolute(value: str, folder: Path) -> str:

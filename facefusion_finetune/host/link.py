@@ -11,14 +11,18 @@ from facefusion_finetune.registry.names import models_directory
 
 MARKER = "# Written by `facefusion-finetune link`"
 SHIM_FOLDER = Path("facefusion", "processors", "modules", "finetuned_swapper")
+LAYOUT_SHIM = Path("facefusion", "uis", "layouts", "finetune.py")
 SHIMS = {
     SHIM_FOLDER / "__init__.py": "__init__.py.txt",
     SHIM_FOLDER / "core.py": "core.py.txt",
+    LAYOUT_SHIM: "finetune.py.txt",
 }
 """Shim files, relative to the FaceFusion folder, and their templates in this package."""
 
 _TEMPLATES = Path(__file__).parent / "shims"
-_EXCLUDE_BLOCK = f"# facefusion-finetune\n/{SHIM_FOLDER.as_posix()}/\n".encode()
+_FORMER_EXCLUDE_BLOCK = f"# facefusion-finetune\n/{SHIM_FOLDER.as_posix()}/\n".encode()
+"""Of a link from before the tab."""
+_EXCLUDE_BLOCK = _FORMER_EXCLUDE_BLOCK + f"/{LAYOUT_SHIM.as_posix()}\n".encode()
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,9 @@ class Unlinked:
 
 
 def link(given: Path | None = None) -> Host:
-    """Write the shim files into FaceFusion and remember its folder; again is harmless.
+    """Write the shim files into FaceFusion and remember its folder.
+
+    Again is harmless, and completes a link made by an older version.
 
     Args:
         given: The FaceFusion folder, else the one `locate` finds.
@@ -69,7 +75,8 @@ def unlink(given: Path | None = None) -> Unlinked:
     try:
         for shim in removed:
             (host.path / shim).unlink()
-        _remove_shim_folder(host)
+        _remove_bytecode(host)
+        _remove_if_empty(host.path / SHIM_FOLDER)
         _include_in_git(host)
         _remove_if_empty(models_directory(host.path))
     except OSError as error:
@@ -109,14 +116,12 @@ def _cannot_change(host: Host, error: OSError) -> HostError:
     )
 
 
-def _remove_shim_folder(host: Host) -> None:
-    folder = host.path / SHIM_FOLDER
-    stems = {shim.stem for shim in SHIMS}
-    for bytecode in (folder / "__pycache__").glob("*.pyc"):
-        if bytecode.name.split(".")[0] in stems:
+def _remove_bytecode(host: Host) -> None:
+    for shim in SHIMS:
+        folder = (host.path / shim).parent / "__pycache__"
+        for bytecode in folder.glob(f"{shim.stem}.*.pyc"):
             bytecode.unlink()
-    _remove_if_empty(folder / "__pycache__")
-    _remove_if_empty(folder)
+        _remove_if_empty(folder)
 
 
 def _remove_if_empty(folder: Path) -> None:
@@ -144,7 +149,7 @@ def _exclude_from_git(host: Host) -> None:
     if _EXCLUDE_BLOCK not in content:
         path.parent.mkdir(exist_ok=True)
         # in front, so that taking it out again restores a last line without an end
-        write_bytes(path, _EXCLUDE_BLOCK + content, mode=0o644)
+        write_bytes(path, _EXCLUDE_BLOCK + _take_out_block(content), mode=0o644)
 
 
 def _include_in_git(host: Host) -> None:
@@ -152,13 +157,17 @@ def _include_in_git(host: Host) -> None:
     if path is None or not path.is_file():
         return
     content = path.read_bytes()
-    if _EXCLUDE_BLOCK not in content:
+    rest = _take_out_block(content)
+    if rest == content:
         return
-    rest = content.replace(_EXCLUDE_BLOCK, b"")
     if rest:
         write_bytes(path, rest, mode=0o644)
     else:
         path.unlink()
+
+
+def _take_out_block(content: bytes) -> bytes:
+    return content.replace(_EXCLUDE_BLOCK, b"").replace(_FORMER_EXCLUDE_BLOCK, b"")
 
 
 def _list_leftovers(host: Host) -> list[str]:

@@ -1,10 +1,13 @@
 """What can be chosen: persons' models, pixel boosts, weights."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.host import adapter
-from facefusion_finetune.registry.card import decode_card
+from facefusion_finetune.people.names import split_reference
+from facefusion_finetune.registry.card import ModelCard, decode_card
 from facefusion_finetune.registry.names import card_path, find_active, models_directory
 from facefusion_finetune.swappers.catalogue import FAMILIES
 
@@ -16,22 +19,52 @@ finetuned_swapper_weight_range = [step / 20 for step in range(21)]
 PIXEL_BOOST_LIMIT = 1024
 
 
-def label_models() -> list[tuple[str, str]]:
-    """Label and name of each person with an active model; the label marks who is unproven."""
+def label_models(*references: str | None) -> list[tuple[str, str]]:
+    """Label and name of each person with an active model; the label marks who is unproven.
+
+    Args:
+        references: `NAME@VERSION` of models to list as well, where they are active.
+    """
     active = find_active(models_directory(adapter.HOST_PATH))
+    models = {name: versions[max(versions)] for name, versions in active.items()}
+    for reference in references:
+        path = _find_version(reference, active)
+        if reference and path:
+            models[reference] = path
     return [
-        (name if _is_proven(versions[max(versions)]) else f"{name} (unproven)", name)
-        for name, versions in sorted(active.items())
+        (name if _is_proven(path) else f"{name} (unproven)", name)
+        for name, path in sorted(models.items())
     ]
+
+
+def read_card(path: Path) -> ModelCard | None:
+    """The card beside a model; None if it cannot be read."""
+    try:
+        stat = card_path(path).stat()
+        return _read_static_card(card_path(path), stat.st_mtime_ns, stat.st_size)
+    except (OSError, UnicodeDecodeError, FinetuneError):
+        return None
+
+
+@lru_cache(maxsize=256)
+def _read_static_card(path: Path, _modified: int, _size: int) -> ModelCard:
+    """Read a card again only when the file's time or size changed."""
+    return decode_card(path.read_text("utf-8"), str(path))
+
+
+def _find_version(reference: str | None, active: Mapping[str, Mapping[int, Path]]) -> Path | None:
+    """The active model that `NAME@VERSION` names; None for `NAME` alone, too."""
+    try:
+        person, version = split_reference(reference or "")
+    except FinetuneError:
+        return None
+    return active.get(person, {}).get(version) if version is not None else None
 
 
 def _is_proven(path: Path) -> bool:
     """Whether the card beside a model says so; a card that cannot be read says nothing."""
-    try:
-        card = decode_card(card_path(path).read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError, FinetuneError):
-        return False
-    return bool(card.judge_result.get("proven"))
+    card = read_card(path)
+    return card is not None and bool(card.judge_result.get("proven"))
 
 
 def list_pixel_boosts(size: tuple[int, int]) -> list[str]:

@@ -84,10 +84,14 @@ def get_active_model() -> ActiveModel:
     return ACTIVE_MODELS.get(detect_app_context()) or choose_model()
 
 
-def choose_model() -> ActiveModel:
-    """Check the model the user chose, and use it from now on; errors as in `get_active_model`."""
+def choose_model(reference: str | None = None) -> ActiveModel:
+    """Check a model and use it from now on; errors as in `get_active_model`.
+
+    Args:
+        reference: `NAME` or `NAME@VERSION`; the one in the state if not given.
+    """
     app_context = detect_app_context()
-    model = models.load_model(state_manager.get_item("finetuned_swapper_model"))
+    model = models.load_model(reference or state_manager.get_item("finetuned_swapper_model"))
     if sources.has_source_image() and FAMILIES[model.card.type].needs_converter:
         model = replace(model, converter=converters.provide_converter(model.card))
     with LOCK:
@@ -148,9 +152,28 @@ def register_args(program: ArgumentParser) -> None:
 
 
 def apply_args(args: dict[str, Any], apply_state_item: Any) -> None:
-    """Put the options into the state; jobs stored earlier may lack them."""
+    """Put the options into the state, and into the UI; jobs stored earlier may lack them."""
     for key in KEYS:
         apply_state_item(key, args.get(key))
+    if args.get("command") == "run":
+        attach_options()
+
+
+def attach_options() -> None:
+    """Let the UI show this processor's options; without them it goes on."""
+    try:
+        # imports gradio, which nothing but the UI needs
+        from facefusion_finetune.facefusion.uis import attach
+
+        attach.attach()
+    except Exception as error:
+        report_lack_of_options(error)
+
+
+def report_lack_of_options(error: Exception) -> None:
+    """Log why the UI does not show this processor's options."""
+    text = adapter.translate("warnings.options", __package__)
+    logger.error(text.format(reason=f"{type(error).__name__}: {error}"), __name__)
 
 
 def get_common_modules() -> list[ModuleType]:
@@ -159,14 +182,18 @@ def get_common_modules() -> list[ModuleType]:
 
 
 def pre_check() -> bool:
-    """Whether the common modules and the chosen model are whole; says why not."""
+    """Whether the common modules and the chosen model are whole; says why not.
+
+    With a UI, a model that cannot be used does not matter yet: another one can be chosen there, and
+    `pre_process` asks again.
+    """
     if not adapter.check_common_modules():
         return False
     try:
         choose_model()
     except FinetuneError as error:
         logger.error(str(error), __name__)
-        return False
+        return bool(state_manager.get_item("command") == "run")
     return True
 
 
@@ -211,7 +238,6 @@ def post_process() -> None:
     """Free what the memory strategy asks for."""
     adapter.clear_frame_caches()
     if state_manager.get_item("video_memory_strategy") in ["strict", "moderate"]:
-        models.read_static_emap.cache_clear()
         models.read_static_emap.cache_clear()
         clear_inference_pool()
     if state_manager.get_item("video_memory_strategy") == "strict":

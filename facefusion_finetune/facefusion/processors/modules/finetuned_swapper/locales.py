@@ -14,17 +14,24 @@ LOCALES: dict[str, Any] = {
             "model_dropdown": "FINETUNED SWAPPER MODEL",
             "pixel_boost_dropdown": "FINETUNED SWAPPER PIXEL BOOST",
             "weight_slider": "FINETUNED SWAPPER WEIGHT",
+            "nobody_active": "Nobody can be swapped in yet. Train and activate a model in the tab"
+            " 'finetune', or run: facefusion-finetune models activate NAME",
+            "nobody_chosen": "Nobody is chosen.",
+            "model_gone": "'{name}', who was chosen, is not active any more: the model was"
+            " deactivated or deleted. Choose another one.",
         },
         "warnings": {
             "unproven": "model '{name}' is unproven: on held-out footage it was not shown to be"
             " better than its base",
+            "options": "the options of the finetuned_swapper cannot be shown: {reason}. Update"
+            " facefusion-finetune.",
         },
         "errors": {
             "no_model": {
                 "given": "finetuned_swapper",
-                "why": "no tuned model is chosen, and none is active in this FaceFusion.",
-                "todo": "Activate one (facefusion-finetune models activate NAME) and choose it"
-                " with --finetuned-swapper-model NAME.",
+                "why": "no tuned model is chosen.",
+                "todo": "Activate one (facefusion-finetune models activate NAME) and choose it:"
+                " --finetuned-swapper-model NAME, or FINETUNED SWAPPER MODEL in the browser.",
             },
             "unknown_model": {
                 "given": "model '{reference}'",
