@@ -153,9 +153,7 @@ def remove(
     host: HostOption = None,
 ) -> None:
     """Delete one version: its run, and its model in FaceFusion."""
-    import shutil
-
-    from facefusion_finetune.registry import bases, store
+    from facefusion_finetune.registry.removal import remove_version
     from facefusion_finetune.training.run import find_run
 
     person, number = load_reference(model)
@@ -164,12 +162,7 @@ def remove(
     run = find_run(person, number)
     if not yes and not typer.confirm(f"Delete {run.reference} with its checkpoints and report?"):
         raise typer.Abort
-    folders = {*store.known_hosts(person), *filter(None, [_find_host(host)])}
-    removed = [
-        path for folder in sorted(folders) for path in store.deactivate(person, folder, number)
-    ]
-    shutil.rmtree(run.directory)
-    removed += [run.directory, *bases.release_home_bases()]
+    removed = remove_version(person, run, _find_host(host))
     print_lines((f"removed {path}" for path in removed), "")
 
 

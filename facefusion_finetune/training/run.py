@@ -187,7 +187,28 @@ def list_runs(person: Person) -> list[Run]:
         for path in person.runs_directory.glob(f"*/{RECORD_FILE}")
         if path.parent.name.isdecimal()
     ]
-    return [_load(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
+    return [load_run(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
+
+
+def load_run(path: Path) -> Run:
+    """The run with those settings.
+
+    Args:
+        path: Its `config.toml`.
+
+    Raises:
+        TrainingError: They are damaged.
+        OSError: They cannot be read, for example because the run was removed meanwhile.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+        kind = ImportRecord if values.get("imported") else RunConfig
+        record = kind.model_validate(values)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        raise TrainingError(
+            str(path), f"the run's settings are damaged ({error}).", "Remove that run's folder."
+        ) from error
+    return Run(path.parent, record)
 
 
 def find_run(person: Person, version: int | None) -> Run:
@@ -264,18 +285,6 @@ def _discard_remains(run: Run) -> None:
         for folder in (run.directory.parent, run.directory.parent.parent):
             with contextlib.suppress(OSError):
                 folder.rmdir()
-
-
-def _load(path: Path) -> Run:
-    try:
-        values = tomllib.loads(path.read_text("utf-8"))
-        kind = ImportRecord if values.get("imported") else RunConfig
-        record = kind.model_validate(values)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
-        raise TrainingError(
-            str(path), f"the run's settings are damaged ({error}).", "Remove that run's folder."
-        ) from error
-    return Run(path.parent, record)
 
 
 def _step(line: str) -> int:

@@ -62,7 +62,12 @@ def get_weight() -> float:
 
 
 def swap_face(
-    source: Any, target_face: Any, session: Any, card: ModelCard, temp_vision_frame: Any
+    source: Any,
+    target_face: Any,
+    session: Any,
+    card: ModelCard,
+    temp_vision_frame: Any,
+    pixel_boost_size: tuple[int, int] | None = None,
 ) -> Any:
     """A copy of the frame with one face swapped.
 
@@ -72,8 +77,9 @@ def swap_face(
         session: The loaded model.
         card: Its card.
         temp_vision_frame: H x W x 3, BGR.
+        pixel_boost_size: Width and height of the crop to swap; else as the user chose.
     """
-    pixel_boost_size = get_pixel_boost_size(card)
+    pixel_boost_size = pixel_boost_size or get_pixel_boost_size(card)
     pixel_boost_total = pixel_boost_size[0] // card.size[0]
     crop_vision_frame, affine_matrix = warp_face_by_face_landmark_5(
         temp_vision_frame, target_face.landmark_set.get("5/68"), card.template, pixel_boost_size

@@ -1,0 +1,197 @@
+"""Versions of all persons at a glance, for a page that has to show the whole ones, too, when some
+are damaged; and the way back to an earlier version.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import FinetuneError, RegistryError, TrainingError
+from facefusion_finetune.people import profile
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.registry import names, store
+from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.training.run import RECORD_FILE, Run, load_run
+
+SIGNED = (RECORD_FILE, "model.onnx", "report.json")
+"""Of a run's files, those that a list of versions is made from."""
+
+
+@dataclass(frozen=True)
+class ListedVersion:
+    """One version of a person's model."""
+
+    person: Person
+    run: Run
+    card: ModelCard | None
+    """None while the run is not finished, and where the model cannot be read."""
+    is_active: bool
+    """Whether the given host uses it."""
+
+    @property
+    def reference(self) -> str:
+        """`NAME@VERSION`."""
+        return self.run.reference
+
+    @property
+    def number(self) -> int:
+        """Its version."""
+        return self.run.record.version
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether it was shown to be better, here."""
+        return self.card is not None and bool(self.card.judge_result.get("proven"))
+
+    @property
+    def verdict(self) -> str:
+        """What the report said; `not finished` or `damaged` where there is no model to judge."""
+        if self.card is None:
+            return "damaged" if self.run.is_finished else "not finished"
+        return str(self.card.judge_result.get("verdict") or "not judged")
+
+
+@dataclass
+class Listing:
+    """What could be read, and in words what could not."""
+
+    versions: list[ListedVersion] = field(default_factory=list)
+    """By person, oldest first."""
+    problems: list[str] = field(default_factory=list)
+
+    def find(self, reference: str | None) -> ListedVersion | None:
+        """The version that is called so, if it is listed."""
+        found = (version for version in self.versions if version.reference == reference)
+        return next(found, None)
+
+
+def list_versions(host: Path | None, name: str | None = None) -> Listing:
+    """All versions of all persons, or of one; damaged ones are told about and stop nothing.
+
+    Args:
+        host: The FaceFusion folder whose active models are meant.
+        name: Of the one person.
+    """
+    active = names.find_active(names.models_directory(host)) if host else {}
+    listing = Listing()
+    for known in profile.list_names():
+        if name not in (None, known):
+            continue
+        try:
+            person = profile.load_person(known)
+        except FinetuneError as error:
+            listing.problems.append(str(error))
+            continue
+        for path in _find_records(person.runs_directory):
+            _add(listing, person, path, active.get(known, {}))
+    return listing
+
+
+def sign_versions(host: Path | None, name: str | None = None) -> list[object]:
+    """What changes whenever `list_versions` has something else to say; cheap to call often."""
+    folders = [home.people_directory() / name] if name else home.people_directory().glob("*")
+    paths = [
+        path
+        for folder in folders
+        for path in (
+            folder / profile.RECORD_FILE,
+            *(
+                record.with_name(part)
+                for record in _find_records(folder / "runs")
+                for part in SIGNED
+            ),
+        )
+    ]
+    if host:
+        models = names.find_active(names.models_directory(host))
+        paths += [path for versions in models.values() for path in versions.values()]
+    return [[str(path), *_read_status(path)] for path in sorted(paths)]
+
+
+def require_version(host: Path | None, reference: str | None) -> ListedVersion:
+    """The version that is called so.
+
+    Raises:
+        RegistryError: None is chosen, it is gone, or its settings are damaged.
+    """
+    name = (reference or "").partition("@")[0]
+    found = list_versions(host, name).find(reference) if name else None
+    if found is None:
+        raise RegistryError(
+            f"model {reference or 'none'}",
+            "there is no such version (any more).",
+            "Choose another one.",
+        )
+    return found
+
+
+def find_previous(host: Path, name: str) -> ListedVersion | None:
+    """The newest finished version below a person's active one; None where there is none."""
+    versions = list_versions(host, name).versions
+    active = max((version.number for version in versions if version.is_active), default=0)
+    earlier = [
+        version for version in versions if version.card is not None and version.number < active
+    ]
+    return earlier[-1] if earlier else None
+
+
+def roll_back(host: Path, name: str, force: bool = False) -> ListedVersion:
+    """Activate the version before a person's active one.
+
+    Args:
+        host: The FaceFusion folder.
+        name: Of the person.
+        force: Also one that is unproven.
+
+    Returns:
+        The version that is active now.
+
+    Raises:
+        RegistryError: None is active, none comes before it, or it cannot be activated.
+        ConsentError: No valid consent is on record.
+    """
+    versions = list_versions(host, name).versions
+    if not any(version.is_active for version in versions):
+        raise RegistryError(
+            f"models of {name!r}", "none of them is active.", "Choose a version and activate it."
+        )
+    previous = find_previous(host, name)
+    if previous is None:
+        active = max(version.number for version in versions if version.is_active)
+        raise RegistryError(
+            f"model {name}@{active}",
+            "it is active, and there is no finished version before it.",
+            "Choose another version and activate it, or deactivate this one.",
+        )
+    store.activate(previous.person, previous.run, host, force)
+    return previous
+
+
+def _find_records(folder: Path) -> list[Path]:
+    paths = [path for path in folder.glob(f"*/{RECORD_FILE}") if path.parent.name.isdecimal()]
+    return sorted(paths, key=lambda path: int(path.parent.name))
+
+
+def _read_status(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def _add(listing: Listing, person: Person, path: Path, active: dict[int, Path]) -> None:
+    try:
+        run = load_run(path)
+    except TrainingError as error:
+        listing.problems.append(str(error))
+        return
+    except OSError:
+        # Removed meanwhile.
+        return
+    card = None
+    try:
+        card = store.read_card(run.model_path) if run.is_finished else None
+    except (FinetuneError, OSError) as error:
+        listing.problems.append(str(error))
+    listing.versions.append(ListedVersion(person, run, card, run.record.version in active))
