@@ -19,6 +19,7 @@ from rich.progress import (
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.names import split_reference
 from facefusion_finetune.people.profile import Person, load_person
+from facefusion_finetune.training.options import JUDGE_VARIABLE
 from facefusion_finetune.training.progress import format_seconds
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ JudgeOption = Annotated[
     typer.Option(
         "--judge",
         metavar="FILE.onnx",
-        envvar="FACEFUSION_FINETUNE_JUDGE",
+        envvar=JUDGE_VARIABLE,
         help="A second face recogniser, independent of FaceFusion's, that judges the result.",
     ),
 ]

@@ -24,6 +24,7 @@ from facefusion_finetune.evaluation.material import (
     pair_others,
     spread,
 )
+from facefusion_finetune.evaluation.metrics import measure_face_l1
 from facefusion_finetune.evaluation.pictures import draw_grid, save_picture
 from facefusion_finetune.evaluation.report import write_report
 from facefusion_finetune.evaluation.swaps import make_swaps
@@ -33,6 +34,7 @@ from facefusion_finetune.evaluation.targets import (
     targets_directory,
 )
 from facefusion_finetune.evaluation.truths import Truths, World, draw_truths, load_truths
+from facefusion_finetune.evaluation.watching import write_score
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.parity import run_session
@@ -124,16 +126,27 @@ class HeldOutJudge:
         )
 
     def draw_preview(self, run: Run, step: int, forward: Forward) -> Path:
-        """Write `previews/step_NNNNNN.png`: fixed held-out pairs as they look at this step."""
+        """Write `previews/step_NNNNNN.png`: fixed held-out pairs as they look at this step.
+
+        How far they are from the truth is added to `held_out.jsonl`.
+        """
         pairs = self.material.held_out
         rows = spread(list(range(len(pairs.crops))), PREVIEW_PAIRS)
-        inputs = pairs.inputs[rows]
+        inputs, truths, faces = pairs.inputs[rows], pairs.truths[rows], pairs.faces[rows]
+        before = self._swap(inputs, self._base)
+        after = self._swap(inputs, BaseSwapper(forward, self._options))
+        write_score(
+            run,
+            step,
+            measure_face_l1(before, truths, faces),
+            measure_face_l1(after, truths, faces),
+        )
         grid = draw_grid(
             {
                 "somebody else" if pairs.are_swapped else "input": inputs,
-                "before": self._swap(inputs, self._base),
-                f"step {step}": self._swap(inputs, BaseSwapper(forward, self._options)),
-                "truth": pairs.truths[rows],
+                "before": before,
+                f"step {step}": after,
+                "truth": truths,
             }
         )
         path = run.directory / "previews" / f"step_{step:06d}.png"

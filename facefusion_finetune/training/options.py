@@ -12,6 +12,9 @@ PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 
 DEFAULT_CACHE = "4GB"
 
+JUDGE_VARIABLE = "FACEFUSION_FINETUNE_JUDGE"
+"""An independent recogniser's file, for whoever names none."""
+
 _UNITS = "KMGT"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.ASCII)
 

@@ -1,0 +1,56 @@
+"""How far held-out frames are from the truth while a training runs: to be looked at, no more.
+
+Nothing is chosen by these scores: they are of the frames that judge the model in the end.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune.training.run import Run
+
+
+@dataclass(frozen=True)
+class Score:
+    """L1 to the true frames inside the face in grey levels, mean over the pairs shown."""
+
+    step: int
+    base: float
+    tuned: float
+
+
+def write_score(
+    run: Run, step: int, base: NDArray[numpy.float64], tuned: NDArray[numpy.float64]
+) -> None:
+    """Append a line to `held_out.jsonl`.
+
+    Args:
+        run: That is at work.
+        step: How many steps are done.
+        base: (n,), of the base's swaps.
+        tuned: (n,), of what is trained.
+    """
+    score = Score(step, float(base.mean()), float(tuned.mean()))
+    path = run.directory / "held_out.jsonl"
+    path.touch(mode=0o600)
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(score)) + "\n")
+
+
+def read_scores(run: Run) -> list[Score]:
+    """The scores so far by step; of a step that was done twice, after a stop, the later one."""
+    try:
+        lines = (run.directory / "held_out.jsonl").read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    scores: dict[int, Score] = {}
+    for line in lines:
+        try:
+            score = Score(**json.loads(line))
+        except (ValueError, TypeError):
+            # The last line may be half-written.
+            continue
+        scores[score.step] = score
+    return [scores[step] for step in sorted(scores)]
