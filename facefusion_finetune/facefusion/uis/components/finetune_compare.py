@@ -1,0 +1,240 @@
+"""Two models side by side on one frame."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import compare
+from facefusion_finetune.facefusion.uis import embed, models_text, uploads
+from facefusion_finetune.facefusion.uis.components import finetune_person
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.host import adapter
+from facefusion_finetune.registry.versions import (
+    Listing,
+    list_versions,
+    require_version,
+    sign_versions,
+)
+
+BASE = "base"
+"""Stands for the base of the left one."""
+
+COMPARE_LEFT_DROPDOWN: gradio.Dropdown
+COMPARE_RIGHT_DROPDOWN: gradio.Dropdown
+COMPARE_FRAME_FILE: gradio.File
+COMPARE_FRAME_HTML: gradio.HTML
+COMPARE_FRAME_SLIDER: gradio.Slider
+COMPARE_BUTTON: gradio.Button
+COMPARE_SLIDER: gradio.ImageSlider
+COMPARE_SEEN_STATE: gradio.State
+COMPARE_FRAME_STATE: gradio.State
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global COMPARE_LEFT_DROPDOWN, COMPARE_RIGHT_DROPDOWN, COMPARE_FRAME_FILE, COMPARE_FRAME_HTML
+    global COMPARE_FRAME_SLIDER, COMPARE_BUTTON, COMPARE_SLIDER
+    global COMPARE_SEEN_STATE, COMPARE_FRAME_STATE
+
+    with gradio.Accordion(
+        translate("compare.accordion"), open=False, elem_id="finetune_compare_accordion"
+    ):
+        COMPARE_LEFT_DROPDOWN = _create_dropdown("left")
+        COMPARE_RIGHT_DROPDOWN = _create_dropdown("right")
+        COMPARE_FRAME_FILE = uploads.create_upload(
+            label=translate("compare.frame_file"),
+            file_types=["image", "video"],
+            height=128,
+            elem_id="finetune_compare_frame_file",
+        )
+        COMPARE_FRAME_HTML = gradio.HTML(elem_id="finetune_compare_frame_html", padding=True)
+        COMPARE_FRAME_SLIDER = gradio.Slider(
+            label=translate("compare.frame_slider"),
+            minimum=0,
+            maximum=1,
+            step=1,
+            visible=False,
+            elem_id="finetune_compare_frame_slider",
+        )
+        COMPARE_BUTTON = gradio.Button(
+            translate("compare.compare_button"),
+            variant="primary",
+            size="sm",
+            elem_id="finetune_compare_button",
+        )
+        COMPARE_SLIDER = gradio.ImageSlider(
+            type="filepath",
+            interactive=False,
+            visible=False,
+            max_height=720,
+            elem_id="finetune_compare_slider",
+        )
+    COMPARE_SEEN_STATE = gradio.State(None)
+    COMPARE_FRAME_STATE = gradio.State(None, delete_callback=forget_upload)
+
+
+def _create_dropdown(side: str) -> gradio.Dropdown:
+    return gradio.Dropdown(
+        label=translate(f"compare.{side}_dropdown"),
+        choices=[],
+        elem_id=f"finetune_compare_{side}_dropdown",
+    )
+
+
+def list_states() -> list[gradio.State]:
+    """What `refresh` and `refresh_frame` need."""
+    return [COMPARE_SEEN_STATE, COMPARE_FRAME_STATE]
+
+
+def list_shown() -> list[Any]:
+    """What `refresh` and `refresh_frame` may change."""
+    return [*_list_sides(), COMPARE_SEEN_STATE, *_list_frame()]
+
+
+def _list_sides() -> list[Any]:
+    return [COMPARE_LEFT_DROPDOWN, COMPARE_RIGHT_DROPDOWN]
+
+
+def _list_frame() -> list[Any]:
+    return [COMPARE_FRAME_HTML, COMPARE_FRAME_SLIDER, COMPARE_FRAME_STATE]
+
+
+def listen() -> None:
+    """Wire the section."""
+    sides = _list_sides()
+    connect(
+        finetune_person.PERSON_DROPDOWN.change,
+        follow_person,
+        finetune_person.PERSON_DROPDOWN,
+        [*sides, COMPARE_SEEN_STATE],
+    )
+    for dropdown in sides:
+        connect(dropdown.input, choose, sides, COMPARE_SEEN_STATE)
+    uploaded = [COMPARE_FRAME_FILE, COMPARE_FRAME_STATE]
+    connect(COMPARE_FRAME_FILE.change, take_upload, uploaded, _list_frame())
+    connect(
+        COMPARE_BUTTON.click,
+        show_both,
+        [*sides, COMPARE_FRAME_FILE, COMPARE_FRAME_SLIDER],
+        COMPARE_SLIDER,
+        show_progress="minimal",
+    )
+
+
+def refresh(sign: Any, seen: Any) -> dict[Any, Any]:
+    """Offer the versions there are now; empty if these are offered.
+
+    Args:
+        sign: Of all versions, now.
+        seen: What is offered and chosen.
+    """
+    if seen and sign == seen["sign"]:
+        return {}
+    return _show(*((seen["left"], seen["right"]) if seen else (None, None)))
+
+
+def refresh_frame(seen: Any) -> dict[Any, Any]:
+    """Follow FaceFusion's target, as long as nothing is uploaded; empty if it is the same."""
+    upload = seen["upload"] if seen else None
+    path = upload or compare.find_target()
+    return {} if seen and path == seen["path"] else _show_frame(path, upload)
+
+
+def follow_person(name: str | None) -> Any:
+    """Compare the newest version of the person that was chosen above with its base."""
+    finished = _list_finished(name).versions if name else []
+    return _show(finished[-1].reference, BASE) if finished else gradio.skip()
+
+
+def choose(left: str | None, right: str | None) -> dict[Any, Any]:
+    """Keep in mind what is chosen, so that it stays chosen when the lists change."""
+    sign = sign_versions(adapter.HOST_PATH)
+    return {COMPARE_SEEN_STATE: {"sign": sign, "left": left, "right": right}}
+
+
+def take_upload(file: str | None, seen: dict[str, Any] | None) -> dict[Any, Any]:
+    """Compare on what was uploaded; what was uploaded before is deleted."""
+    if seen and seen["upload"] != file:
+        forget_upload(seen)
+    return _show_frame(file or compare.find_target(), file)
+
+
+def forget_upload(seen: dict[str, Any] | None) -> None:
+    """Delete what was uploaded; also when the page is closed for good.
+
+    Gradio keeps equal files once, so that it may be FaceFusion's target at the same time.
+    """
+    if seen and seen["upload"] and seen["upload"] != compare.find_target():
+        uploads.discard_uploads([Path(seen["upload"])])
+
+
+def show_both(
+    left: str | None, right: str | None, file: str | None, number: float
+) -> gradio.ImageSlider:
+    """Swap the frame with both, and lay one over the other."""
+    path = file or compare.find_target()
+    if not path:
+        raise UsageError(
+            translate("compare.nothing_given"),
+            translate("compare.nothing_why"),
+            translate("compare.nothing_todo"),
+        )
+    first = compare.Side(require_version(adapter.HOST_PATH, left).run)
+    second = (
+        compare.Side(first.run, is_base=True)
+        if right == BASE
+        else compare.Side(require_version(adapter.HOST_PATH, right).run)
+    )
+    sides = [first, second]
+    pictures = compare.draw_comparison(first, second, compare.read_frame(path, int(number or 0)))
+    for side in sides:
+        embed.serve_shown(side.load_person())
+    names = [_name(side) for side in sides]
+    return gradio.ImageSlider(
+        value=(str(pictures[0]), str(pictures[1])),
+        label=translate("compare.slider", left=names[0], right=names[1]),
+        visible=True,
+    )
+
+
+def _name(side: compare.Side) -> str:
+    if not side.is_base:
+        return side.run.reference
+    return translate(
+        "compare.base_of", reference=side.run.reference, base=side.run.record.base_name
+    )
+
+
+def _list_finished(name: str | None = None) -> Listing:
+    listing = list_versions(adapter.HOST_PATH, name)
+    return Listing([version for version in listing.versions if version.card], [])
+
+
+def _show(left: str | None, right: str | None) -> dict[Any, Any]:
+    sign = sign_versions(adapter.HOST_PATH)
+    listing = _list_finished()
+    labels = models_text.label_versions(listing.versions)
+    newest = max(listing.versions, key=lambda version: version.run.record.created, default=None)
+    first = listing.find(left) or newest
+    chosen = first.reference if first else None
+    second = right if listing.find(right) else BASE
+    return {
+        COMPARE_LEFT_DROPDOWN: gradio.Dropdown(choices=labels, value=chosen),
+        COMPARE_RIGHT_DROPDOWN: gradio.Dropdown(
+            choices=[(translate("compare.base"), BASE), *labels], value=second
+        ),
+        COMPARE_SEEN_STATE: {"sign": sign, "left": chosen, "right": second},
+    }
+
+
+def _show_frame(path: str | None, upload: str | None) -> dict[Any, Any]:
+    total = compare.count_frames(path)
+    notation = "from_upload" if upload else "from_target" if path else "from_nothing"
+    name = Path(path).name if path else ""
+    return {
+        COMPARE_FRAME_HTML: embed.paragraph(translate(f"compare.{notation}", name=name)),
+        COMPARE_FRAME_SLIDER: gradio.Slider(maximum=max(total - 1, 1), value=0, visible=total > 1),
+        COMPARE_FRAME_STATE: {"path": path, "upload": upload},
+    }

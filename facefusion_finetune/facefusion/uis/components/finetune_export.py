@@ -1,0 +1,146 @@
+"""Export the chosen version, and offer its exports as downloads."""
+
+from pathlib import Path
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.facefusion.uis import embed, models_text
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.facefusion.uis.people_text import sign_file
+from facefusion_finetune.host import adapter
+from facefusion_finetune.people.profile import load_person
+from facefusion_finetune.registry.exports import export_privately, exports_directory, list_exports
+from facefusion_finetune.registry.versions import require_version
+
+EXPORT_STANDALONE_CHECKBOX: gradio.Checkbox
+EXPORT_HALF_CHECKBOX: gradio.Checkbox
+EXPORT_STRENGTH_SLIDER: gradio.Slider
+EXPORT_BUTTON: gradio.Button
+EXPORT_HTML: gradio.HTML
+EXPORT_LINKS_HTML: gradio.HTML
+EXPORT_DELETE_BUTTON: gradio.Button
+EXPORT_SEEN_STATE: gradio.State
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global EXPORT_STANDALONE_CHECKBOX, EXPORT_HALF_CHECKBOX, EXPORT_STRENGTH_SLIDER
+    global EXPORT_BUTTON, EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, EXPORT_SEEN_STATE
+
+    with gradio.Accordion(
+        translate("export.accordion"), open=False, elem_id="finetune_export_accordion"
+    ):
+        EXPORT_STANDALONE_CHECKBOX = gradio.Checkbox(
+            label=translate("export.standalone_checkbox"),
+            elem_id="finetune_export_standalone_checkbox",
+        )
+        EXPORT_HALF_CHECKBOX = gradio.Checkbox(
+            label=translate("export.half_checkbox"), elem_id="finetune_export_half_checkbox"
+        )
+        EXPORT_STRENGTH_SLIDER = gradio.Slider(
+            label=translate("export.strength_slider"),
+            minimum=0,
+            maximum=1,
+            step=0.05,
+            value=1,
+            elem_id="finetune_export_strength_slider",
+        )
+        EXPORT_BUTTON = gradio.Button(
+            translate("export.export_button"), size="sm", elem_id="finetune_export_button"
+        )
+        EXPORT_HTML = gradio.HTML(elem_id="finetune_export_html", padding=True)
+        EXPORT_LINKS_HTML = gradio.HTML(elem_id="finetune_export_links_html", padding=True)
+        EXPORT_DELETE_BUTTON = gradio.Button(
+            translate("export.delete_button"),
+            variant="stop",
+            size="sm",
+            visible=False,
+            elem_id="finetune_export_delete_button",
+        )
+    EXPORT_SEEN_STATE = gradio.State(None)
+
+
+def list_states() -> list[gradio.State]:
+    """What `refresh` needs."""
+    return [EXPORT_SEEN_STATE]
+
+
+def list_shown() -> list[Any]:
+    """What `refresh` may change."""
+    return [EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, EXPORT_SEEN_STATE]
+
+
+def listen(models_state: gradio.State) -> None:
+    """Wire the section.
+
+    Args:
+        models_state: Of the list of models; its `chosen` is what is exported.
+    """
+    options = [EXPORT_STANDALONE_CHECKBOX, EXPORT_HALF_CHECKBOX, EXPORT_STRENGTH_SLIDER]
+    connect(
+        EXPORT_BUTTON.click,
+        export,
+        [models_state, *options],
+        list_shown(),
+        show_progress="minimal",
+    )
+    connect(EXPORT_DELETE_BUTTON.click, delete, models_state, list_shown())
+
+
+def refresh(reference: str | None, seen: Any) -> dict[Any, Any]:
+    """Offer what was exported of the version that is chosen now; empty if that is shown."""
+    sign = [reference, _sign(_list_exports(reference))]
+    return {} if sign == seen else _show(reference, "")
+
+
+def export(models: dict[str, Any] | None, standalone: bool, half: bool, strength: float) -> Any:
+    """Write the chosen version to a file in the person's folder."""
+    version = require_version(adapter.HOST_PATH, (models or {}).get("chosen"))
+    made = export_privately(version.person, version.run, standalone, half, strength)
+    said = translate(
+        "export.exported",
+        reference=version.reference,
+        path=made.path,
+        size=f"{made.size / 1e6:.1f}",
+    )
+    if made.base is not None:
+        said += "\n" + translate("export.needs_base", base=made.base)
+    return _show(version.reference, said)
+
+
+def delete(models: dict[str, Any] | None) -> dict[Any, Any]:
+    """Delete the exports of the chosen version."""
+    version = require_version(adapter.HOST_PATH, (models or {}).get("chosen"))
+    for path in list_exports(version.person, version.number):
+        path.unlink(missing_ok=True)
+    return _show(version.reference, "")
+
+
+def _show(reference: str | None, said: str) -> dict[Any, Any]:
+    exports = _list_exports(reference)
+    return {
+        EXPORT_HTML: embed.paragraph(said),
+        EXPORT_LINKS_HTML: models_text.draw_links(exports),
+        EXPORT_DELETE_BUTTON: gradio.Button(visible=bool(exports)),
+        EXPORT_SEEN_STATE: [reference, _sign(exports)],
+    }
+
+
+def _list_exports(reference: str | None) -> list[Path]:
+    """The exports of a version; they are served from where they lie."""
+    if not reference:
+        return []
+    name, _, number = reference.partition("@")
+    try:
+        person = load_person(name)
+    except FinetuneError:
+        # Removed meanwhile, or damaged, which the list of models tells.
+        return []
+    embed.serve_folder(exports_directory(person))
+    return list_exports(person, int(number))
+
+
+def _sign(paths: list[Path]) -> list[Any]:
+    return [[str(path), *sign_file(path)] for path in paths]

@@ -1,0 +1,291 @@
+"""Footage in, crops out: choose files, extract, look at the crops, reject and restore."""
+
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.dataset import curation
+from facefusion_finetune.dataset.images import IMAGE_SUFFIXES
+from facefusion_finetune.dataset.sources import FRAMES_PER_SECOND, MOST_FRAMES
+from facefusion_finetune.dataset.videos import VIDEO_SUFFIXES
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.facefusion.uis import (
+    crops_view,
+    folders,
+    page,
+    people_text,
+    submitting,
+    uploads,
+)
+from facefusion_finetune.facefusion.uis.components import finetune_person
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs
+from facefusion_finetune.jobs import queue, record
+
+FOOTAGE_FILES: gradio.File
+FOOTAGE_FOLDER: gradio.File
+FOOTAGE_PATH_TEXTBOX: gradio.Textbox
+REFERENCE_FILES: gradio.File
+FPS_SLIDER: gradio.Slider
+MOST_FRAMES_SLIDER: gradio.Slider
+OTHERS_CHECKBOX: gradio.Checkbox
+EXTRACT_BUTTON: gradio.Button
+EXTRACT_STOP_BUTTON: gradio.Button
+EXTRACT_HTML: gradio.HTML
+CROPS_RADIO: gradio.Radio
+CROPS_HTML: gradio.HTML
+CROPS_JSON: gradio.JSON
+REJECT_BUTTON: gradio.Button
+RESTORE_BUTTON: gradio.Button
+COVERAGE_HTML: gradio.HTML
+SEEN_JOBS_STATE: gradio.State
+SEEN_CROPS_STATE: gradio.State
+
+KINDS = ("extract",)
+COLLECT = """
+(person, ids, shown) => [
+    person,
+    [...document.querySelectorAll("#finetune_crops_html input:checked")].map((box) => box.value),
+    shown,
+]
+"""
+"""Runs in the page: the ids of the ticked crops. Ticking asks nobody, so that it is quick."""
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global EXTRACT_BUTTON, EXTRACT_STOP_BUTTON, EXTRACT_HTML
+    global SEEN_JOBS_STATE, SEEN_CROPS_STATE
+
+    _render_inputs()
+    with gradio.Row():
+        EXTRACT_BUTTON = gradio.Button(
+            translate("footage.extract_button"),
+            variant="primary",
+            size="sm",
+            elem_id="finetune_extract_button",
+        )
+        EXTRACT_STOP_BUTTON = gradio.Button(
+            translate("footage.extract_stop_button"),
+            size="sm",
+            interactive=False,
+            elem_id="finetune_extract_stop_button",
+        )
+    EXTRACT_HTML = gradio.HTML(elem_id="finetune_extract_html", padding=True)
+    _render_crops()
+    SEEN_JOBS_STATE = gradio.State(None)
+    SEEN_CROPS_STATE = gradio.State(None)
+
+
+def _render_inputs() -> None:
+    global FOOTAGE_FILES, FOOTAGE_FOLDER, FOOTAGE_PATH_TEXTBOX
+    global REFERENCE_FILES, FPS_SLIDER, MOST_FRAMES_SLIDER, OTHERS_CHECKBOX
+
+    with gradio.Row():
+        FOOTAGE_FILES = uploads.create_upload(
+            label=translate("footage.footage_files"),
+            file_count="multiple",
+            file_types=sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES),
+            height=128,
+            elem_id="finetune_footage_files",
+        )
+        FOOTAGE_FOLDER = uploads.create_upload(
+            label=translate("footage.footage_folder"),
+            file_count="directory",
+            height=128,
+            elem_id="finetune_footage_folder",
+        )
+    roots = folders.list_roots()
+    FOOTAGE_PATH_TEXTBOX = gradio.Textbox(
+        label=translate("footage.footage_path_textbox"),
+        info=translate("footage.footage_path_info", roots=", ".join(map(str, roots))),
+        value="",
+        max_lines=1,
+        visible=bool(roots),
+        elem_id="finetune_footage_path_textbox",
+    )
+    with gradio.Accordion(translate("footage.options_accordion"), open=False):
+        REFERENCE_FILES = uploads.create_upload(
+            label=translate("footage.reference_files"),
+            file_count="multiple",
+            file_types=sorted(IMAGE_SUFFIXES),
+            height=128,
+            elem_id="finetune_reference_files",
+        )
+        FPS_SLIDER = gradio.Slider(
+            label=translate("footage.fps_slider"),
+            value=FRAMES_PER_SECOND,
+            minimum=0.5,
+            maximum=30,
+            step=0.5,
+            elem_id="finetune_fps_slider",
+        )
+        MOST_FRAMES_SLIDER = gradio.Slider(
+            label=translate("footage.most_frames_slider"),
+            value=MOST_FRAMES,
+            minimum=100,
+            maximum=10 * MOST_FRAMES,
+            step=100,
+            elem_id="finetune_most_frames_slider",
+        )
+        OTHERS_CHECKBOX = gradio.Checkbox(
+            label=translate("footage.others_checkbox"), elem_id="finetune_others_checkbox"
+        )
+
+
+def _render_crops() -> None:
+    global CROPS_RADIO, CROPS_HTML, CROPS_JSON, REJECT_BUTTON, RESTORE_BUTTON, COVERAGE_HTML
+
+    CROPS_RADIO = gradio.Radio(
+        label=translate("footage.crops_radio"),
+        choices=crops_view.label_filters([]),
+        value="all",
+        elem_id="finetune_crops_radio",
+    )
+    CROPS_HTML = gradio.HTML(elem_id="finetune_crops_html", padding=False)
+    # Holds the ids of the ticked crops on their way here; see `COLLECT`.
+    CROPS_JSON = gradio.JSON(visible=False, elem_id="finetune_crops_json")
+    with gradio.Row():
+        REJECT_BUTTON = gradio.Button(
+            translate("footage.reject_button"), size="sm", elem_id="finetune_reject_button"
+        )
+        RESTORE_BUTTON = gradio.Button(
+            translate("footage.restore_button"), size="sm", elem_id="finetune_restore_button"
+        )
+    COVERAGE_HTML = gradio.HTML(elem_id="finetune_coverage_html", padding=False)
+
+
+def listen() -> None:
+    """Wire the section."""
+    person = finetune_person.PERSON_DROPDOWN
+    inputs = [
+        FOOTAGE_FILES,
+        FOOTAGE_FOLDER,
+        FOOTAGE_PATH_TEXTBOX,
+        REFERENCE_FILES,
+        FPS_SLIDER,
+        MOST_FRAMES_SLIDER,
+        OTHERS_CHECKBOX,
+    ]
+    job = [EXTRACT_HTML, EXTRACT_BUTTON, EXTRACT_STOP_BUTTON]
+    crops = [CROPS_HTML, CROPS_RADIO, COVERAGE_HTML]
+    ticked = [person, CROPS_JSON, CROPS_RADIO]
+    connect(EXTRACT_BUTTON.click, extract, [person, *inputs], [*inputs, *job])
+    connect(EXTRACT_STOP_BUTTON.click, stop, [person], job)
+    page.follow(SEEN_JOBS_STATE, sign_job, show_job, [person], job)
+    page.follow(SEEN_CROPS_STATE, sign_crops, show_crops, [person, CROPS_RADIO], crops)
+    connect(REJECT_BUTTON.click, reject, ticked, crops, js=COLLECT)
+    connect(RESTORE_BUTTON.click, restore, ticked, crops, js=COLLECT)
+
+
+def extract(
+    name: str | None,
+    files: list[str] | None,
+    folder: list[str] | None,
+    path: str | None,
+    references: list[str] | None,
+    frames_per_second: float,
+    most_frames: float,
+    keep_others: bool,
+) -> dict[Any, Any]:
+    """Queue the extraction of what was chosen; uploaded files move to the job."""
+    person = people_text.require_person(name)
+    person.require_consent()
+    typed = [str(folders.resolve_folder(path))] if path and path.strip() else []
+    uploaded = uploads.list_uploads(files, folder)
+    if not typed and not uploaded:
+        raise UsageError(
+            translate("footage.no_footage_given"),
+            translate("footage.no_footage_why"),
+            translate("footage.no_footage_todo"),
+        )
+    draft = submitting.Draft(person, "extract")
+    with draft.kept_on_success():
+        footage = draft.take_folder(uploaded, record.FOOTAGE_FOLDER)
+        looks = draft.take_files(uploads.list_uploads(references), record.REFERENCES_FOLDER)
+        draft.submit(
+            {
+                "paths": typed + footage,
+                "references": looks,
+                "frames_per_second": float(frames_per_second),
+                "most_frames": int(most_frames),
+                "keep_others": bool(keep_others),
+            }
+        )
+    return {
+        FOOTAGE_FILES: None,
+        FOOTAGE_FOLDER: None,
+        FOOTAGE_PATH_TEXTBOX: "",
+        REFERENCE_FILES: None,
+        **show_job(name),
+    }
+
+
+def stop(name: str | None) -> dict[Any, Any]:
+    """Ask the extraction to end; what it has looked at stays, for the next one."""
+    for job in queue.list_jobs(people_text.require_name(name)):
+        if job.request.kind in KINDS and not job.state.is_ended:
+            queue.request_stop(job)
+    return show_job(name)
+
+
+def sign_job(name: str | None) -> object:
+    """Changes with the extraction; also sees to it that what is queued gets done."""
+    queue.ensure_runner()
+    return sign_jobs(name, KINDS)
+
+
+def show_job(name: str | None) -> dict[Any, Any]:
+    """Say how far the extraction is, or what came of it."""
+    drawn = draw_latest_job(name, KINDS)
+    return {
+        EXTRACT_HTML: drawn.html,
+        EXTRACT_BUTTON: gradio.Button(interactive=not drawn.is_open),
+        EXTRACT_STOP_BUTTON: gradio.Button(interactive=drawn.is_open),
+    }
+
+
+def sign_crops(name: str | None, shown: str) -> object:
+    """Changes with the crops, whoever changes them."""
+    return shown, crops_view.sign_crops(name)
+
+
+def show_crops(name: str | None, shown: str) -> dict[Any, Any]:
+    """Put the person's crops into the gallery.
+
+    Args:
+        name: Of the person.
+        shown: `all`, `kept` or `rejected`.
+    """
+    view = crops_view.create_view(name, shown)
+    return {
+        CROPS_HTML: view.html,
+        CROPS_RADIO: gradio.Radio(choices=crops_view.label_filters(view.records)),
+        COVERAGE_HTML: crops_view.draw_coverage(name),
+    }
+
+
+def reject(name: str | None, ids: list[str] | None, shown: str) -> dict[Any, Any]:
+    """Let the chosen crops train no more."""
+    return _decide(name, ids, shown, curation.reject, "footage.rejected")
+
+
+def restore(name: str | None, ids: list[str] | None, shown: str) -> dict[Any, Any]:
+    """Let the chosen crops train, whatever the checks say of them."""
+    return _decide(name, ids, shown, curation.restore, "footage.restored")
+
+
+def _decide(
+    name: str | None, ids: list[str] | None, shown: str, change: Any, text: str
+) -> dict[Any, Any]:
+    person = people_text.require_person(name)
+    if not ids:
+        raise UsageError(
+            translate("footage.no_crops_given"),
+            translate("footage.no_crops_why"),
+            translate("footage.no_crops_todo"),
+        )
+    result = change(person, ids)
+    crops_view.update_coverage(person)
+    page.inform(translate(text, count=len(result.changed), kept=result.kept))
+    return show_crops(name, shown)

@@ -1,0 +1,136 @@
+"""What to train: the base with its licence, the preset with its time and gain, the options."""
+
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.facefusion.uis import embed, model_text, page, people_text, submitting
+from facefusion_finetune.facefusion.uis.components import finetune_person
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs
+from facefusion_finetune.facefusion.uis.uploads import create_upload
+from facefusion_finetune.jobs.times import find_time
+from facefusion_finetune.training.options import PRECISIONS
+from facefusion_finetune.training.presets import list_presets
+
+BASE_DROPDOWN: gradio.Dropdown
+BASE_HTML: gradio.HTML
+PRESET_DROPDOWN: gradio.Dropdown
+PRESET_HTML: gradio.HTML
+MEASURE_TIME_BUTTON: gradio.Button
+MEASURE_TIME_HTML: gradio.HTML
+SEED_NUMBER: gradio.Number
+PRECISION_DROPDOWN: gradio.Dropdown
+COMMERCIAL_CHECKBOX: gradio.Checkbox
+TARGET_FILES: gradio.File
+OTHER_FILES: gradio.File
+SEEN_STATE: gradio.State
+
+DEFAULT_PRESET = "balanced"
+KINDS = ("estimate",)
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global BASE_DROPDOWN, BASE_HTML, PRESET_DROPDOWN, PRESET_HTML
+    global MEASURE_TIME_BUTTON, MEASURE_TIME_HTML, SEEN_STATE
+
+    BASE_DROPDOWN = gradio.Dropdown(
+        label=translate("model.base_dropdown"),
+        choices=[model_text.DEFAULT_BASE],
+        value=model_text.DEFAULT_BASE,
+        elem_id="finetune_base_dropdown",
+    )
+    BASE_HTML = gradio.HTML(elem_id="finetune_base_html", padding=True)
+    PRESET_DROPDOWN = gradio.Dropdown(
+        label=translate("model.preset_dropdown"),
+        choices=list_presets(),
+        value=DEFAULT_PRESET,
+        elem_id="finetune_preset_dropdown",
+    )
+    PRESET_HTML = gradio.HTML(elem_id="finetune_preset_html", padding=True)
+    MEASURE_TIME_BUTTON = gradio.Button(
+        translate("model.measure_time_button"), size="sm", elem_id="finetune_measure_time_button"
+    )
+    MEASURE_TIME_HTML = gradio.HTML(elem_id="finetune_measure_time_html", padding=True)
+    with gradio.Accordion(translate("model.options_accordion"), open=False):
+        _render_options()
+    SEEN_STATE = gradio.State(None)
+
+
+def _render_options() -> None:
+    global SEED_NUMBER, PRECISION_DROPDOWN, COMMERCIAL_CHECKBOX, TARGET_FILES, OTHER_FILES
+
+    TARGET_FILES = create_upload(
+        label=translate("model.target_files"),
+        file_count="multiple",
+        height=128,
+        elem_id="finetune_target_files",
+    )
+    OTHER_FILES = create_upload(
+        label=translate("model.other_files"),
+        file_count="multiple",
+        height=128,
+        elem_id="finetune_other_files",
+    )
+    with gradio.Row():
+        SEED_NUMBER = gradio.Number(
+            label=translate("model.seed_number"),
+            value=0,
+            minimum=0,
+            precision=0,
+            elem_id="finetune_seed_number",
+        )
+        PRECISION_DROPDOWN = gradio.Dropdown(
+            label=translate("model.precision_dropdown"),
+            choices=list(PRECISIONS),
+            value=PRECISIONS[0],
+            elem_id="finetune_precision_dropdown",
+        )
+    COMMERCIAL_CHECKBOX = gradio.Checkbox(
+        label=translate("model.commercial_checkbox"), elem_id="finetune_commercial_checkbox"
+    )
+
+
+def listen() -> None:
+    """Wire the section."""
+    person = finetune_person.PERSON_DROPDOWN
+    chosen = [person, BASE_DROPDOWN, PRESET_DROPDOWN]
+    shown = [BASE_HTML, PRESET_HTML, MEASURE_TIME_HTML, MEASURE_TIME_BUTTON]
+    page.connect_load(open_page, BASE_DROPDOWN, BASE_DROPDOWN)
+    page.follow(SEEN_STATE, sign, show, chosen, shown)
+    connect(MEASURE_TIME_BUTTON.click, measure_time, chosen, shown)
+
+
+def open_page(base: str) -> Any:
+    """Offer this FaceFusion's bases; asking for them takes too long to do it at the start."""
+    choices = model_text.label_bases()
+    names = [value for _, value in choices]
+    if base in names:
+        return gradio.Dropdown(choices=choices)
+    return gradio.Dropdown(choices=choices, value=names[0])
+
+
+def sign(name: str | None, base: str, preset: str) -> object:
+    """Changes with the measurement, and with the times that are known."""
+    return sign_jobs(name, KINDS), find_time(base, preset)
+
+
+def show(name: str | None, base: str, preset: str) -> dict[Any, Any]:
+    """Describe what is chosen."""
+    drawn = draw_latest_job(name, KINDS)
+    return {
+        BASE_HTML: embed.paragraph(model_text.describe_base(base)),
+        PRESET_HTML: embed.paragraph(model_text.describe_preset(base, preset)),
+        MEASURE_TIME_HTML: drawn.html,
+        MEASURE_TIME_BUTTON: gradio.Button(interactive=not drawn.is_open),
+    }
+
+
+def measure_time(name: str | None, base: str, preset: str) -> dict[Any, Any]:
+    """Queue the first two steps of this training, which tell how long it will take."""
+    person = people_text.require_person(name)
+    draft = submitting.Draft(person, "estimate")
+    with draft.kept_on_success():
+        draft.submit({"base": base, "preset": preset})
+    return show(name, base, preset)

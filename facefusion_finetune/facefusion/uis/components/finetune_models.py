@@ -1,0 +1,260 @@
+"""Versions of all persons: see them, activate, roll back, delete; below, export and compare."""
+
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.facefusion.uis import embed, models_text, page
+from facefusion_finetune.facefusion.uis.components import (
+    finetune_compare,
+    finetune_export,
+    finetune_person,
+)
+from facefusion_finetune.facefusion.uis.components.finetune_proof import (
+    activate_version,
+    require_force,
+    tell_active,
+)
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.host import adapter
+from facefusion_finetune.jobs import queue
+from facefusion_finetune.registry import store
+from facefusion_finetune.registry.removal import remove_version
+from facefusion_finetune.registry.versions import (
+    ListedVersion,
+    Listing,
+    find_previous,
+    list_versions,
+    require_version,
+    roll_back,
+    sign_versions,
+)
+
+MODELS_HTML: gradio.HTML
+MODELS_MODEL_DROPDOWN: gradio.Dropdown
+MODELS_FORCE_CHECKBOX: gradio.Checkbox
+MODELS_ACTIVATE_BUTTON: gradio.Button
+MODELS_ROLL_BACK_BUTTON: gradio.Button
+MODELS_DEACTIVATE_BUTTON: gradio.Button
+MODELS_DELETE_BUTTON: gradio.Button
+MODELS_CONFIRM_COLUMN: gradio.Column
+MODELS_CONFIRM_HTML: gradio.HTML
+MODELS_CONFIRM_BUTTON: gradio.Button
+MODELS_CANCEL_BUTTON: gradio.Button
+MODELS_ASKED_STATE: gradio.State
+"""The version whose deletion is to be confirmed."""
+MODELS_SEEN_STATE: gradio.State
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global MODELS_HTML, MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX, MODELS_SEEN_STATE
+
+    MODELS_HTML = gradio.HTML(elem_id="finetune_models_html", padding=True)
+    MODELS_MODEL_DROPDOWN = gradio.Dropdown(
+        label=translate("models.model_dropdown"),
+        choices=[],
+        visible=False,
+        elem_id="finetune_models_model_dropdown",
+    )
+    MODELS_FORCE_CHECKBOX = gradio.Checkbox(
+        label=translate("proof.force_checkbox"),
+        visible=False,
+        elem_id="finetune_models_force_checkbox",
+    )
+    _render_buttons()
+    MODELS_SEEN_STATE = gradio.State(None)
+    finetune_export.render()
+    finetune_compare.render()
+
+
+def _render_buttons() -> None:
+    global MODELS_ACTIVATE_BUTTON, MODELS_ROLL_BACK_BUTTON, MODELS_DEACTIVATE_BUTTON
+    global MODELS_DELETE_BUTTON, MODELS_CONFIRM_COLUMN, MODELS_CONFIRM_HTML
+    global MODELS_CONFIRM_BUTTON, MODELS_CANCEL_BUTTON, MODELS_ASKED_STATE
+
+    with gradio.Row():
+        MODELS_ACTIVATE_BUTTON = _create_button("activate", "primary")
+        MODELS_ROLL_BACK_BUTTON = _create_button("roll_back")
+    with gradio.Row():
+        MODELS_DEACTIVATE_BUTTON = _create_button("deactivate")
+        MODELS_DELETE_BUTTON = _create_button("delete", "stop")
+    with gradio.Column(
+        visible=False, elem_id="finetune_models_confirm_column"
+    ) as MODELS_CONFIRM_COLUMN:
+        MODELS_CONFIRM_HTML = gradio.HTML(elem_id="finetune_models_confirm_html", padding=True)
+        with gradio.Row():
+            MODELS_CONFIRM_BUTTON = _create_button("confirm", "stop")
+            MODELS_CANCEL_BUTTON = _create_button("cancel")
+    MODELS_ASKED_STATE = gradio.State(None)
+
+
+def _create_button(action: str, variant: Any = "secondary") -> gradio.Button:
+    return gradio.Button(
+        translate(f"models.{action}_button", reference=""),
+        variant=variant,
+        size="sm",
+        elem_id=f"finetune_models_{action}_button",
+    )
+
+
+def listen() -> None:
+    """Wire the section."""
+    person = finetune_person.PERSON_DROPDOWN
+    chosen, force, seen = MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX, MODELS_SEEN_STATE
+    asked = [
+        MODELS_CONFIRM_COLUMN,
+        MODELS_CONFIRM_HTML,
+        MODELS_CONFIRM_BUTTON,
+        MODELS_ASKED_STATE,
+    ]
+    shown = [MODELS_HTML, chosen, force, *asked, seen]
+    states = [seen, *finetune_export.list_states(), *finetune_compare.list_states()]
+    all_shown = [*shown, *finetune_export.list_shown(), *finetune_compare.list_shown()]
+    page.connect_load(refresh, states, all_shown)
+    connect(page.get_clock().tick, refresh, states, all_shown)
+    connect(person.change, follow_person, person, shown)
+    connect(chosen.input, choose, chosen, shown)
+    connect(MODELS_ACTIVATE_BUTTON.click, activate, [chosen, force], shown)
+    connect(MODELS_ROLL_BACK_BUTTON.click, go_back, [chosen, force], shown)
+    connect(MODELS_DEACTIVATE_BUTTON.click, deactivate, chosen, shown)
+    connect(MODELS_DELETE_BUTTON.click, ask, chosen, asked)
+    connect(MODELS_CANCEL_BUTTON.click, cancel, None, asked)
+    connect(MODELS_CONFIRM_BUTTON.click, delete, MODELS_ASKED_STATE, shown)
+    finetune_export.listen(seen)
+    finetune_compare.listen()
+
+
+def refresh(models: Any, exports: Any, sides: Any, frame: Any) -> Any:
+    """Follow what happens elsewhere, in this section and those below it.
+
+    Args:
+        models: What this section shows.
+        exports: Of `finetune_export`.
+        sides: Of `finetune_compare`.
+        frame: Of `finetune_compare`.
+    """
+    sign = sign_versions(adapter.HOST_PATH)
+    changes = {}
+    if not models or sign != models["sign"]:
+        changes = _show(models["chosen"] if models else None)
+        models = changes[MODELS_SEEN_STATE]
+    changes |= finetune_export.refresh(models["chosen"], exports)
+    changes |= finetune_compare.refresh(sign, sides) | finetune_compare.refresh_frame(frame)
+    return changes or gradio.skip()
+
+
+def follow_person(name: str | None) -> Any:
+    """Choose the newest version of the person that was chosen above."""
+    versions = list_versions(adapter.HOST_PATH, name).versions if name else []
+    return _show(versions[-1].reference) if versions else gradio.skip()
+
+
+def choose(reference: str | None) -> dict[Any, Any]:
+    """Let the buttons be about another version."""
+    return _show(reference)
+
+
+def activate(reference: str | None, force: bool) -> dict[Any, Any]:
+    """Let FaceFusion use the chosen version."""
+    activate_version(require_version(adapter.HOST_PATH, reference), force)
+    return _show(reference)
+
+
+def go_back(reference: str | None, force: bool) -> dict[Any, Any]:
+    """Activate the version before the active one of the chosen version's person."""
+    name = require_version(adapter.HOST_PATH, reference).person.name
+    previous = find_previous(adapter.HOST_PATH, name)
+    if previous is not None:
+        require_force(previous, force)
+    version = roll_back(adapter.HOST_PATH, name, force)
+    tell_active(version)
+    return _show(version.reference)
+
+
+def deactivate(reference: str | None) -> dict[Any, Any]:
+    """Take the chosen version out of FaceFusion."""
+    version = require_version(adapter.HOST_PATH, reference)
+    removed = store.deactivate(version.person, adapter.HOST_PATH, version.number)
+    notation = "models.deactivated" if removed else "models.not_active"
+    page.inform(translate(notation, reference=version.reference))
+    return _show(reference)
+
+
+def ask(reference: str | None) -> dict[Any, Any]:
+    """Ask whether the chosen version is really to be deleted."""
+    version = require_version(adapter.HOST_PATH, reference)
+    _require_idle(version)
+    return _show_question(version.reference)
+
+
+def cancel() -> dict[Any, Any]:
+    """Delete nothing."""
+    return _show_question(None)
+
+
+def delete(reference: str | None) -> dict[Any, Any]:
+    """Delete the version that was asked about."""
+    version = require_version(adapter.HOST_PATH, reference)
+    _require_idle(version)
+    removed = remove_version(version.person, version.run, adapter.HOST_PATH)
+    page.inform(translate("models.deleted", reference=version.reference, count=len(removed)))
+    return _show(None)
+
+
+def _require_idle(version: ListedVersion) -> None:
+    job = queue.find_active()
+    if (
+        job is not None
+        and job.request.person == version.person.name
+        and job.state.version == version.number
+    ):
+        raise UsageError(
+            translate("models.at_work_given", reference=version.reference),
+            translate("models.at_work_why"),
+            translate("models.at_work_todo"),
+        )
+
+
+def _show(reference: str | None) -> dict[Any, Any]:
+    # Taken first: what changes while the rest is read is seen at the next look.
+    sign = sign_versions(adapter.HOST_PATH)
+    listing = list_versions(adapter.HOST_PATH)
+    version = listing.find(reference) or _find_latest(listing)
+    return {
+        MODELS_HTML: models_text.draw_models(listing.versions, listing.problems),
+        MODELS_MODEL_DROPDOWN: gradio.Dropdown(
+            choices=models_text.label_versions(listing.versions),
+            value=version.reference if version else None,
+            visible=version is not None,
+        ),
+        MODELS_FORCE_CHECKBOX: gradio.Checkbox(value=False, visible=_needs_force(version)),
+        **_show_question(None),
+        MODELS_SEEN_STATE: {"sign": sign, "chosen": version.reference if version else None},
+    }
+
+
+def _show_question(reference: str | None) -> dict[Any, Any]:
+    question = translate("models.confirm", reference=reference) if reference else ""
+    return {
+        MODELS_CONFIRM_COLUMN: gradio.Column(visible=reference is not None),
+        MODELS_CONFIRM_HTML: embed.paragraph(question),
+        MODELS_CONFIRM_BUTTON: translate("models.confirm_button", reference=reference),
+        MODELS_ASKED_STATE: reference,
+    }
+
+
+def _find_latest(listing: Listing) -> ListedVersion | None:
+    return max(listing.versions, key=lambda version: version.run.record.created, default=None)
+
+
+def _needs_force(version: ListedVersion | None) -> bool:
+    """Whether activating the version, or the one before the active one, needs the tick."""
+    if version is None:
+        return False
+    previous = find_previous(adapter.HOST_PATH, version.person.name)
+    return any(
+        other is not None and other.card is not None and not other.is_proven
+        for other in (version, previous)
+    )

@@ -1,0 +1,233 @@
+"""Who: choose a person, record a new one with the consent, renew it, delete everything."""
+
+from datetime import date
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.facefusion.uis import embed, page, people_text, uploads
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.host import adapter
+from facefusion_finetune.people import profile
+from facefusion_finetune.people.inventory_text import describe_removal
+from facefusion_finetune.people.removal import remove_person
+
+PERSON_DROPDOWN: gradio.Dropdown
+PERSON_HTML: gradio.HTML
+CONSENT_ACCORDION: gradio.Accordion
+NAME_TEXTBOX: gradio.Textbox
+CONSENT_NOTE_TEXTBOX: gradio.Textbox
+CONSENT_FILE: gradio.File
+CONSENT_SCOPE_TEXTBOX: gradio.Textbox
+CONSENT_EXPIRES_TEXTBOX: gradio.Textbox
+ADD_PERSON_BUTTON: gradio.Button
+RENEW_CONSENT_BUTTON: gradio.Button
+DELETE_PERSON_TEXTBOX: gradio.Textbox
+DELETE_PERSON_BUTTON: gradio.Button
+SEEN_STATE: gradio.State
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global PERSON_DROPDOWN, PERSON_HTML, CONSENT_ACCORDION, SEEN_STATE
+    global DELETE_PERSON_TEXTBOX, DELETE_PERSON_BUTTON
+
+    names = profile.list_names()
+    PERSON_DROPDOWN = gradio.Dropdown(
+        label=translate("person.person_dropdown"),
+        choices=names,
+        value=people_text.find_latest(names),
+        elem_id="finetune_person_dropdown",
+    )
+    PERSON_HTML = gradio.HTML(elem_id="finetune_person_html", padding=True)
+    CONSENT_ACCORDION = gradio.Accordion(
+        translate("person.consent_accordion"),
+        open=not names,
+        elem_id="finetune_consent_accordion",
+    )
+    with CONSENT_ACCORDION:
+        _render_consent()
+    with gradio.Accordion(
+        translate("person.delete_accordion"), open=False, elem_id="finetune_delete_accordion"
+    ):
+        DELETE_PERSON_TEXTBOX = gradio.Textbox(
+            label=translate("person.delete_person_textbox"),
+            info=translate("person.delete_person_info"),
+            max_lines=1,
+            elem_id="finetune_delete_person_textbox",
+        )
+        DELETE_PERSON_BUTTON = gradio.Button(
+            translate("person.delete_person_button"),
+            variant="stop",
+            size="sm",
+            elem_id="finetune_delete_person_button",
+        )
+    SEEN_STATE = gradio.State(None)
+
+
+def _render_consent() -> None:
+    global NAME_TEXTBOX, CONSENT_NOTE_TEXTBOX, CONSENT_FILE, CONSENT_SCOPE_TEXTBOX
+    global CONSENT_EXPIRES_TEXTBOX, ADD_PERSON_BUTTON, RENEW_CONSENT_BUTTON
+
+    NAME_TEXTBOX = gradio.Textbox(
+        label=translate("person.name_textbox"),
+        placeholder=translate("person.name_placeholder"),
+        max_lines=1,
+        elem_id="finetune_name_textbox",
+    )
+    CONSENT_NOTE_TEXTBOX = gradio.Textbox(
+        label=translate("person.consent_note_textbox"),
+        placeholder=translate("person.consent_note_placeholder"),
+        lines=2,
+        elem_id="finetune_consent_note_textbox",
+    )
+    CONSENT_FILE = uploads.create_upload(
+        label=translate("person.consent_file"), height=128, elem_id="finetune_consent_file"
+    )
+    CONSENT_SCOPE_TEXTBOX = gradio.Textbox(
+        label=translate("person.consent_scope_textbox"),
+        value=profile.DEFAULT_SCOPE,
+        max_lines=2,
+        elem_id="finetune_consent_scope_textbox",
+    )
+    CONSENT_EXPIRES_TEXTBOX = gradio.Textbox(
+        label=translate("person.consent_expires_textbox"),
+        placeholder=translate("person.consent_expires_placeholder"),
+        max_lines=1,
+        elem_id="finetune_consent_expires_textbox",
+    )
+    with gradio.Row():
+        ADD_PERSON_BUTTON = gradio.Button(
+            translate("person.add_person_button"),
+            variant="primary",
+            size="sm",
+            elem_id="finetune_add_person_button",
+        )
+        RENEW_CONSENT_BUTTON = gradio.Button(
+            translate("person.renew_consent_button"),
+            size="sm",
+            elem_id="finetune_renew_consent_button",
+        )
+
+
+def listen() -> None:
+    """Wire the section."""
+    form = [
+        CONSENT_NOTE_TEXTBOX,
+        CONSENT_FILE,
+        CONSENT_SCOPE_TEXTBOX,
+        CONSENT_EXPIRES_TEXTBOX,
+    ]
+    shown = [PERSON_DROPDOWN, PERSON_HTML]
+    filled = [NAME_TEXTBOX, *form]
+    recorded = [*shown, *filled, CONSENT_ACCORDION]
+    page.connect_load(open_page, None, shown)
+    page.follow(SEEN_STATE, sign, show, [PERSON_DROPDOWN], shown)
+    connect(ADD_PERSON_BUTTON.click, add_person, filled, recorded)
+    connect(RENEW_CONSENT_BUTTON.click, renew_consent, [PERSON_DROPDOWN, *form], recorded)
+    connect(
+        DELETE_PERSON_BUTTON.click,
+        delete_person,
+        [PERSON_DROPDOWN, DELETE_PERSON_TEXTBOX],
+        [*shown, DELETE_PERSON_TEXTBOX],
+    )
+
+
+def open_page() -> dict[Any, Any]:
+    """What a page that is opened, or loaded again, begins with: the person somebody works on."""
+    return choose(people_text.find_latest(profile.list_names()))
+
+
+def sign(name: str | None) -> object:
+    """Changes with the persons, and with what is said of the chosen one."""
+    return profile.list_names(), people_text.sign_person(name)
+
+
+def show(name: str | None) -> dict[Any, Any]:
+    """Offer everybody on record, and describe the chosen person; who is gone is not chosen."""
+    names = profile.list_names()
+    if name not in names:
+        return choose(people_text.find_latest(names))
+    # Without a value: somebody else may have been chosen since this was asked.
+    return {
+        PERSON_DROPDOWN: gradio.Dropdown(choices=names),
+        PERSON_HTML: embed.paragraph(people_text.describe_person(name)),
+    }
+
+
+def choose(name: str | None) -> dict[Any, Any]:
+    """Choose a person, and describe who that is."""
+    return {
+        PERSON_DROPDOWN: gradio.Dropdown(choices=profile.list_names(), value=name),
+        PERSON_HTML: embed.paragraph(people_text.describe_person(name)),
+    }
+
+
+def add_person(name: str, note: str, file: str | None, scope: str, expires: str) -> dict[Any, Any]:
+    """Record a person with the consent that the form gives proof of."""
+    return _record(name.strip(), note, file, scope, expires, renew=False)
+
+
+def renew_consent(
+    name: str | None, note: str, file: str | None, scope: str, expires: str
+) -> dict[Any, Any]:
+    """Replace the consent of the chosen person."""
+    return _record(people_text.require_name(name), note, file, scope, expires, renew=True)
+
+
+def delete_person(name: str | None, typed: str) -> dict[Any, Any]:
+    """Delete everything held about the chosen person, whose name has to be typed for it."""
+    name = people_text.require_name(name)
+    if typed.strip() != name:
+        raise UsageError(
+            translate("person.delete_given", name=name),
+            translate("person.delete_why"),
+            translate("person.delete_todo", name=name),
+        )
+    done = remove_person(name, adapter.HOST_PATH)
+    done.require_complete()
+    page.inform("\n".join(describe_removal(done)))
+    return {**choose(people_text.find_latest(profile.list_names())), DELETE_PERSON_TEXTBOX: ""}
+
+
+def _record(
+    name: str, note: str, file: str | None, scope: str, expires: str, renew: bool
+) -> dict[Any, Any]:
+    uploaded = uploads.list_uploads(file)
+    if bool(uploaded) == bool(note.strip()):
+        raise UsageError(
+            translate("person.proof_given"),
+            translate("person.proof_why"),
+            translate("person.proof_todo"),
+        )
+    consent = profile.create_consent(
+        uploaded[0] if uploaded else None,
+        note.strip() or None,
+        scope.strip() or profile.DEFAULT_SCOPE,
+        _parse_day(expires),
+    )
+    person = profile.add_person(name, consent, renew)
+    # Its digest is on record; the page keeps no copy of what was signed.
+    uploads.discard_uploads(uploaded)
+    page.inform(translate("person.recorded", name=person.name))
+    return {
+        **choose(person.name),
+        NAME_TEXTBOX: "",
+        CONSENT_NOTE_TEXTBOX: "",
+        CONSENT_FILE: None,
+        CONSENT_SCOPE_TEXTBOX: profile.DEFAULT_SCOPE,
+        CONSENT_EXPIRES_TEXTBOX: "",
+        CONSENT_ACCORDION: gradio.Accordion(open=False),
+    }
+
+
+def _parse_day(text: str) -> date | None:
+    try:
+        return date.fromisoformat(text.strip()) if text.strip() else None
+    except ValueError as error:
+        raise UsageError(
+            translate("person.day_given", text=text),
+            translate("person.day_why"),
+            translate("person.day_todo"),
+        ) from error

@@ -1,0 +1,187 @@
+"""What a finished training proves, and the way into FaceFusion."""
+
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.facefusion.uis import embed, models_text, page
+from facefusion_finetune.facefusion.uis.components import finetune_person
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.host import adapter
+from facefusion_finetune.registry import store
+from facefusion_finetune.registry.versions import (
+    ListedVersion,
+    list_versions,
+    require_version,
+    sign_versions,
+)
+
+PROOF_VERSION_DROPDOWN: gradio.Dropdown
+PROOF_HTML: gradio.HTML
+PROOF_PICTURES_ACCORDION: gradio.Accordion
+PROOF_PICTURES_HTML: gradio.HTML
+PROOF_FORCE_CHECKBOX: gradio.Checkbox
+PROOF_ACTIVATE_BUTTON: gradio.Button
+PROOF_SEEN_STATE: gradio.State
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global PROOF_VERSION_DROPDOWN, PROOF_HTML, PROOF_PICTURES_ACCORDION, PROOF_PICTURES_HTML
+    global PROOF_FORCE_CHECKBOX, PROOF_ACTIVATE_BUTTON, PROOF_SEEN_STATE
+
+    PROOF_VERSION_DROPDOWN = gradio.Dropdown(
+        label=translate("proof.version_dropdown"),
+        choices=[],
+        visible=False,
+        elem_id="finetune_proof_version_dropdown",
+    )
+    PROOF_HTML = gradio.HTML(elem_id="finetune_proof_html", padding=True)
+    with gradio.Accordion(
+        translate("proof.pictures_accordion"),
+        open=False,
+        visible=False,
+        elem_id="finetune_proof_pictures_accordion",
+    ) as PROOF_PICTURES_ACCORDION:
+        PROOF_PICTURES_HTML = gradio.HTML(elem_id="finetune_proof_pictures_html", padding=True)
+    PROOF_FORCE_CHECKBOX = gradio.Checkbox(
+        label=translate("proof.force_checkbox"),
+        visible=False,
+        elem_id="finetune_proof_force_checkbox",
+    )
+    PROOF_ACTIVATE_BUTTON = gradio.Button(
+        translate("proof.activate_button"),
+        variant="primary",
+        size="sm",
+        visible=False,
+        elem_id="finetune_proof_activate_button",
+    )
+    PROOF_SEEN_STATE = gradio.State(None)
+
+
+def listen() -> None:
+    """Wire the section."""
+    person = finetune_person.PERSON_DROPDOWN
+    shown = [
+        PROOF_VERSION_DROPDOWN,
+        PROOF_HTML,
+        PROOF_PICTURES_ACCORDION,
+        PROOF_PICTURES_HTML,
+        PROOF_FORCE_CHECKBOX,
+        PROOF_ACTIVATE_BUTTON,
+        PROOF_SEEN_STATE,
+    ]
+    page.connect_load(refresh, [person, PROOF_SEEN_STATE], shown)
+    connect(page.get_clock().tick, refresh, [person, PROOF_SEEN_STATE], shown)
+    connect(person.change, refresh, [person, PROOF_SEEN_STATE], shown)
+    connect(PROOF_VERSION_DROPDOWN.input, choose, [person, PROOF_VERSION_DROPDOWN], shown)
+    connect(
+        PROOF_ACTIVATE_BUTTON.click,
+        activate,
+        [person, PROOF_VERSION_DROPDOWN, PROOF_FORCE_CHECKBOX],
+        shown,
+    )
+
+
+def refresh(name: str | None, seen: dict[str, Any] | None) -> Any:
+    """Follow what happens elsewhere; a version that was finished meanwhile takes the place of the
+    newest one, if that is being looked at.
+    """
+    seen = seen or {}
+    if seen and [name, _sign(name)] == seen["sign"]:
+        return gradio.skip()
+    is_newest = name != seen.get("name") or seen.get("chosen") == seen.get("newest")
+    return _show(name, None if is_newest else seen["chosen"])
+
+
+def choose(name: str | None, reference: str | None) -> dict[Any, Any]:
+    """Show another version."""
+    return _show(name, reference)
+
+
+def activate(name: str | None, reference: str | None, force: bool) -> dict[Any, Any]:
+    """Let FaceFusion use the version that is shown."""
+    activate_version(require_version(adapter.HOST_PATH, reference), force)
+    return _show(name, reference)
+
+
+def activate_version(version: ListedVersion, force: bool) -> None:
+    """Let FaceFusion use a version, and say so.
+
+    Raises:
+        UsageError: It is unproven, and that was not accepted.
+        ConsentError: No valid consent is on record.
+        RegistryError: It is not finished, damaged, or cannot be written.
+    """
+    require_force(version, force)
+    store.activate(version.person, version.run, adapter.HOST_PATH, force)
+    tell_active(version)
+
+
+def require_force(version: ListedVersion, force: bool) -> None:
+    """Make sure that an unproven version is meant.
+
+    Raises:
+        UsageError: It is unproven, and that was not accepted.
+    """
+    if version.card and not version.is_proven and not force:
+        raise UsageError(
+            translate("proof.unproven_given", reference=version.reference),
+            translate("proof.unproven_why"),
+            translate("proof.unproven_todo"),
+        )
+
+
+def tell_active(version: ListedVersion) -> None:
+    """Say that a version is active, and how it is used."""
+    notation = "proof.activated" if version.is_proven else "proof.activated_unproven"
+    page.inform(translate(notation, reference=version.reference, name=version.person.name))
+
+
+def _sign(name: str | None) -> Any:
+    return sign_versions(adapter.HOST_PATH, name) if name else None
+
+
+def _show(name: str | None, reference: str | None) -> dict[Any, Any]:
+    # Taken first: what changes while the rest is read is seen at the next look.
+    sign = [name, _sign(name)]
+    listing = list_versions(adapter.HOST_PATH, name) if name else None
+    versions = listing.versions if listing else []
+    finished = [version for version in versions if version.run.is_finished]
+    newest = finished[-1] if finished else None
+    version = next((other for other in finished if other.reference == reference), newest)
+    seen = {
+        "sign": sign,
+        "name": name,
+        "chosen": version.reference if version else None,
+        "newest": newest.reference if newest else None,
+    }
+    return {
+        PROOF_VERSION_DROPDOWN: gradio.Dropdown(
+            choices=models_text.label_versions(finished),
+            value=seen["chosen"],
+            visible=version is not None,
+        ),
+        PROOF_HTML: _draw(name, version) + embed.bullets(listing.problems if listing else []),
+        **_show_actions(version),
+        PROOF_SEEN_STATE: seen,
+    }
+
+
+def _draw(name: str | None, version: ListedVersion | None) -> str:
+    if version is not None:
+        return models_text.draw_proof(version)
+    notation = "proof.none_of_person" if name else "proof.none"
+    return embed.paragraph(translate(notation, name=name))
+
+
+def _show_actions(version: ListedVersion | None) -> dict[Any, Any]:
+    pictures = models_text.draw_pictures(version.run) if version else ""
+    needs_force = version is not None and version.card is not None and not version.is_proven
+    return {
+        PROOF_PICTURES_ACCORDION: gradio.Accordion(visible=bool(pictures)),
+        PROOF_PICTURES_HTML: pictures,
+        PROOF_FORCE_CHECKBOX: gradio.Checkbox(value=False, visible=needs_force),
+        PROOF_ACTIVATE_BUTTON: gradio.Button(visible=version is not None),
+    }

@@ -1,0 +1,249 @@
+"""Train: start, stop, resume; how far it is, the curves, held-out pictures, the log."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.errors import UsageError
+from facefusion_finetune.facefusion.uis import embed, page, people_text, submitting, uploads
+from facefusion_finetune.facefusion.uis.components import finetune_model, finetune_person
+from facefusion_finetune.facefusion.uis.page import connect, translate
+from facefusion_finetune.facefusion.uis.progress import (
+    draw_latest_job,
+    find_latest_job,
+    sign_jobs,
+)
+from facefusion_finetune.facefusion.uis.run_view import (
+    can_resume,
+    create_curves,
+    find_grid,
+    find_shown_run,
+    sign_run,
+)
+from facefusion_finetune.jobs import queue, record
+from facefusion_finetune.training.options import JUDGE_VARIABLE
+
+START_BUTTON: gradio.Button
+STOP_BUTTON: gradio.Button
+RESUME_BUTTON: gradio.Button
+TRAINING_HTML: gradio.HTML
+LOSS_PLOT: gradio.LinePlot
+SCORE_PLOT: gradio.LinePlot
+GRID_HTML: gradio.HTML
+LOG_TEXTBOX: gradio.Textbox
+SEEN_JOBS_STATE: gradio.State
+SEEN_RUN_STATE: gradio.State
+
+KINDS = ("train",)
+COLOURS = {
+    translate("training.loss"): "#dc2626",
+    translate("training.base"): "#737373",
+    translate("training.tuned"): "#dc2626",
+}
+"""Of the curves; the host's theme gives lines no colour."""
+
+
+def render() -> None:
+    """Put the section on the page."""
+    global START_BUTTON, STOP_BUTTON, RESUME_BUTTON, TRAINING_HTML, GRID_HTML, LOG_TEXTBOX
+    global LOSS_PLOT, SCORE_PLOT, SEEN_JOBS_STATE, SEEN_RUN_STATE
+
+    judge = os.environ.get(JUDGE_VARIABLE)
+    text = translate("training.judge", judge=judge) if judge else translate("training.no_judge")
+    gradio.HTML(embed.paragraph(text), elem_id="finetune_judge_html", padding=True)
+    with gradio.Row():
+        START_BUTTON = gradio.Button(
+            translate("training.start_button"),
+            variant="primary",
+            size="sm",
+            min_width=96,
+            elem_id="finetune_start_button",
+        )
+        STOP_BUTTON = gradio.Button(
+            translate("training.stop_button"),
+            size="sm",
+            min_width=96,
+            interactive=False,
+            elem_id="finetune_stop_button",
+        )
+        RESUME_BUTTON = gradio.Button(
+            translate("training.resume_button"),
+            size="sm",
+            min_width=96,
+            interactive=False,
+            elem_id="finetune_resume_button",
+        )
+    TRAINING_HTML = gradio.HTML(elem_id="finetune_training_html", padding=True)
+    with gradio.Row():
+        LOSS_PLOT = _render_plot("loss")
+        SCORE_PLOT = _render_plot("score")
+    GRID_HTML = gradio.HTML(elem_id="finetune_grid_html", padding=False)
+    with gradio.Accordion(translate("training.log_accordion"), open=False):
+        LOG_TEXTBOX = gradio.Textbox(
+            label=translate("training.log_textbox"),
+            lines=8,
+            max_lines=8,
+            interactive=False,
+            elem_id="finetune_log_textbox",
+        )
+    SEEN_JOBS_STATE = gradio.State(None)
+    SEEN_RUN_STATE = gradio.State(None)
+
+
+def _render_plot(name: str) -> gradio.LinePlot:
+    return gradio.LinePlot(
+        x="step",
+        y=name,
+        color="curve",
+        color_map=COLOURS,
+        title=translate(f"training.{name}_plot"),
+        x_title=translate("training.step"),
+        y_title=translate(f"training.{name}"),
+        color_title=translate("training.curve") if name == "score" else " ",
+        height=220,
+        visible=False,
+        elem_id=f"finetune_{name}_plot",
+    )
+
+
+def listen() -> None:
+    """Wire the section."""
+    person = finetune_person.PERSON_DROPDOWN
+    options = [
+        finetune_model.BASE_DROPDOWN,
+        finetune_model.PRESET_DROPDOWN,
+        finetune_model.SEED_NUMBER,
+        finetune_model.PRECISION_DROPDOWN,
+        finetune_model.COMMERCIAL_CHECKBOX,
+    ]
+    files = [finetune_model.TARGET_FILES, finetune_model.OTHER_FILES]
+    job = [TRAINING_HTML, START_BUTTON, STOP_BUTTON, RESUME_BUTTON, LOG_TEXTBOX]
+    curves = [LOSS_PLOT, SCORE_PLOT, GRID_HTML]
+    connect(START_BUTTON.click, start, [person, *options, *files], [*job, *files])
+    connect(STOP_BUTTON.click, stop, [person], job)
+    connect(RESUME_BUTTON.click, resume, [person, *options[3:]], job)
+    page.follow(SEEN_JOBS_STATE, sign_job, show_job, [person], job)
+    page.follow(SEEN_RUN_STATE, sign_shown_run, show_run, [person], curves)
+
+
+def start(
+    name: str | None,
+    base: str,
+    preset: str,
+    seed: float,
+    precision: str,
+    commercial: bool,
+    targets: list[str] | None,
+    others: list[str] | None,
+) -> dict[Any, Any]:
+    """Queue a training with what is chosen; uploaded files move to the job."""
+    person = people_text.require_person(name)
+    person.require_consent()
+    _require_idle(person.name)
+    draft = submitting.Draft(person, "train")
+    with draft.kept_on_success():
+        draft.submit(
+            {
+                "base": base,
+                "preset": preset,
+                "seed": int(seed),
+                "precision": precision,
+                "commercial": bool(commercial),
+                "judge": os.environ.get(JUDGE_VARIABLE) or None,
+                "targets": draft.take_folder(uploads.list_uploads(targets), record.TARGETS_FOLDER),
+                "others": draft.take_folder(uploads.list_uploads(others), record.FOOTAGE_FOLDER),
+            }
+        )
+    return {
+        finetune_model.TARGET_FILES: None,
+        finetune_model.OTHER_FILES: None,
+        **show_job(name),
+    }
+
+
+def resume(name: str | None, precision: str, commercial: bool) -> dict[Any, Any]:
+    """Queue what is left of the last training, with the recipe it was started with."""
+    person = people_text.require_person(name)
+    person.require_consent()
+    _require_idle(person.name)
+    former = find_latest_job(name, KINDS)
+    arguments = dict(former.request.arguments) if former else {}
+    # What was uploaded lies in the former job's folder until the training has succeeded.
+    targets = [path for path in arguments.get("targets", []) if Path(path).exists()]
+    draft = submitting.Draft(person, "train")
+    with draft.kept_on_success():
+        draft.submit(
+            {
+                **arguments,
+                "resume": True,
+                "precision": precision,
+                "commercial": bool(commercial),
+                "targets": targets,
+                "others": [],
+            }
+        )
+    return show_job(name)
+
+
+def stop(name: str | None) -> dict[Any, Any]:
+    """Ask the training to end; it keeps its state, so that it can go on later."""
+    for job in queue.list_jobs(people_text.require_name(name)):
+        if job.request.kind in KINDS and not job.state.is_ended:
+            queue.request_stop(job)
+    return show_job(name)
+
+
+def sign_job(name: str | None) -> object:
+    """Changes with the training."""
+    return sign_jobs(name, KINDS), can_resume(name)
+
+
+def show_job(name: str | None) -> dict[Any, Any]:
+    """Say how far the training is, or what came of it."""
+    drawn = draw_latest_job(name, KINDS)
+    job = find_latest_job(name, KINDS)
+    return {
+        TRAINING_HTML: drawn.html,
+        START_BUTTON: gradio.Button(interactive=not drawn.is_open),
+        STOP_BUTTON: gradio.Button(interactive=drawn.is_open),
+        RESUME_BUTTON: gradio.Button(interactive=not drawn.is_open and can_resume(name)),
+        LOG_TEXTBOX: job.read_log() if job else "",
+    }
+
+
+def sign_shown_run(name: str | None) -> object:
+    """Changes with what the training has written."""
+    return sign_run(find_shown_run(name))
+
+
+def show_run(name: str | None) -> dict[Any, Any]:
+    """Draw the curves and the held-out pictures."""
+    run = find_shown_run(name)
+    curves = create_curves(run)
+    return {
+        LOSS_PLOT: gradio.LinePlot(value=curves.loss, visible=not curves.loss.empty),
+        SCORE_PLOT: gradio.LinePlot(value=curves.score, visible=not curves.score.empty),
+        GRID_HTML: _draw_grid(find_grid(run)),
+    }
+
+
+def _draw_grid(path: Path | None) -> str:
+    picture = embed.embed_picture(path, translate("training.grid"))
+    if not picture or path is None:
+        return ""
+    step = path.stem.removeprefix("step_")
+    is_step = step.isdecimal()
+    title = translate("training.grid_title", step=int(step)) if is_step else ""
+    return embed.paragraph(title or translate("training.grid_final")) + picture
+
+
+def _require_idle(name: str) -> None:
+    job = find_latest_job(name, KINDS)
+    if job is not None and not job.state.is_ended:
+        raise UsageError(
+            translate("training.busy_given", name=name),
+            translate("training.busy_why"),
+            translate("training.busy_todo"),
+        )

@@ -1,0 +1,137 @@
+"""A person's crops as the gallery shows them, and what they cover."""
+
+import html
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from facefusion_finetune.dataset.coverage_report import write_report
+from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
+from facefusion_finetune.dataset.review import SHORTEST_ID, describe_state, list_tiles
+from facefusion_finetune.dataset.thumbnails import shown_directory, thumbnail_name
+from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.facefusion.uis import embed, page
+from facefusion_finetune.facefusion.uis.page import translate
+from facefusion_finetune.facefusion.uis.people_text import sign_file
+from facefusion_finetune.people.profile import Person, load_person, person_directory
+
+FILTERS = ("all", "kept", "rejected")
+
+
+@dataclass(frozen=True)
+class CropsView:
+    """What the gallery shows."""
+
+    records: list[CropRecord]
+    """All of the person's that have a picture."""
+    shown: list[CropRecord]
+    """Those that pass the filter, in the order of the gallery."""
+    html: str
+    """The gallery: a box to tick for each crop, whose value is the id."""
+
+
+def create_view(name: str | None, shown: str) -> CropsView:
+    """The crops of a person that pass a filter: kept ones by shot, then rejected ones by reason.
+
+    Args:
+        name: Of the person; nobody has no crops.
+        shown: One of `FILTERS`.
+    """
+    if not name:
+        return CropsView([], [], "")
+    try:
+        person = load_person(name)
+        records = [tile.record for tile in list_tiles(read_manifest(person))]
+    except FinetuneError as error:
+        page.warn(str(error))
+        return CropsView([], [], "")
+    embed.serve_shown(person)
+    folder = shown_directory(person).resolve()
+    names = set(os.listdir(folder)) if folder.is_dir() else set()
+    drawn = [record for record in records if thumbnail_name(record.id) in names]
+    chosen = [record for record in drawn if shown in ("all", _name(record))]
+    return CropsView(drawn, chosen, _draw_gallery(chosen, folder))
+
+
+def _draw_gallery(records: list[CropRecord], folder: Path) -> str:
+    """HTML of the crops; pictures out of sight are loaded when they come into it."""
+    tiles = []
+    for record in records:
+        path = embed.link(folder / thumbnail_name(record.id))
+        words = html.escape(_describe(record), quote=True)
+        caption = html.escape(_caption(record))
+        tiles.append(
+            f'<label class="finetune-crop is-{_name(record)}" title="{words}">'
+            f'<input type="checkbox" value="{record.id}" aria-label="{words}">'
+            f'<img src="{path}" alt="" loading="lazy" width="96" height="96">'
+            f"<span>{caption}</span></label>"
+        )
+    return f'<div class="finetune-crops">{"".join(tiles)}</div>' if tiles else ""
+
+
+def label_filters(records: list[CropRecord]) -> list[tuple[str, str]]:
+    """Label, with how many crops pass it, and name of each filter."""
+    counts = {
+        shown: sum(shown in ("all", _name(record)) for record in records) for shown in FILTERS
+    }
+    return [
+        (translate(f"footage.crops_{shown}", count=count), shown) for shown, count in counts.items()
+    ]
+
+
+def sign_crops(name: str | None) -> Any:
+    """What changes whenever the gallery or the coverage would look different."""
+    if not name:
+        return None
+    folder = person_directory(name)
+    # Thumbnails come after the crops; the folder's time tells of new ones.
+    files = (folder / name for name in ("crops.jsonl", "coverage.json", "shown"))
+    return name, *map(sign_file, files)
+
+
+def update_coverage(person: Person) -> None:
+    """Draw again what the crops cover; where that fails, the picture is the former one."""
+    try:
+        write_report(person)
+    except FinetuneError as error:
+        page.warn(str(error))
+
+
+def draw_coverage(name: str | None) -> str:
+    """HTML of the picture of what a person's crops cover, and what to film next."""
+    if not name:
+        return ""
+    path = person_directory(name) / "coverage.png"
+    picture = embed.embed_picture(path, translate("footage.coverage", name=name))
+    advice = _read_advice(path.with_suffix(".json"))
+    if not picture or not advice:
+        return picture
+    return f"{picture}{embed.paragraph(translate('footage.advice'))}{embed.bullets(advice)}"
+
+
+def _read_advice(path: Path) -> list[str]:
+    try:
+        return [str(sentence) for sentence in json.loads(path.read_text("utf-8"))["advice"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _name(record: CropRecord) -> str:
+    return "kept" if record.kept else "rejected"
+
+
+def _caption(record: CropRecord) -> str:
+    return record.id[:SHORTEST_ID] if record.kept else record.reason
+
+
+def _describe(record: CropRecord) -> str:
+    return translate(
+        "footage.crop",
+        id=record.id[:SHORTEST_ID],
+        state=describe_state(record),
+        source=Path(record.source).name,
+        frame=record.frame,
+        reason=record.reason,
+    )

@@ -1,0 +1,53 @@
+"""The tab `finetune`: left to right as the data goes."""
+
+from typing import Any
+
+import gradio
+
+from facefusion_finetune.facefusion.uis import page
+from facefusion_finetune.facefusion.uis.components import (
+    finetune_footage,
+    finetune_model,
+    finetune_models,
+    finetune_person,
+    finetune_proof,
+    finetune_training,
+)
+
+SECTIONS = (
+    finetune_person,
+    finetune_footage,
+    finetune_model,
+    finetune_training,
+    finetune_proof,
+    finetune_models,
+)
+
+
+def pre_check() -> bool:
+    """Whether the page can be shown: always."""
+    return True
+
+
+def render() -> Any:
+    """Put the sections on the page, two in each column."""
+    with gradio.Blocks() as layout:
+        page.render()
+        with gradio.Row():
+            for first in range(0, len(SECTIONS), 2):
+                with gradio.Column(scale=1, min_width=400):
+                    for section in SECTIONS[first : first + 2]:
+                        with gradio.Blocks():
+                            section.render()
+    return layout
+
+
+def listen() -> None:
+    """Wire the sections."""
+    for section in SECTIONS:
+        section.listen()
+
+
+def run(ui: gradio.Blocks) -> None:
+    """Serve the page, as FaceFusion serves its own."""
+    page.launch(ui)

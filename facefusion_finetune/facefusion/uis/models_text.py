@@ -1,0 +1,170 @@
+"""What the page says of versions and of their reports, as labels and as HTML."""
+
+import html
+import json
+from collections.abc import Container, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from gradio.route_utils import API_PREFIX
+
+from facefusion_finetune.evaluation.page import describe_figure, sort_figures
+from facefusion_finetune.facefusion.uis.embed import bullets, embed_picture, paragraph
+from facefusion_finetune.facefusion.uis.page import translate
+from facefusion_finetune.registry.versions import ListedVersion
+from facefusion_finetune.training.run import ImportRecord, Run
+
+PICTURES = ("held_out", "targets")
+"""Of a report, by the stems of their files."""
+
+CELL = (
+    "padding:0.25rem 0.5rem 0.25rem 0;text-align:left;vertical-align:top;border:0;"
+    "border-bottom:1px solid rgba(128,128,128,0.35)"
+)
+
+
+def label_versions(versions: Sequence[ListedVersion]) -> list[tuple[str, str]]:
+    """Label and reference of each, the newest of every person first."""
+    newest_first = sorted(versions, key=lambda version: (version.person.name, -version.number))
+    return [(_label(version), version.reference) for version in newest_first]
+
+
+def list_states(version: ListedVersion) -> list[str]:
+    """Words for a version: proven or not, active, imported."""
+    return [
+        translate("models.proven" if version.is_proven else "models.unproven"),
+        *([translate("models.active")] if version.is_active else []),
+        *([translate("models.imported")] if version.run.is_imported else []),
+    ]
+
+
+def draw_models(versions: Sequence[ListedVersion], problems: Sequence[str]) -> str:
+    """HTML of the table of all versions, and of what could not be read."""
+    columns = ("model", "base", "preset", "verdict", "state", "created")
+    rows = [
+        [
+            version.reference,
+            version.run.record.base_name,
+            version.run.record.preset_name,
+            version.verdict,
+            ", ".join(list_states(version)) if version.card else "",
+            f"{version.run.record.created:%Y-%m-%d}",
+        ]
+        for version in versions
+    ]
+    header = [translate(f"models.{column}") for column in columns]
+    table = draw_table(header, rows, wrapped=(0, 2, 3, 4))
+    return (table if rows else paragraph(translate("models.none"))) + bullets(list(problems))
+
+
+def draw_proof(version: ListedVersion) -> str:
+    """HTML of what is known of a version's worth: its report, or why there is none."""
+    states = " · ".join(list_states(version)).upper()
+    head = f"<p><strong>{html.escape(version.reference)}</strong> · {html.escape(states)}</p>"
+    record = version.run.record
+    if isinstance(record, ImportRecord):
+        return head + paragraph(
+            translate(
+                "proof.imported",
+                day=f"{record.imported_at:%Y-%m-%d}",
+                origin=record.origin,
+                verdict=version.verdict,
+            )
+        )
+    try:
+        report = json.loads((version.run.directory / "report.json").read_text("utf-8"))
+        return head + _draw_report(report) + _tell_place(version.run)
+    except FileNotFoundError:
+        return head + paragraph(translate("proof.no_report", reference=version.reference))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        text = translate("proof.damaged", reference=version.reference, reason=reason)
+        return head + paragraph(text)
+
+
+def draw_pictures(run: Run) -> str:
+    """HTML of a report's pictures, as many as there are."""
+    parts = []
+    for name in PICTURES:
+        text = translate(f"proof.{name}_picture")
+        picture = embed_picture(run.directory / "previews" / f"{name}.png", text)
+        parts.append(picture and paragraph(text) + picture)
+    return "".join(parts)
+
+
+def draw_links(paths: Sequence[Path]) -> str:
+    """HTML of a list of files to download, which Gradio has to know; empty where there is none."""
+    if not paths:
+        return ""
+    entries = "".join(
+        "<li><a style='color:inherit;text-decoration:underline'"
+        f" href='{API_PREFIX[1:]}/file={html.escape(quote(str(path)), quote=True)}'"
+        f" download='{html.escape(path.name, quote=True)}'>{html.escape(path.name)}</a>"
+        f" ({path.stat().st_size / 1e6:.1f} MB)</li>"
+        for path in paths
+    )
+    head = paragraph(translate("export.exports"))
+    return f"{head}<ul style='padding-left:1.25rem;list-style:disc'>{entries}</ul>"
+
+
+def draw_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], wrapped: Container[int] = (0,)
+) -> str:
+    """HTML of a table as wide as its place.
+
+    Args:
+        header: Of the columns.
+        rows: As many texts each.
+        wrapped: Columns that may be broken into lines.
+    """
+    lines = "".join(_draw_row("td", row, wrapped) for row in rows)
+    return (
+        "<div style='overflow-x:auto'>"
+        "<table style='width:100%;border:0;font-size:var(--text-sm)'>"
+        f"<thead>{_draw_row('th', header, wrapped)}</thead><tbody>{lines}</tbody></table></div>"
+    )
+
+
+def _draw_row(tag: str, texts: Sequence[str], wrapped: Container[int]) -> str:
+    scope = " scope='col'" if tag == "th" else ""
+    cells = (
+        f"<{tag}{scope} style='{CELL}{'' if number in wrapped else ';white-space:nowrap'}'>"
+        f"{html.escape(text)}</{tag}>"
+        for number, text in enumerate(texts)
+    )
+    return f"<tr style='border:0'>{''.join(cells)}</tr>"
+
+
+def _label(version: ListedVersion) -> str:
+    states = list_states(version) if version.card else [version.verdict]
+    return f"{version.reference} ({', '.join([version.run.record.base_name, *states])})"
+
+
+def _draw_report(report: dict[str, Any]) -> str:
+    parts = [f"<p><strong>{html.escape(report['sentence'])}</strong></p>"]
+    for key in ("reasons", "notes"):
+        if report[key]:
+            parts.append(_head(f"proof.{key}") + bullets([str(text) for text in report[key]]))
+    checked = {check["name"] for check in report["checks"]}
+    figures = {key: figure for key, figure in report["figures"].items() if key in checked}
+    columns = ("figure", "before", "after", "interval")
+    rows = []
+    for figure in sort_figures(figures):
+        row = describe_figure(figure)
+        title = f"{row.title} ({row.unit}; {row.direction})"
+        rows.append([title, row.before, row.after, f"{row.interval} {row.symbol}"])
+    if rows:
+        table = draw_table([translate(f"proof.{column}") for column in columns], rows)
+        parts.append(_head("proof.figures") + table)
+    return "".join(parts)
+
+
+def _tell_place(run: Run) -> str:
+    if not run.report_path.is_file():
+        return ""
+    return paragraph(translate("proof.report", path=run.report_path))
+
+
+def _head(notation: str) -> str:
+    return f"<p style='margin-top:0.5rem'>{html.escape(translate(notation))}</p>"

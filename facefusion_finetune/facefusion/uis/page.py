@@ -1,0 +1,141 @@
+"""What the sections of the page share: texts, the clock, notices, and how events are wired."""
+
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio
+from facefusion import logger, state_manager
+
+from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.host import adapter
+
+PACKAGE = "facefusion_finetune.facefusion.uis"
+SECONDS = 1.0
+"""Between two looks at what goes on; a page shows nothing that it has not read from disk."""
+
+STYLE_PATH = Path(__file__).parent / "assets" / "finetune.css"
+
+CLOCK: gradio.Timer
+
+
+def render() -> None:
+    """Put the style of the sections on the page, and the timer that they follow."""
+    global CLOCK
+    style = f"<style>{STYLE_PATH.read_text('utf-8')}</style>"
+    gradio.HTML(style, padding=False, elem_id="finetune_style_html")
+    CLOCK = gradio.Timer(SECONDS)
+
+
+def get_clock() -> gradio.Timer:
+    """The page's timer, once it is rendered."""
+    return CLOCK
+
+
+def translate(notation: str, **values: object) -> str:
+    """A text of the page.
+
+    Args:
+        notation: Keys joined by dots, below `uis`.
+        values: What its placeholders stand for.
+    """
+    return adapter.translate(f"uis.{notation}", PACKAGE).format(**values)
+
+
+def connect(
+    trigger: Callable[..., Any],
+    callback: Callable[..., Any],
+    inputs: Sequence[Any] | Any = None,
+    outputs: Sequence[Any] | Any = None,
+    **options: Any,
+) -> Any:
+    """Let an event call back, with errors shown in words, and without becoming a public endpoint.
+
+    Args:
+        trigger: Of a component, for example `BUTTON.click`.
+        callback: Its result goes to `outputs`: all of them, some as `{component: value}`, or
+            `gradio.skip()`.
+        inputs: Components whose values are handed over.
+        outputs: Components that may change.
+        options: As Gradio takes them.
+
+    Returns:
+        The event, so that another one can follow it.
+    """
+    options = {"api_name": False, "show_progress": "hidden", **options}
+    return trigger(guard(callback), inputs=inputs, outputs=outputs, **options)
+
+
+def connect_load(
+    callback: Callable[..., Any], inputs: Sequence[Any] | Any, outputs: Sequence[Any] | Any
+) -> Any:
+    """Let the opening of the page, or its reload, call back."""
+    root = gradio.context.Context.root_block
+    assert root is not None, "the page is being built"
+    return connect(root.load, callback, inputs, outputs)
+
+
+def follow(
+    seen: gradio.State,
+    sign: Callable[..., object],
+    show: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any] | Any,
+) -> None:
+    """Show something again whenever it has changed, whoever changed it.
+
+    What is shown is an output of events only then: Gradio fades whatever an event may change.
+
+    Args:
+        seen: Remembers for this page what was shown.
+        sign: Values of `inputs` to what changes whenever something else would be shown; quick.
+        show: Values of `inputs` to those of `outputs`.
+        inputs: Components that decide what is shown.
+        outputs: Components that show it.
+    """
+
+    def look(*values: Any) -> Any:
+        signature = repr((values[:-1], sign(*values[:-1])))
+        return gradio.skip() if signature == values[-1] else signature
+
+    triggers = [component.change for component in inputs]
+    for trigger in (get_clock().tick, *triggers):
+        connect(trigger, look, [*inputs, seen], seen)
+    connect_load(look, [*inputs, seen], seen)
+    connect(seen.change, show, inputs, outputs)
+
+
+def guard(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a callback that fails change nothing, and say why."""
+
+    @functools.wraps(callback)
+    def call(*values: Any) -> Any:
+        try:
+            return callback(*values)
+        except FinetuneError as error:
+            warn(str(error))
+        except OSError as error:
+            warn(
+                translate("notices.disk", path=error.filename or "", reason=error.strerror or error)
+            )
+        return gradio.skip()
+
+    return call
+
+
+def warn(text: str) -> None:
+    """Show a text until it is closed, and log it."""
+    logger.error(text, __name__)
+    gradio.Warning(text, duration=None)
+
+
+def inform(text: str) -> None:
+    """Show a text for a while, and log it."""
+    logger.info(text, __name__)
+    gradio.Info(text)
+
+
+def launch(ui: gradio.Blocks) -> None:
+    """Serve a page as FaceFusion serves its own; returns when it is closed."""
+    ui.launch(favicon_path="facefusion.ico", inbrowser=state_manager.get_item("open_browser"))

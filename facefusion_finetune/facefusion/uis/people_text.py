@@ -1,0 +1,103 @@
+"""What the page says of a person."""
+
+from pathlib import Path
+
+from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.errors import FinetuneError, UsageError
+from facefusion_finetune.facefusion.uis.page import translate
+from facefusion_finetune.jobs import queue
+from facefusion_finetune.people.profile import Person, load_person, person_directory
+from facefusion_finetune.training.run import list_runs
+
+
+def require_name(name: str | None) -> str:
+    """The chosen name.
+
+    Raises:
+        UsageError: Nobody is chosen.
+    """
+    if not name:
+        raise UsageError(
+            translate("person.nobody_given"),
+            translate("person.nobody_why"),
+            translate("person.nobody_todo"),
+        )
+    return name
+
+
+def require_person(name: str | None) -> Person:
+    """The chosen person, read from disk.
+
+    Raises:
+        UsageError: Nobody is chosen, or the person is gone.
+        ConsentError: The record is damaged.
+    """
+    return load_person(require_name(name))
+
+
+def find_latest(names: list[str]) -> str | None:
+    """Whom somebody works on: the person of the job that runs, else the one recorded last."""
+    active = queue.find_active()
+    if active is not None and active.request.person in names:
+        return active.request.person
+    return max(
+        names, key=lambda name: sign_file(person_directory(name) / "person.toml")[0], default=None
+    )
+
+
+def sign_file(path: Path) -> tuple[int, int]:
+    """Time and size of a file, which tell whether it has changed; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
+def sign_person(name: str | None) -> object:
+    """What changes whenever `describe_person` would say something else."""
+    if not name:
+        return None
+    folder = person_directory(name)
+    finished = len(list(folder.glob("runs/*/model.onnx")))
+    return sign_file(folder / "person.toml"), sign_file(folder / "crops.jsonl"), finished
+
+
+def describe_person(name: str | None) -> str:
+    """Consent, crops and models of a person, in a few lines."""
+    if not name:
+        return translate("person.nobody")
+    try:
+        person = load_person(name)
+        records = read_manifest(person)
+        versions = sum(run.is_finished for run in list_runs(person))
+    except FinetuneError as error:
+        return str(error)
+    kept = [record for record in records if record.kept]
+    return "\n".join(
+        [
+            _describe_consent(person),
+            translate(
+                "person.crops",
+                kept=len(kept),
+                shots=len({record.shot for record in kept}),
+                versions=versions,
+            ),
+        ]
+    )
+
+
+def _describe_consent(person: Person) -> str:
+    try:
+        consent = person.require_consent()
+    except FinetuneError as error:
+        return f"{error.why} {translate('person.no_consent_todo')}"
+    until = translate("person.until", day=consent.expires) if consent.expires else ""
+    return translate(
+        "person.consent",
+        kind=translate(f"person.kind_{consent.kind}"),
+        text=consent.text,
+        day=consent.recorded,
+        until=until,
+        scope=consent.scope,
+    )

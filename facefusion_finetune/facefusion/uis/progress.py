@@ -1,0 +1,115 @@
+"""How a job stands, as HTML."""
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from facefusion_finetune.facefusion.uis import embed
+from facefusion_finetune.facefusion.uis.page import translate
+from facefusion_finetune.jobs import queue
+from facefusion_finetune.jobs.record import Job, JobState
+from facefusion_finetune.training.progress import format_seconds
+
+
+@dataclass(frozen=True)
+class DrawnJob:
+    """A job as the page shows it."""
+
+    html: str
+    is_open: bool
+    """Whether it waits or runs, so that it can be stopped and no other one is started."""
+
+
+def find_latest_job(name: str | None, kinds: Sequence[str]) -> Job | None:
+    """The newest job of a person that is of one of the kinds."""
+    jobs = queue.list_jobs(name) if name else []
+    return next((job for job in reversed(jobs) if job.request.kind in kinds), None)
+
+
+def sign_jobs(name: str | None, kinds: Sequence[str]) -> Any:
+    """What changes whenever `draw_latest_job` would look different."""
+    job = find_latest_job(name, kinds)
+    if job is None:
+        return name, None
+    state = job.state
+    waiting = queue.count_before(job) if state.status == "queued" else 0
+    return name, job.id, state.model_dump(), waiting
+
+
+def draw_latest_job(name: str | None, kinds: Sequence[str]) -> DrawnJob:
+    """The newest job of a person that is of one of the kinds; empty where there is none."""
+    job = find_latest_job(name, kinds)
+    if job is None:
+        return DrawnJob("", False)
+    return DrawnJob(draw_job(job), not job.state.is_ended)
+
+
+def draw_job(job: Job) -> str:
+    """HTML of a job: what it does and how far it is, what came of it, or why it failed."""
+    state = job.state
+    parts = [embed.paragraph(describe_status(job, state))]
+    if not state.is_ended:
+        parts.append(_draw_bar(state))
+    if state.error is not None:
+        parts.append(embed.paragraph(f"{state.error.given}: {state.error.why} {state.error.todo}"))
+    parts.append(embed.bullets(state.notes))
+    if state.status == "failed":
+        log = html.escape(job.read_log())
+        summary = html.escape(translate("jobs.log"))
+        parts.append(
+            f"<details><summary>{summary}</summary>"
+            f"<pre style='white-space:pre-wrap;font-size:0.75rem'>{log}</pre></details>"
+        )
+    return "".join(parts)
+
+
+def describe_status(job: Job, state: JobState) -> str:
+    """One line: the status, and what the job is at."""
+    if state.status == "queued":
+        return translate("jobs.queued", count=queue.count_before(job))
+    if state.status == "done":
+        return _describe_result(job, state) or translate("jobs.done")
+    if state.is_ended:
+        return translate(f"jobs.{state.status}")
+    words = [translate("jobs.stopping")] if state.status == "stopping" else []
+    words.append(state.stage or translate("jobs.starting"))
+    if state.done is not None and state.total:
+        words.append(translate("jobs.steps", done=state.done, total=state.total))
+    if state.seconds_left is not None:
+        words.append(translate("jobs.left", time=format_seconds(state.seconds_left)))
+    return ", ".join(words)
+
+
+def _draw_bar(state: JobState) -> str:
+    label = html.escape(translate("jobs.progress"), quote=True)
+    share = 100 * min(state.done / state.total, 1) if state.done and state.total else 0
+    return (
+        f'<div role="progressbar" aria-label="{label}" aria-valuenow="{share:.0f}"'
+        ' aria-valuemin="0" aria-valuemax="100" class="finetune-bar">'
+        f'<div style="width:{share:.1f}%"></div></div>'
+    )
+
+
+def _describe_result(job: Job, state: JobState) -> str:
+    result = state.result
+    if job.request.kind != "extract":
+        return str(result.get("sentence", ""))
+    sentences = [
+        translate(
+            "footage.result",
+            kept=result.get("kept"),
+            faces=result.get("faces"),
+            frames=result.get("frames"),
+            total=result.get("total_kept"),
+        )
+    ]
+    rejected = result.get("rejected") or {}
+    if rejected:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
+        sentences.append(translate("footage.result_rejected", reasons=reasons))
+    if result.get("known_sources"):
+        sentences.append(translate("footage.result_known", known=result["known_sources"]))
+    if result.get("others"):
+        sentences.append(translate("footage.result_others", others=result["others"]))
+    return " ".join(sentences)

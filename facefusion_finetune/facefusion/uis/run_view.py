@@ -1,0 +1,109 @@
+"""A run as the page shows it while it trains: its curves and its pictures."""
+
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas
+
+from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.evaluation.watching import read_scores
+from facefusion_finetune.facefusion.uis.page import translate
+from facefusion_finetune.facefusion.uis.people_text import sign_file
+from facefusion_finetune.people.profile import load_person
+from facefusion_finetune.training.run import Run, list_runs
+
+MOST_POINTS = 400
+"""Of a curve; a page that draws every step of a long run stops answering."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What the plots show."""
+
+    loss: pandas.DataFrame
+    """Columns `step`, `loss` and `curve`, which is always the same."""
+    score: pandas.DataFrame
+    """Columns `step`, `score` and `curve`: the base's, and that of what is trained."""
+
+
+def find_shown_run(name: str | None) -> Run | None:
+    """The person's newest run that was trained here; None where there is none, or it is damaged."""
+    if not name:
+        return None
+    try:
+        runs = [run for run in list_runs(load_person(name)) if not run.is_imported]
+    except FinetuneError:
+        return None
+    return runs[-1] if runs else None
+
+
+def can_resume(name: str | None) -> bool:
+    """Whether a training of the person was begun and has no model yet."""
+    if not name:
+        return False
+    try:
+        return any(not run.is_finished for run in list_runs(load_person(name)))
+    except FinetuneError:
+        return False
+
+
+def sign_run(run: Run | None) -> Any:
+    """What changes whenever the curves or the picture would look different."""
+    if run is None:
+        return None
+    grid = find_grid(run)
+    return run.reference, sign_file(run.directory / "metrics.jsonl"), grid, grid and sign_file(grid)
+
+
+def find_grid(run: Run | None) -> Path | None:
+    """The newest picture of the held-out pairs: that of a step, in the end the report's."""
+    if run is None:
+        return None
+    folder = run.directory / "previews"
+    final = folder / "held_out.png"
+    return final if final.is_file() else max(folder.glob("step_*.png"), default=None)
+
+
+def create_curves(run: Run | None) -> Curves:
+    """The curves of a run so far; empty ones where nothing is written yet."""
+    steps = _read_steps(run.directory / "metrics.jsonl") if run else []
+    rows = steps[:: max(1, len(steps) // MOST_POINTS)]
+    scores = read_scores(run) if run else []
+    if scores:
+        # Before any step, what is trained is the base.
+        scores.insert(0, replace(scores[0], step=0, tuned=scores[0].base))
+    return Curves(
+        loss=pandas.DataFrame(
+            [(step, loss, translate("training.loss")) for step, loss in rows],
+            columns=["step", "loss", "curve"],
+        ),
+        score=pandas.DataFrame(
+            [
+                point
+                for score in scores
+                for point in (
+                    (score.step, score.base, translate("training.base")),
+                    (score.step, score.tuned, translate("training.tuned")),
+                )
+            ],
+            columns=["step", "score", "curve"],
+        ),
+    )
+
+
+def _read_steps(path: Path) -> list[tuple[int, float]]:
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            values = json.loads(line)
+            found.append((int(values["step"]), float(values["loss"])))
+        except (ValueError, KeyError, TypeError):
+            # The last line may be half-written, and some lines tell of something else.
+            continue
+    return found

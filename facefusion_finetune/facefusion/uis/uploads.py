@@ -1,0 +1,97 @@
+"""Files that were uploaded to the page: only these are read, and none of them stays behind.
+
+FaceFusion replaces Gradio's check of paths by one that lets everything pass, so that a forged
+request could name any file of this machine.
+"""
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio
+from facefusion import state_manager
+from gradio import utils
+from gradio.exceptions import InvalidPathError
+
+from facefusion_finetune import home
+
+
+def create_upload(**options: Any) -> gradio.File:
+    """Gradio's file input, which takes nothing but what was uploaded.
+
+    Give it a new value only, never new properties: Gradio would go on with a component of its own.
+
+    Args:
+        options: As of `gradio.File`.
+    """
+    component = gradio.File(**options)
+
+    def take(path: str | Path | None) -> str | None:
+        if path is None:
+            return None
+        resolved = Path(path).resolve()
+        if not utils.is_in_or_equal(resolved, component.GRADIO_CACHE) or not resolved.is_file():
+            raise InvalidPathError(f"{path} was not uploaded here.")
+        return str(resolved)
+
+    async def take_soon(path: str | Path | None) -> str | None:
+        return take(path)
+
+    # What Gradio calls to copy a named file to where a component may read it.
+    vars(component).update(
+        move_resource_to_block_cache=take, async_move_resource_to_block_cache=take_soon
+    )
+    return component
+
+
+def list_uploads(*values: str | Sequence[str] | None) -> list[Path]:
+    """What file inputs hold, as one list."""
+    paths: list[Path] = []
+    for value in values:
+        paths += [Path(value)] if isinstance(value, str) else map(Path, value or [])
+    return paths
+
+
+def move_uploads(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """Move uploaded files to where a job finds them; equal names are told apart by a number.
+
+    What FaceFusion uses, too, is copied: the same file uploaded twice is one to Gradio.
+
+    Raises:
+        OSError: A file is gone, or there is no room for it.
+    """
+    moved: list[Path] = []
+    if paths:
+        home.create_private_directory(folder)
+    for path in paths:
+        goal, number = folder / path.name, 1
+        while goal.exists():
+            number += 1
+            goal = folder / f"{path.stem}-{number}{path.suffix}"
+        if _is_used(path):
+            shutil.copyfile(path, goal)
+        else:
+            shutil.move(path, goal)
+            _remove_folder(path.parent)
+        moved.append(goal)
+    return moved
+
+
+def discard_uploads(paths: Sequence[Path]) -> None:
+    """Delete uploaded files that are not needed any more."""
+    for path in paths:
+        if not _is_used(path):
+            path.unlink(missing_ok=True)
+            _remove_folder(path.parent)
+
+
+def _is_used(path: Path) -> bool:
+    used = [state_manager.get_item("target_path"), *(state_manager.get_item("source_paths") or [])]
+    return str(path) in used
+
+
+def _remove_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
