@@ -13,14 +13,16 @@ from facefusion_finetune.home import HOME_VARIABLE
 from facefusion_finetune.host.link import link
 from facefusion_finetune.host.locate import read_host
 from tests.support import host as support
+from tests.support.browser import explain_missing_browser
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a FaceFusion where there is none, and say why."""
-    reason = support.explain_missing()
-    if reason:
-        for item in items:
-            if item.get_closest_marker("host"):
+    """Skip what needs a FaceFusion or a browser where there is none, and say why."""
+    no_host = support.explain_missing()
+    reasons = {"host": no_host, "browser": no_host or explain_missing_browser()}
+    for item in items:
+        for marker, reason in reasons.items():
+            if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 

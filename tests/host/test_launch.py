@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune.host.launch import asks_for_processor, make_paths_absolute
+from facefusion_finetune.host.launch import find_wanted, make_paths_absolute
 from facefusion_finetune.host.link import link
 from tests.support.host import create_fake_checkout
 
@@ -39,10 +39,22 @@ def test_paths_are_the_users(arguments: str, expected: str) -> None:
     assert make_paths_absolute(arguments.split(), FOLDER) == expected.split()
 
 
-def test_asking_for_the_processor() -> None:
-    assert asks_for_processor(["run", "--processors", "finetuned_swapper"])
-    assert asks_for_processor(["run", "--finetuned-swapper-model=jane"])
-    assert not asks_for_processor(["run", "--processors", "face_swapper"])
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        ("run --processors finetuned_swapper", "finetuned_swapper"),
+        ("run --finetuned-swapper-model=jane", "finetuned_swapper"),
+        ("run --processors face_swapper", None),
+        ("run --ui-layouts finetune", "finetune"),
+        ("run --ui-layouts default finetune --open-browser", "finetune"),
+        ("run --ui-l=finetune", "finetune"),
+        ("run --ui-layouts default --ui-workflow job_runner", None),
+        ("run --processors finetuned_swapper --ui-layouts finetune", "finetuned_swapper"),
+        ("job-create finetune", None),
+    ],
+)
+def test_what_needs_a_link(arguments: str, wanted: str | None) -> None:
+    assert find_wanted(arguments.split()) == wanted
 
 
 @pytest.fixture
@@ -100,10 +112,16 @@ def test_not_linked_is_said_only_when_it_matters(
     assert said == ""
     assert "finetuned_swapper: the FaceFusion in" in errors
     assert "is not linked. Run `facefusion-finetune link" in errors
+    code, said, errors = launch(environment, user, "run", "--ui-layouts", "default", "finetune")
+    assert (code, said) == (1, "")
+    assert "finetune: the FaceFusion in" in errors
+    assert "is not linked. Run `facefusion-finetune link" in errors
     code, _, errors = launch(environment, user, "run", "--processors", "face_swapper")
     assert (code, errors) == (7, "")
     link(Path(environment["FACEFUSION_PATH"]))
     code, _, errors = launch(environment, user, "run", "--processors", "finetuned_swapper")
+    assert (code, errors) == (7, "")
+    code, _, errors = launch(environment, user, "run", "--ui-layouts", "finetune")
     assert (code, errors) == (7, "")
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.errors import HostError
-from facefusion_finetune.host.link import SHIM_FOLDER, SHIMS, is_linked, link, unlink
+from facefusion_finetune.host.link import (
+    LAYOUT_SHIM,
+    SHIM_FOLDER,
+    SHIMS,
+    is_linked,
+    link,
+    unlink,
+)
 from facefusion_finetune.host.locate import locate, recall
 from facefusion_finetune.registry.names import models_directory
 from tests.support.host import create_fake_checkout, list_files
@@ -35,6 +42,7 @@ def test_exactly_the_shims_are_written(checkout: Path) -> None:
     assert written == {
         "facefusion/processors/modules/finetuned_swapper/__init__.py",
         "facefusion/processors/modules/finetuned_swapper/core.py",
+        "facefusion/uis/layouts/finetune.py",
     }
     assert is_linked(host)
     assert recall() == checkout
@@ -46,9 +54,10 @@ def test_exactly_the_shims_are_written(checkout: Path) -> None:
 def test_unlinking_leaves_no_trace(checkout: Path) -> None:
     before, folders = list_files(checkout, without=()), sorted(checkout.rglob("*"))
     link(checkout)
-    bytecode = checkout / SHIM_FOLDER / "__pycache__"
-    bytecode.mkdir()
-    (bytecode / "core.cpython-312.pyc").write_bytes(b"")
+    for shim in SHIMS:
+        bytecode = (checkout / shim).parent / "__pycache__" / f"{shim.stem}.cpython-312.pyc"
+        bytecode.parent.mkdir(exist_ok=True)
+        bytecode.write_bytes(b"")
     (checkout / ".assets" / "models" / "finetuned").mkdir(parents=True)
     result = unlink(checkout)
     assert list_files(checkout, without=()) == before
@@ -58,6 +67,49 @@ def test_unlinking_leaves_no_trace(checkout: Path) -> None:
     assert result.warnings == ()
     assert recall() is None
     assert unlink(checkout).removed == ()
+
+
+def test_bytecode_of_other_layouts_stays(checkout: Path) -> None:
+    bytecode = checkout / LAYOUT_SHIM.parent / "__pycache__"
+    bytecode.mkdir()
+    for name in ("default", "finetune_more"):
+        (bytecode / f"{name}.cpython-312.pyc").write_bytes(b"")
+    before = list_files(checkout, without=())
+    link(checkout)
+    (bytecode / "finetune.cpython-312.pyc").write_bytes(b"")
+    unlink(checkout)
+    assert list_files(checkout, without=()) == before
+
+
+@pytest.fixture
+def older_link(checkout: Path) -> Path:
+    """A checkout with git, linked by a version of this package that had no tab."""
+    git(checkout, "init", "-q")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-qm", "all")
+    link(checkout)
+    (checkout / LAYOUT_SHIM).unlink()
+    exclude = checkout / ".git" / "info" / "exclude"
+    text = exclude.read_text()
+    assert text.startswith(f"# facefusion-finetune\n/{SHIM_FOLDER}/\n/{LAYOUT_SHIM}\n")
+    exclude.write_text(text.replace(f"/{LAYOUT_SHIM}\n", "", 1))
+    return checkout
+
+
+def test_an_older_link_is_completed(older_link: Path) -> None:
+    assert not is_linked(locate(older_link))
+    assert is_linked(link(older_link))
+    assert git(older_link, "status", "--porcelain") == ""
+    assert (older_link / ".git" / "info" / "exclude").read_text().count("finetuned_swapper") == 1
+    unlink(older_link)
+    assert "finetune" not in (older_link / ".git" / "info" / "exclude").read_text()
+
+
+def test_an_older_link_is_taken_out(older_link: Path) -> None:
+    result = unlink(older_link)
+    assert set(result.removed) == set(SHIMS) - {LAYOUT_SHIM}
+    assert "finetune" not in (older_link / ".git" / "info" / "exclude").read_text()
+    assert git(older_link, "status", "--porcelain") == ""
 
 
 def test_models_of_persons_stay_and_are_named(checkout: Path) -> None:
@@ -98,6 +150,7 @@ def test_git_sees_nothing(checkout: Path, exclude: bytes | None) -> None:
     link(checkout)
     assert git(checkout, "status", "--porcelain") == ""
     assert path.read_bytes().count(b"finetuned_swapper") == 1
+    assert path.read_bytes().count(b"layouts/finetune.py") == 1
     unlink(checkout)
     if exclude:
         assert path.read_bytes() == exclude
@@ -119,9 +172,10 @@ def test_git_worktree(checkout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("act", [link, unlink])
-def test_a_foreign_file_is_left_alone(checkout: Path, act: object) -> None:
-    foreign = checkout / SHIM_FOLDER / "core.py"
-    foreign.parent.mkdir()
+@pytest.mark.parametrize("shim", [SHIM_FOLDER / "core.py", LAYOUT_SHIM])
+def test_a_foreign_file_is_left_alone(checkout: Path, shim: Path, act: object) -> None:
+    foreign = checkout / shim
+    foreign.parent.mkdir(exist_ok=True)
     foreign.write_text("print('mine')\n")
     assert callable(act)
     with pytest.raises(HostError, match="not written by facefusion-finetune"):

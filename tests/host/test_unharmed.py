@@ -10,6 +10,7 @@ import pytest
 
 from facefusion_finetune.host.link import link, unlink
 from tests.support import host as support
+from tests.support.built_pages import build_pages
 
 pytestmark = pytest.mark.host
 
@@ -26,6 +27,28 @@ import sys
 from facefusion import core, state_manager
 state_manager.init_item("download_providers", [])
 sys.exit(0 if core.common_pre_check() else 1)
+"""
+FAILING_TAB = """
+import sys
+from types import ModuleType
+
+import gradio
+
+def render():
+    with gradio.Blocks():
+        with gradio.Row():
+            gradio.Textbox(elem_id="half")
+            if "{step}" == "render":
+                raise RuntimeError("half way")
+
+def listen():
+    gradio.on(None, lambda: None)
+    raise RuntimeError("half way")
+
+layout = ModuleType("finetune")
+layout.pre_check = lambda: {step} if "{step}" == "pre_check" else True
+layout.render, layout.listen, layout.run = render, listen, lambda ui: ui.launch()
+sys.modules["facefusion_finetune.facefusion.uis.layouts.finetune"] = layout
 """
 METHODS = re.compile(r"^(PROCESSORS_METHODS[^\[]*\[)", re.MULTILINE)
 
@@ -69,7 +92,7 @@ def test_git_stays_clean_and_unlinking_restores_the_tree(copied_host: Path) -> N
         [*git, "status", "--porcelain"], cwd=copied_host, check=True, capture_output=True
     )
     assert status.stdout == b""
-    assert len(support.list_files(copied_host)) == len(before) + 2
+    assert len(support.list_files(copied_host)) == len(before) + 3
     unlink(copied_host)
     # `git status` refreshes its index
     ignored = ("__pycache__", "index")
@@ -108,6 +131,34 @@ def test_without_the_package_every_command_works(
     variables = support.create_startup_folder(tmp_path / "startup", support.BLOCKER)
     arguments = (source_image, target_image, tmp_path / "output.png")
     check_commands(linked_host, "is not installed in", arguments, **variables)
+
+
+def test_without_the_package_the_tab_says_so(linked_host: Path, tmp_path: Path) -> None:
+    variables = support.create_startup_folder(tmp_path / "startup", support.BLOCKER)
+    pages, said = build_pages(
+        linked_host, "--ui-layouts finetune default", "--ui-layouts finetune", **variables
+    )
+    for page in pages:
+        assert "is not installed in" in page.find("finetune_reason")["value"]
+        assert page.list_dangling() == []
+    assert pages[0].find_label("FACE SWAPPER MODEL")
+    assert "the tab finetune is not available" in said
+
+
+@pytest.mark.parametrize("step", ["pre_check", "render", "listen"])
+def test_a_tab_that_fails_half_way_leaves_the_others(
+    linked_host: Path, tmp_path: Path, step: str
+) -> None:
+    code = FAILING_TAB.format(step=step)
+    variables = support.create_startup_folder(tmp_path / "startup", code)
+    (page,), said = build_pages(linked_host, "--ui-layouts finetune default", **variables)
+    reason = page.find("finetune_reason")["value"]
+    assert ("name 'pre_check' is not defined" if step == "pre_check" else "half way") in reason
+    assert reason in said
+    assert page.find_all("half") == []
+    assert page.list_dangling() == []
+    assert page.find_label("FACE SWAPPER MODEL")
+    assert page.find("finetuned_swapper_model_dropdown")
 
 
 def test_a_host_with_another_method_stays_whole(

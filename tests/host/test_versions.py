@@ -11,6 +11,7 @@ import pytest
 from facefusion_finetune.host.link import link, unlink
 from facefusion_finetune.host.locate import read_host
 from tests.support import host as support
+from tests.support.built_pages import build_pages
 from tests.support.families import ENTRIES
 
 ANALYSE = """
@@ -157,10 +158,34 @@ def test_every_swapper_is_fed_as_by_the_host(
 
 
 @pytest.mark.host
+def test_every_layout_is_built(host: Path) -> None:
+    is_old = read_host(host, "").version < (3, 5)
+    layouts = ["default", "benchmark", "jobs", *([] if is_old else ["webcam"])]
+    pages, said = build_pages(
+        host,
+        *(f"--ui-layouts {layout} --processors finetuned_swapper" for layout in layouts),
+        f"--ui-layouts finetune {' '.join(layouts)}",
+    )
+    for layout, page in zip([*layouts, "all"], pages, strict=True):
+        assert page.list_dangling() == [], layout
+        assert page.modules == ["gradio"]
+        dropdowns = page.find_all("finetuned_swapper_model_dropdown")
+        assert len(dropdowns) == {"jobs": 0, "all": len(layouts) - 1}.get(layout, 1)
+        for dropdown in dropdowns:
+            assert dropdown["choices"] == [["jane (unproven)", "jane"]]
+            assert dropdown["visible"] == (layout != "all")
+    assert "cannot be shown" not in said
+    if is_old:
+        assert "it needs FaceFusion 3.5 or newer" in pages[-1].find("finetune_reason")["value"]
+    else:
+        assert pages[-1].find_all("finetune_reason") == []
+
+
+@pytest.mark.host
 def test_unlinking_restores(host: Path, tmp_path: Path) -> None:
     before = support.list_files(host)
     result = unlink(host)
     assert {path.as_posix() for path in result.removed} == set(before) - set(
         support.list_files(host)
     )
-    assert len(result.removed) == 2
+    assert len(result.removed) == 3

@@ -93,8 +93,10 @@ def explain_missing() -> str | None:
 def create_fake_checkout(path: Path, version: str = "3.8.1") -> Path:
     """A folder that looks like a FaceFusion from outside."""
     (path / "facefusion" / "processors" / "modules").mkdir(parents=True)
+    (path / "facefusion" / "uis" / "layouts").mkdir(parents=True)
     (path / "facefusion.py").write_text("")
     (path / "facefusion" / "processors" / "modules" / "__init__.py").write_text("")
+    (path / "facefusion" / "uis" / "layouts" / "default.py").write_text("")
     (path / "facefusion" / "metadata.py").write_text(
         "METADATA =\\\n{\n\t'name': 'FaceFusion',\n\t'version': '" + version + "'\n}\n"
     )

@@ -1,0 +1,71 @@
+"""Fixtures of the tests in a browser: one Chromium for all, FaceFusions for each module."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from facefusion_finetune.host.link import link
+from tests.support import host as support
+from tests.support.ui import FaceFusionUi
+
+if TYPE_CHECKING:
+    from tests.support.chromium import Browser
+    from tests.support.page import Page
+
+PICTURES_VARIABLE = "FACEFUSION_FINETUNE_PICTURES"
+"""A folder that keeps the pictures of pages on which a test failed."""
+
+CreateUi = Callable[..., FaceFusionUi]
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator["Browser"]:
+    """One Chromium for all tests."""
+    from tests.support.chromium import Browser
+
+    configured = os.environ.get(PICTURES_VARIABLE)
+    folder = Path(configured) if configured else tmp_path_factory.mktemp("pictures")
+    folder.mkdir(parents=True, exist_ok=True)
+    with Browser(folder) as browser:
+        yield browser
+
+
+@pytest.fixture
+def open_page(browser: "Browser") -> Iterator[Callable[[FaceFusionUi], "Page"]]:
+    """Opens pages of a FaceFusion; they are closed after the test."""
+    pages: list[Page] = []
+
+    def open_page(ui: FaceFusionUi) -> "Page":
+        pages.append(browser.open(ui))
+        return pages[-1]
+
+    yield open_page
+    for page in pages:
+        page.close()
+
+
+@pytest.fixture(scope="module")
+def ui_host(furnished_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A furnished and linked FaceFusion without models of persons, for one module to change."""
+    folder = tmp_path_factory.mktemp("ui") / "facefusion-copy"
+    host = support.furnish_like(furnished_host, furnished_host, folder)
+    link(host)
+    return host
+
+
+@pytest.fixture(scope="module")
+def create_ui(ui_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CreateUi]:
+    """Makes FaceFusions of `ui_host`, not yet started; all are ended after the module."""
+    made: list[FaceFusionUi] = []
+
+    def create_ui(*arguments: object, **variables: str) -> FaceFusionUi:
+        folder = tmp_path_factory.mktemp("instance")
+        made.append(FaceFusionUi(ui_host, folder, *arguments, **variables))
+        return made[-1]
+
+    yield create_ui
+    for ui in made:
+        ui.close()

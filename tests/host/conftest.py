@@ -1,0 +1,81 @@
+"""Fixtures of the tests of the tab's last sections: the sections on a page, models to show."""
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from facefusion_finetune.people.profile import Person
+from facefusion_finetune.registry import names
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.known import get_known_swapper
+from facefusion_finetune.training.run import Run
+from tests.support.runs import create_finished_run
+from tests.support.tab_models import write_report
+
+PACKAGE = "facefusion_finetune.facefusion.uis"
+
+
+@pytest.fixture
+def components(processor: ModuleType) -> dict[str, ModuleType]:
+    """The sections, put on a page and wired."""
+    gradio = importlib.import_module("gradio")
+    page = importlib.import_module(f"{PACKAGE}.page")
+    sections = {
+        name: importlib.import_module(f"{PACKAGE}.components.finetune_{name}")
+        for name in ("person", "proof", "models", "export", "compare")
+    }
+    with gradio.Blocks():
+        page.render()
+        for name in ("person", "proof", "models"):
+            sections[name].render()
+        for name in ("proof", "models"):
+            sections[name].listen()
+    return sections
+
+
+@pytest.fixture
+def proof(components: dict[str, ModuleType]) -> ModuleType:
+    return components["proof"]
+
+
+@pytest.fixture
+def models(components: dict[str, ModuleType]) -> ModuleType:
+    return components["models"]
+
+
+@pytest.fixture
+def export(components: dict[str, ModuleType]) -> ModuleType:
+    return components["export"]
+
+
+@pytest.fixture
+def compare(components: dict[str, ModuleType]) -> ModuleType:
+    return components["compare"]
+
+
+@pytest.fixture
+def said(components: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What pops up on the page."""
+    said: list[str] = []
+    page = importlib.import_module(f"{PACKAGE}.page")
+    monkeypatch.setattr(page, "inform", said.append)
+    return said
+
+
+@pytest.fixture
+def options(linked_host: Path) -> SwapperOptions:
+    return get_known_swapper("inswapper_128", linked_host / ".assets" / "models")
+
+
+@pytest.fixture
+def runs(person: Person, options: SwapperOptions, linked_host: Path) -> Iterator[list[Run]]:
+    """One proven version and an unproven one after it, each with its report."""
+    runs = [create_finished_run(person, options, proven=proven) for proven in (True, False)]
+    for run, verdict in zip(runs, ("better", "worse"), strict=True):
+        write_report(run, verdict)
+    yield runs
+    for path in names.models_directory(linked_host).glob("ada-*"):
+        path.unlink()

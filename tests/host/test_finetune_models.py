@@ -1,0 +1,137 @@
+"""The callbacks of the list of models."""
+
+import importlib
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from facefusion_finetune import home
+from facefusion_finetune.errors import RegistryError, UsageError
+from facefusion_finetune.people.profile import Person, add_person, create_consent
+from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.training.run import Run
+from tests.support.runs import create_finished_run
+from tests.support.tab_models import SKIPPED, find_active, get
+
+pytestmark = [pytest.mark.host, pytest.mark.usefixtures("said")]
+
+
+def test_models_of_all_persons(
+    models: ModuleType, runs: list[Run], options: SwapperOptions
+) -> None:
+    other = add_person("bea", create_consent(None, "Bea agreed."))
+    create_finished_run(other, options)
+    shown = models.refresh(None, None, None, None)
+    text = shown[models.MODELS_HTML]
+    assert [text.index(name) for name in ("ada@1", "ada@2", "bea@1")] == sorted(
+        text.index(name) for name in ("ada@1", "ada@2", "bea@1")
+    )
+    assert get(shown, models.MODELS_MODEL_DROPDOWN) == "bea@1"
+    seen = _list_states(models, shown)
+    assert models.refresh(*seen) == SKIPPED
+    remove_person("bea").require_complete()
+    shown = models.refresh(*seen)
+    assert "bea@1" not in shown[models.MODELS_HTML]
+    assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@2"
+    chosen = models.follow_person("ada")
+    assert get(chosen, models.MODELS_MODEL_DROPDOWN) == "ada@2"
+    assert models.follow_person("bea") == models.follow_person(None) == SKIPPED
+
+
+def _list_states(models: ModuleType, shown: dict[Any, Any]) -> list[Any]:
+    states = [
+        models.MODELS_SEEN_STATE,
+        *models.finetune_export.list_states(),
+        *models.finetune_compare.list_states(),
+    ]
+    return [shown[state] for state in states]
+
+
+def test_damaged_models_are_told_about(models: ModuleType, runs: list[Run]) -> None:
+    runs[1].model_path.write_bytes(b"no model")
+    shown = models.refresh(None, None, None, None)
+    assert "damaged" in shown[models.MODELS_HTML]
+    assert f"{runs[1].model_path}: the model cannot be read" in shown[models.MODELS_HTML]
+    with pytest.raises(RegistryError):
+        models.activate("ada@2", True)
+    models.delete("ada@2")
+    assert not runs[1].directory.exists()
+
+
+def test_back_and_out(
+    models: ModuleType, runs: list[Run], linked_host: Path, said: list[str]
+) -> None:
+    with pytest.raises(RegistryError, match="none of them is active"):
+        models.go_back("ada@1", False)
+    models.activate("ada@2", True)
+    shown = models.go_back("ada@2", False)
+    assert find_active(linked_host) == [1]
+    assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@1"
+    models.deactivate("ada@2")
+    assert "not active" in said[-1]
+    assert find_active(linked_host) == [1]
+    models.deactivate("ada@1")
+    assert find_active(linked_host) == []
+    assert runs[0].is_finished
+
+
+def test_going_back_to_an_unproven_version_needs_the_tick(
+    models: ModuleType, person: Person, runs: list[Run], options: SwapperOptions, linked_host: Path
+) -> None:
+    create_finished_run(person, options, proven=True)
+    shown = models.activate("ada@3", False)
+    assert get(shown, models.MODELS_FORCE_CHECKBOX, "visible"), "for ada@2, the one before"
+    with pytest.raises(UsageError, match="ada@2"):
+        models.go_back("ada@3", False)
+    assert find_active(linked_host) == [3]
+    models.go_back("ada@3", True)
+    assert find_active(linked_host) == [2]
+
+
+def test_deletion_is_asked_about(
+    models: ModuleType, runs: list[Run], linked_host: Path, said: list[str]
+) -> None:
+    models.activate("ada@1", False)
+    asked = models.ask("ada@1")
+    assert get(asked, models.MODELS_CONFIRM_COLUMN, "visible")
+    assert "Delete ada@1" in asked[models.MODELS_CONFIRM_HTML]
+    assert asked[models.MODELS_CONFIRM_BUTTON] == "DELETE ada@1"
+    assert runs[0].directory.exists()
+    left = models.cancel()
+    assert not get(left, models.MODELS_CONFIRM_COLUMN, "visible")
+    with pytest.raises(RegistryError, match="no such version"):
+        models.delete(left[models.MODELS_ASKED_STATE])
+    shown = models.delete(asked[models.MODELS_ASKED_STATE])
+    assert not runs[0].directory.exists()
+    assert find_active(linked_host) == []
+    assert "ada@1 is deleted" in said[-1]
+    assert not get(shown, models.MODELS_CONFIRM_COLUMN, "visible")
+    assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@2"
+
+
+def test_a_version_at_work_is_not_deleted(
+    models: ModuleType, runs: list[Run], person: Person
+) -> None:
+    job = person.directory / "jobs" / "20260101-000000-000000-evaluate"
+    home.create_private_directory(job)
+    request = {
+        "id": job.name,
+        "person": "ada",
+        "kind": "evaluate",
+        "created": datetime.now(UTC).isoformat(),
+        "arguments": {"version": 2},
+    }
+    (job / "job.json").write_text(json.dumps(request))
+    (job / "state.json").write_text(json.dumps({"status": "running", "version": 2}))
+    locks = importlib.import_module("facefusion_finetune.jobs.locks")
+    with locks.hold(job / ".lock"):
+        for refuse in (models.ask, models.delete):
+            with pytest.raises(UsageError, match="being trained or judged"):
+                refuse("ada@2")
+        models.delete("ada@1")
+    assert runs[1].directory.exists()

@@ -1,0 +1,430 @@
+"""What the sections of the finetune tab say and do, by their own functions."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy
+import pytest
+
+from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.errors import FinetuneError, UsageError
+from facefusion_finetune.jobs import queue
+from facefusion_finetune.jobs.record import Failure, Job, JobState
+from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
+
+pytestmark = pytest.mark.host
+
+
+@pytest.fixture
+def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The page's modules, rendered; nobody works on what is queued."""
+    gradio = pytest.importorskip("gradio")
+    from facefusion_finetune.facefusion.uis import (
+        crops_view,
+        model_text,
+        page,
+        people_text,
+        progress,
+        run_view,
+    )
+    from facefusion_finetune.facefusion.uis.components import (
+        finetune_footage,
+        finetune_model,
+        finetune_person,
+        finetune_training,
+    )
+    from facefusion_finetune.facefusion.uis.layouts import finetune
+
+    monkeypatch.setattr(queue, "ensure_runner", lambda: None)
+    with gradio.Blocks():
+        finetune.render()
+    said: list[str] = []
+    for name in ("warn", "inform"):
+        monkeypatch.setattr(page, name, said.append)
+    return SimpleNamespace(
+        **{"crops_view": crops_view, "model_text": model_text, "people_text": people_text},
+        **{"progress": progress, "run_view": run_view, "page": page, "said": said},
+        **{"footage": finetune_footage, "model": finetune_model},
+        **{"person": finetune_person, "training": finetune_training, "gradio": gradio},
+    )
+
+
+@pytest.fixture
+def jane(uis: SimpleNamespace) -> Person:
+    """Somebody with 30 drawn crops, three of them rejected."""
+    from tests.support.crops import add_person_with_crops
+
+    return add_person_with_crops("jane", 30)
+
+
+def _submit(person: Person, kind: Any = "train", **arguments: Any) -> Job:
+    if kind == "extract":
+        arguments = {"paths": ["/footage"], **arguments}
+    return queue.submit(person, kind, arguments)
+
+
+# persons
+
+
+def test_person_is_recorded_with_the_consent_of_the_form(
+    uis: SimpleNamespace, tmp_path: Path
+) -> None:
+    form = tmp_path / "upload" / "form.pdf"
+    form.parent.mkdir()
+    form.write_bytes(b"signed")
+    shown = uis.person.add_person(" jane ", " ", str(form), "a test", "2999-12-31")
+    consent = load_person("jane").require_consent()
+    assert (consent.kind, consent.text, consent.scope) == ("file", "form.pdf", "a test")
+    assert str(consent.expires) == "2999-12-31"
+    assert not form.parent.exists(), "no copy of what was signed stays"
+    assert shown[uis.person.NAME_TEXTBOX] == ""
+    assert shown[uis.person.PERSON_DROPDOWN].value == "jane"
+    text = uis.people_text.describe_person("jane")
+    assert "form.pdf" in text
+    assert "2999-12-31" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "note", "file", "expires", "words"),
+    [
+        ("jane", "", None, "", "exactly one proof"),
+        ("jane", "She agreed.", "form.pdf", "", "exactly one proof"),
+        ("", "She agreed.", None, "", "name"),
+        ("../jane", "She agreed.", None, "", "name"),
+        ("jane", "She agreed.", None, "soon", "it is no day"),
+        ("jane", "She agreed.", None, "2001-01-01", "past"),
+    ],
+)
+def test_form_that_is_not_filled_records_nobody(
+    uis: SimpleNamespace,
+    home_folder: Path,
+    name: str,
+    note: str,
+    file: Any,
+    expires: str,
+    words: str,
+) -> None:
+    with pytest.raises(FinetuneError, match=words):
+        uis.person.add_person(name, note, file, "", expires)
+    assert not list(home_folder.glob("people/*"))
+
+
+def test_expired_consent_is_said_and_can_be_renewed(uis: SimpleNamespace) -> None:
+    consent = create_consent(None, "She agreed.").model_copy(
+        update={"expires": datetime.now(UTC).date() - timedelta(days=1)}
+    )
+    add_person("jane", consent)
+    assert "expired" in uis.people_text.describe_person("jane")
+    with pytest.raises(FinetuneError, match="expired"):
+        uis.training.start("jane", "inswapper_128", "fast", 0, "auto", False, None, None)
+    assert queue.list_jobs("jane") == []
+    uis.person.renew_consent("jane", "She agreed again.", None, "", "")
+    assert "She agreed again." in uis.people_text.describe_person("jane")
+
+
+def test_person_is_deleted_only_with_the_name_typed(
+    uis: SimpleNamespace, jane: Person, home_folder: Path
+) -> None:
+    add_person("joan", create_consent(None, "She agreed."))
+    for typed in ("", "joan", "Jane"):
+        with pytest.raises(UsageError, match="name was not typed"):
+            uis.person.delete_person("jane", typed)
+    assert jane.directory.is_dir()
+    shown = uis.person.delete_person("jane", "jane")
+    assert not jane.directory.exists()
+    assert shown[uis.person.PERSON_DROPDOWN].value == "joan"
+    assert uis.person.show("jane")[uis.person.PERSON_DROPDOWN].value == "joan"
+
+
+def test_damaged_record_is_said_and_breaks_nothing(uis: SimpleNamespace, jane: Person) -> None:
+    (jane.directory / "person.toml").write_text("name = ")
+    assert "damaged" in uis.people_text.describe_person("jane")
+    assert uis.crops_view.create_view("jane", "all").html == ""
+    assert uis.run_view.find_shown_run("jane") is None
+    assert uis.run_view.can_resume("jane") is False
+    assert "damaged" in uis.said[0]
+
+
+# footage
+
+
+def test_extraction_takes_the_uploads_along(
+    uis: SimpleNamespace, jane: Person, tmp_path: Path
+) -> None:
+    for name in ("clip.mp4", "look.png"):
+        (tmp_path / name).write_text(name)
+    uis.footage.extract(
+        "jane", [str(tmp_path / "clip.mp4")], None, "", [str(tmp_path / "look.png")], 4.0, 900, True
+    )
+    (job,) = queue.list_jobs("jane")
+    arguments = job.request.arguments
+    assert job.request.kind == "extract"
+    assert (arguments["frames_per_second"], arguments["most_frames"]) == (4.0, 900)
+    assert arguments["keep_others"] is True
+    (footage,), (look,) = arguments["paths"], arguments["references"]
+    assert (Path(footage) / "clip.mp4").read_text() == "clip.mp4"
+    assert Path(look).read_text() == "look.png"
+    assert not (tmp_path / "clip.mp4").exists()
+    assert job.request.settings["face_detector_model"] == "yunet"
+
+
+def test_nothing_to_extract_is_said(uis: SimpleNamespace, jane: Person) -> None:
+    with pytest.raises(UsageError, match="there is none"):
+        uis.footage.extract("jane", None, None, "", None, 6.0, 1800, False)
+    assert not list(jane.directory.glob("jobs/*"))
+
+
+def test_failed_submission_leaves_no_folder(
+    uis: SimpleNamespace, jane: Person, tmp_path: Path
+) -> None:
+    with pytest.raises(OSError, match="gone"):
+        uis.footage.extract("jane", [str(tmp_path / "gone.mp4")], None, "", None, 6.0, 1800, False)
+    assert not list(jane.directory.glob("jobs/*"))
+
+
+def test_gallery_filters_and_decisions_change_the_crops(uis: SimpleNamespace, jane: Person) -> None:
+    view = uis.crops_view.create_view("jane", "all")
+    assert len(view.shown) == view.html.count("<img") == 30
+    assert len(uis.crops_view.create_view("jane", "kept").shown) == 27
+    rejected = uis.crops_view.create_view("jane", "rejected")
+    assert rejected.html.count("is-rejected") == 3
+    assert uis.crops_view.label_filters(view.records) == [
+        ("all (30)", "all"),
+        ("kept (27)", "kept"),
+        ("rejected (3)", "rejected"),
+    ]
+    first, second = (record.id for record in view.shown[:2])
+    before = (jane.directory / "coverage.json").read_text()
+    uis.footage.reject("jane", [first, second], "all")
+    kept = {record.id: record.kept for record in read_manifest(jane)}
+    assert (kept[first], kept[second]) == (False, False)
+    assert (jane.directory / "coverage.json").read_text() != before
+    uis.footage.restore("jane", [first], "all")
+    assert "1 crops restored; 26 kept" in uis.said[-1]
+    for ids in ([], None):
+        with pytest.raises(UsageError, match="none is ticked"):
+            uis.footage.reject("jane", ids, "all")
+
+
+def test_gallery_follows_thumbnails_that_come_after_the_crops(
+    uis: SimpleNamespace, jane: Person
+) -> None:
+    from facefusion_finetune.dataset.thumbnails import thumbnail_path, write_thumbnails
+
+    records = read_manifest(jane)
+    thumbnail_path(jane, records[0].id).unlink()
+    assert len(uis.crops_view.create_view("jane", "all").shown) == 29
+    before = uis.footage.sign_crops("jane", "all")
+    write_thumbnails(jane, records)
+    assert uis.footage.sign_crops("jane", "all") != before
+    assert len(uis.crops_view.create_view("jane", "all").shown) == 30
+
+
+def test_pictures_of_the_gallery_are_served_from_where_they_lie(
+    uis: SimpleNamespace, jane: Person
+) -> None:
+    from gradio.utils import is_static_file
+
+    view = uis.crops_view.create_view("jane", "kept")
+    path = jane.directory / "shown" / f"{view.shown[0].id}.jpg"
+    assert f"file={path}" in view.html
+    assert is_static_file(path)
+    # and nothing else of the person is
+    assert not is_static_file(str(jane.directory / "person.toml"))
+    assert not is_static_file(str(next((jane.directory / "crops").glob("*.png"))))
+
+
+# jobs
+
+
+@pytest.mark.parametrize(
+    ("written", "words", "is_open"),
+    [
+        (JobState(), ["Waiting; 1 jobs before it"], True),
+        (
+            JobState(status="done", result={"sentence": "It is better."}),
+            ["It is better."],
+            False,
+        ),
+        (
+            JobState(status="stopped", notes=["Resume it."]),
+            ["nothing is lost", "Resume it."],
+            False,
+        ),
+        (
+            JobState(status="failed", error=Failure(given="step 3", why="no <room>.", todo="Go.")),
+            ["Failed.", "step 3: no &lt;room&gt;. Go.", "the last line"],
+            False,
+        ),
+    ],
+)
+def test_job_is_described(
+    uis: SimpleNamespace, jane: Person, written: JobState, words: list[str], is_open: bool
+) -> None:
+    _submit(add_person("joan", create_consent(None, "She agreed.")))
+    job = _submit(jane)
+    job.log_path.write_text("one line\nthe last line\n")
+    if written.status != "queued":
+        job.write_state(written)
+    drawn = uis.progress.draw_latest_job("jane", ("train",))
+    for word in words:
+        assert word in drawn.html
+    assert drawn.is_open is is_open
+
+
+def test_running_job_shows_how_far_it_is(uis: SimpleNamespace, jane: Person) -> None:
+    from facefusion_finetune.jobs import locks
+
+    job = _submit(jane)
+    with locks.hold(job.lock_path):
+        job.write_state(
+            JobState(status="running", stage="Training", done=20, total=80, seconds_left=65.0)
+        )
+        drawn = uis.progress.draw_latest_job("jane", ("train",))
+        assert "Training, 20 of 80, 1:05 left" in drawn.html
+        assert 'aria-valuenow="25"' in drawn.html
+        assert drawn.is_open
+        with pytest.raises(UsageError, match="one is waiting or running"):
+            uis.training.start("jane", "inswapper_128", "fast", 0, "auto", False, None, None)
+        uis.training.stop("jane")
+        assert "Stopping" in uis.progress.draw_latest_job("jane", ("train",)).html
+
+
+def test_extraction_says_what_came_of_it(uis: SimpleNamespace, jane: Person) -> None:
+    job = _submit(jane, "extract")
+    result = {
+        **{"kept": 3, "faces": 5, "frames": 6, "total_kept": 30, "rejected": {"blurred": 2}},
+        **{"known_sources": 1, "others": 2},
+    }
+    job.write_state(JobState(status="done", result=result))
+    text = uis.progress.draw_latest_job("jane", ("extract",)).html
+    for words in ("3 of 5 faces in 6 frames", "30 crops in all", "2 blurred", "1 files", "2 other"):
+        assert words in text
+    assert uis.progress.draw_latest_job("jane", ("train",)).html == ""
+
+
+def test_training_is_queued_with_what_was_chosen(
+    uis: SimpleNamespace, jane: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEFUSION_FINETUNE_JUDGE", "/judge.onnx")
+    (tmp_path / "other.png").write_text("other")
+    uis.training.start(
+        "jane", "simswap_256", "thorough", 3.0, "bf16", True, [str(tmp_path / "other.png")], None
+    )
+    (job,) = queue.list_jobs("jane")
+    arguments = job.request.arguments
+    assert (arguments["base"], arguments["preset"], arguments["seed"]) == (
+        *("simswap_256", "thorough"),
+        3,
+    )
+    assert (arguments["judge"], arguments["precision"]) == ("/judge.onnx", "bf16")
+    assert (Path(arguments["targets"][0]) / "other.png").is_file()
+    assert arguments["others"] == []
+
+    queue.request_stop(job)
+    uis.training.resume("jane", "auto", False)
+    resumed = queue.list_jobs("jane")[-1].request.arguments
+    assert resumed["resume"] is True
+    assert resumed["targets"] == arguments["targets"]
+    assert resumed["judge"] == "/judge.onnx"
+
+
+# bases, presets, curves
+
+
+def test_bases_state_their_licence_and_those_at_hand_come_first(uis: SimpleNamespace) -> None:
+    choices = uis.model_text.label_bases()
+    assert len(choices) >= 13
+    assert choices[0][1] == "inswapper_128"
+    assert "Non-Commercial" in choices[0][0]
+    labels = {name: label for label, name in choices}
+    assert "not downloaded" in labels["ghost_1_256"]
+    assert "may be used commercially" in uis.model_text.describe_base("ghost_1_256")
+    assert "no commercial use" in uis.model_text.describe_base("inswapper_128")
+    assert "no swapper called" in uis.model_text.describe_base("unheard_of")
+
+
+def test_preset_states_its_gain_and_its_time_here(uis: SimpleNamespace, jane: Person) -> None:
+    text = uis.model_text.describe_preset("inswapper_128", "balanced")
+    assert "+0.31" in text
+    assert "11 of 12" in text
+    assert "not known yet" in text
+    assert "cannot be used on this base" not in text
+    assert "cannot be used on this base" in uis.model_text.describe_preset("uniface_256", "fast")
+    assert "not measured yet" in uis.model_text.describe_preset("inswapper_128", "thorough")
+    job = _submit(jane, "estimate", base="inswapper_128", preset="balanced")
+    ended = datetime(2026, 5, 3, tzinfo=UTC)
+    job.write_state(
+        JobState(status="done", started=ended, ended=ended, result={"seconds_total": 754.0})
+    )
+    text = uis.model_text.describe_preset("inswapper_128", "balanced")
+    assert "about 12:34, by two steps on 2026-05-03" in text
+
+
+def test_curves_follow_what_a_run_has_written(
+    uis: SimpleNamespace, jane: Person, make_run: Callable[[Person], Any]
+) -> None:
+    assert uis.run_view.create_curves(None).loss.empty
+    run = make_run(jane)
+    assert uis.run_view.find_shown_run("jane").reference == "jane@1"
+    before = uis.run_view.sign_run(run)
+    for step in range(1, 1001):
+        run.log(step, {"loss": 1 / step})
+    run.log(1000, {"note": "no loss in this line"})
+    with (run.directory / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 10')
+    from facefusion_finetune.evaluation.watching import write_score
+
+    write_score(run, 500, numpy.array([9.0]), numpy.array([7.0]))
+    curves = uis.run_view.create_curves(run)
+    assert 400 <= len(curves.loss) <= 500
+    assert curves.loss["loss"].iloc[0] == 1
+    assert sorted(curves.score["score"]) == [7, 9, 9, 9], "before any step both are the base"
+    assert uis.run_view.sign_run(run) != before
+    folder = run.directory / "previews"
+    assert uis.run_view.find_grid(run) is None
+    for name in ("step_000010.png", "step_000020.png"):
+        (folder / name).write_bytes(b"")
+    assert uis.run_view.find_grid(run).name == "step_000020.png"
+    (folder / "held_out.png").write_bytes(b"")
+    assert uis.run_view.find_grid(run).name == "held_out.png"
+    assert uis.run_view.can_resume("jane")
+
+
+@pytest.fixture
+def make_run() -> Callable[[Person], Any]:
+    """Begins a run of somebody."""
+    from facefusion_finetune import __version__
+    from facefusion_finetune.training.presets import load_preset
+    from facefusion_finetune.training.run import RunConfig, create_run
+
+    def make(person: Person) -> Any:
+        config = RunConfig(
+            **{"person": person.name, "version": 1, "created": datetime.now(UTC)},
+            **{"package_version": __version__, "analyser": "demo", "base_name": "inswapper_128"},
+            **{"base_argument": "inswapper_128", "base_sha256": "0", "base_vendor": ""},
+            **{"base_licence": "", "consent_digest": "0", "dataset_digest": "0"},
+            **{"preset_name": "fast", "seed": 0, "train": [], "held_out": []},
+            preset=load_preset("fast"),
+        )
+        return create_run(person, config)
+
+    return make
+
+
+def test_callback_that_fails_changes_nothing_and_says_why(uis: SimpleNamespace) -> None:
+    def fail() -> None:
+        raise UsageError("this", "it is wrong.", "Mend it.")
+
+    def fill_the_disk() -> None:
+        raise OSError(28, "No space left on device", "/home/file")
+
+    assert uis.page.guard(fail)() == uis.gradio.skip()
+    assert uis.said == ["this: it is wrong. Mend it."]
+    assert uis.page.guard(fill_the_disk)() == uis.gradio.skip()
+    assert "No space left on device" in uis.said[1]
+    with pytest.raises(ZeroDivisionError):
+        uis.page.guard(lambda: 1 / 0)()

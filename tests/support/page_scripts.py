@@ -1,0 +1,112 @@
+"""What pages run in the browser: one script call sees one moment, so nothing goes stale."""
+
+WATCH = """
+window.seenToasts = [];
+window.seenErrors = [];
+const noted = new WeakSet();
+performance.setResourceTimingBufferSize(100000);
+const say = (part) => part instanceof Error ? part.stack || String(part)
+    : part instanceof Response ? part.status + " " + part.url : String(part);
+const keep = (...parts) => window.seenErrors.push(parts.map(say).join(" "));
+addEventListener("error", (event) => event.message && keep(event.message, event.filename));
+addEventListener("unhandledrejection", (event) => keep(event.reason));
+const complain = console.error;
+console.error = (...parts) => { keep(...parts); complain.apply(console, parts); };
+document.addEventListener("DOMContentLoaded", () => new MutationObserver((changes) => {
+    window.changedAt = performance.now();
+    for (const change of changes) for (const node of change.addedNodes) {
+        if (node.nodeType !== 1) continue;
+        const bodies = [...node.querySelectorAll(".toast-body")];
+        if (node.matches(".toast-body")) bodies.push(node);
+        for (const body of bodies.filter((body) => !noted.has(body))) {
+            noted.add(body);
+            window.seenToasts.push((body.querySelector(".toast-text") ?? body).innerText.trim());
+        }
+    }
+}).observe(document.body, {childList: true, subtree: true}));
+"""
+"""Runs before the page's own scripts: notes its toasts, which go by themselves, and its errors."""
+
+TOOLS = """
+const isShown = (element) => Boolean(
+    element?.getClientRects().length && element.checkVisibility({visibilityProperty: true})
+);
+const labelOf = (block) => block.querySelector(
+    "[data-testid=block-info], [data-testid=block-label]"
+)?.textContent.trim().toLowerCase();
+const find = (name) => document.getElementById(name) || [
+    ...document.querySelectorAll(".block, fieldset")
+].find((block) => isShown(block) && labelOf(block) === name.toLowerCase());
+const name = arguments[0];
+const value = arguments[1];
+const element = name ? find(name) : null;
+"""
+"""Put before the others: finds by elem_id, or by label where the host gives no id."""
+
+ELEMENT = "return element;"
+PART = "return element && (element.matches(value) ? element : element.querySelector(value));"
+FIND_FIELD = """
+const fields = element ? [...element.querySelectorAll("textarea, input:not([type=file])")] : [];
+if (element?.matches("textarea, input")) fields.unshift(element);
+const field = fields.find((field) => field.type !== "range" && isShown(field));
+"""
+FIELD = FIND_FIELD + "return field;"
+READ_FIELD = FIND_FIELD + 'return field?.value ?? "";'
+OPTIONS = 'return [...element.querySelectorAll("[role=option]")];'
+READ_OPTIONS = """
+return [...element.querySelectorAll("[role=option]")].map((option) => option.ariaLabel);
+"""
+IS_OPEN = 'return element.querySelector("input[role=listbox]").ariaExpanded === "true";'
+LEAVE = "document.activeElement?.blur();"
+CHECKBOX = """
+return [...element.querySelectorAll("label")].find(
+    (label) => label.innerText.trim() === value
+)?.querySelector("input");
+"""
+IS_SHOWN = "return isShown(element);"
+IS_ENABLED = """
+return isShown(element) && !element.disabled
+    && !element.querySelector("input:disabled, textarea:disabled");
+"""
+READ_TEXT = 'return isShown(element) ? element.innerText.trim() : "";'
+CHOSEN = """
+if (!element) return [];
+const tokens = [...element.querySelectorAll(".token")].map((token) => token.innerText.trim());
+return [element.querySelector("input[role=listbox]")?.value, ...tokens];
+"""
+TAB = """
+return [...document.querySelectorAll("button[role=tab]")].find(
+    (tab) => isShown(tab) && tab.innerText.trim().toLowerCase() === name.toLowerCase()
+);
+"""
+PICTURE = """
+const image = element && (element.matches("img") ? element : element.querySelector("img"));
+if (!image || !image.src || !isShown(image)) return null;
+return fetch(image.src).then((answer) => answer.blob()).then((blob) => new Promise((resolve) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result.split(",")[1]);
+    reader.readAsDataURL(blob);
+}));
+"""
+UPLOADS = """
+return performance.getEntriesByType("resource").filter(
+    (entry) => entry.name.includes("/upload?") && entry.responseEnd
+).length;
+"""
+REFUSED = """
+return performance.getEntriesByType("resource").filter(
+    (entry) => entry.name.startsWith(location.origin) && entry.responseStatus >= 400
+).map((entry) => entry.responseStatus + " " + entry.name);
+"""
+IS_IDLE = """
+return ![...document.querySelectorAll(".wrap.default, .wrap.generating")].some(
+    (tracker) => !tracker.classList.contains("hide") && !tracker.querySelector(".error")
+        && isShown(tracker)
+);
+"""
+"""No component waits for FaceFusion's answer, as far as Gradio shows it."""
+IS_DRAWN = """
+return Boolean(document.querySelector(".gradio-container .block, .gradio-container button"))
+    && document.readyState === "complete" && performance.now() - window.changedAt > 200;
+"""
+"""Gradio draws a page in many steps: it is drawn once nothing has been added for a while."""

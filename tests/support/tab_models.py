@@ -1,0 +1,33 @@
+"""Finished versions with reports for the tab's last sections, and what its callbacks answer."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from facefusion_finetune.evaluation.pictures import save_picture
+from facefusion_finetune.registry import names
+from facefusion_finetune.training.run import Run
+from tests.support.reports import build_pictures, build_report
+
+SKIPPED = {"__type__": "update"}
+"""The answer of a callback that changes nothing."""
+
+
+def write_report(run: Run, verdict: str = "better", **changes: Any) -> None:
+    """The files of a report of that verdict, with invented figures."""
+    text = json.dumps(build_report(verdict, **changes))
+    (run.directory / "report.json").write_text(text)
+    run.report_path.write_text("the report")
+    for picture in build_pictures():
+        save_picture(run.directory / "previews" / picture.name, picture.pixels)
+
+
+def find_active(host: Path) -> list[int]:
+    """Ada's versions that the host uses."""
+    return list(names.find_active(names.models_directory(host)).get("ada", {}))
+
+
+def get(changes: dict[Any, Any], component: Any, key: str = "value") -> Any:
+    """One property that a callback's answer gives a component."""
+    change = changes[component]
+    return change.constructor_args.get(key) if hasattr(change, "constructor_args") else change
