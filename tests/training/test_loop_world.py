@@ -234,7 +234,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
     lines = world.read_metrics()
     assert [line["step"] for line in lines] == list(range(1, 61))
     assert {"loss", "l1", "stay", "learning_rate", "gradient_norm", "seconds"} <= set(lines[0])
-    assert world.previews == list(range(5, 60, 5))
+    assert world.previews == list(range(5, 61, 5))
     assert world.notes == []
     assert world.values[-1]["seconds_left"] == 0 < world.values[-2]["seconds_left"]
     first = lines[0]

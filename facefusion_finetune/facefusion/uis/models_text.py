@@ -5,12 +5,9 @@ import json
 from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
-
-from gradio.route_utils import API_PREFIX
 
 from facefusion_finetune.evaluation.page import describe_figure, sort_figures
-from facefusion_finetune.facefusion.uis.embed import bullets, embed_picture, paragraph
+from facefusion_finetune.facefusion.uis.embed import bullets, embed_picture, link, paragraph
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.registry.versions import ListedVersion
 from facefusion_finetune.training.run import ImportRecord, Run
@@ -99,7 +96,7 @@ def draw_links(paths: Sequence[Path]) -> str:
         return ""
     entries = "".join(
         "<li><a style='color:inherit;text-decoration:underline'"
-        f" href='{API_PREFIX[1:]}/file={html.escape(quote(str(path)), quote=True)}'"
+        f" href='{link(path)}'"
         f" download='{html.escape(path.name, quote=True)}'>{html.escape(path.name)}</a>"
         f" ({path.stat().st_size / 1e6:.1f} MB)</li>"
         for path in paths
