@@ -60,14 +60,9 @@ class Page(Tab):
     def choose(self, name: str, label: str) -> None:
         """Choose from a dropdown, also one of many; wait until it is chosen."""
         self._open_dropdown(name)
-
-        def click_option() -> bool:
-            labels = self.run(scripts.READ_OPTIONS, name)
-            if label in labels:
-                self.run(scripts.OPTIONS, name)[labels.index(label)].click()
-            return label in labels
-
-        self.wait_until(click_option, PATIENCE, f"'{name}' offers '{label}'")
+        self.wait_until(
+            lambda: self.run(scripts.CHOOSE, name, label), PATIENCE, f"'{name}' offers '{label}'"
+        )
         self.run(scripts.LEAVE)
         self.wait_until(
             lambda: label in self.run(scripts.CHOSEN, name), PATIENCE, f"'{name}' is '{label}'"
@@ -87,11 +82,21 @@ class Page(Tab):
 
     def tick(self, label: str, name: str = PROCESSORS, on: bool = True) -> None:
         """Tick (or un-tick) one of a group of checkboxes or radio buttons."""
-        self._tick(on, f"'{label}' of '{name}'", scripts.CHECKBOX, name, label)
+        self._wait_enabled(name)
+        self.wait_until(
+            lambda: self.run(scripts.TICK_IN_GROUP, name, label, on),
+            PATIENCE,
+            f"'{label}' of '{name}' is {'on' if on else 'off'}",
+        )
 
     def set_checkbox(self, name: str, on: bool = True) -> None:
         """Tick or un-tick a single checkbox."""
-        self._tick(on, f"'{name}'", scripts.PART, name, "input[type=checkbox]")
+        self._wait_enabled(name)
+        self.wait_until(
+            lambda: self.run(scripts.TICK, name, None, on),
+            PATIENCE,
+            f"'{name}' is {'on' if on else 'off'}",
+        )
 
     def upload(self, name: str, paths: Path | Sequence[Path], seconds: float = 60) -> None:
         """Choose files (or one folder, where it takes folders) and wait until they are uploaded."""
@@ -165,16 +170,6 @@ class Page(Tab):
             return True
 
         self.wait_until(click, PATIENCE, what)
-
-    def _tick(self, on: bool, what: str, script: str, *arguments: object) -> None:
-        def tick() -> bool:
-            box = self.find(script, *arguments)
-            if box.is_selected() != on:
-                box.click()
-            return box.is_selected() == on
-
-        self._wait_enabled(str(arguments[0]))
-        self.wait_until(tick, PATIENCE, f"{what} is {'on' if on else 'off'}")
 
     def _open_dropdown(self, name: str) -> None:
         def open_it() -> bool:

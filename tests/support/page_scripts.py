@@ -37,8 +37,13 @@ const labelOf = (block) => block.querySelector(
 const find = (name) => document.getElementById(name) || [
     ...document.querySelectorAll(".block, fieldset")
 ].find((block) => isShown(block) && labelOf(block) === name.toLowerCase());
-const name = arguments[0];
-const value = arguments[1];
+const isFree = (part) => {
+    part.scrollIntoView({block: "center"});
+    const box = part.getBoundingClientRect();
+    const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+    return part === top || part.contains(top);
+};
+const [name, value, on] = arguments;
 const element = name ? find(name) : null;
 """
 """Put before the others: finds by elem_id, or by label where the host gives no id."""
@@ -52,17 +57,33 @@ const field = fields.find((field) => field.type !== "range" && isShown(field));
 """
 FIELD = FIND_FIELD + "return field;"
 READ_FIELD = FIND_FIELD + 'return field?.value ?? "";'
-OPTIONS = 'return [...element.querySelectorAll("[role=option]")];'
 READ_OPTIONS = """
 return [...element.querySelectorAll("[role=option]")].map((option) => option.ariaLabel);
 """
 IS_OPEN = 'return element.querySelector("input[role=listbox]").ariaExpanded === "true";'
 LEAVE = "document.activeElement?.blur();"
-CHECKBOX = """
-return [...element.querySelectorAll("label")].find(
+TICK_IN_GROUP = """
+const label = [...element.querySelectorAll("label")].find(
     (label) => label.innerText.trim() === value
-)?.querySelector("input");
+);
+const box = label?.querySelector("input");
+if (box && box.checked !== on && isFree(label)) box.click();
+return Boolean(box) && box.checked === on;
 """
+TICK = """
+const box = element.querySelector("input[type=checkbox]");
+if (box.checked !== on && isFree(box.closest("label"))) box.click();
+return box.checked === on;
+"""
+CHOOSE = """
+const option = [...element.querySelectorAll("[role=option]")].find(
+    (option) => option.ariaLabel === value
+);
+if (!option || !isFree(option)) return false;
+option.dispatchEvent(new MouseEvent("mousedown", {bubbles: true, cancelable: true}));
+return true;
+"""
+"""Finds and clicks in one moment: the host puts its processors into another order at each tick."""
 IS_SHOWN = "return isShown(element);"
 IS_ENABLED = """
 return isShown(element) && !element.disabled

@@ -3,9 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-import pandas
+from typing import TYPE_CHECKING, Any
 
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.evaluation.watching import read_scores
@@ -13,6 +11,9 @@ from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.training.run import Run, list_runs
+
+if TYPE_CHECKING:
+    import pandas
 
 MOST_POINTS = 400
 """Of a curve; a page that draws every step of a long run stops answering."""
@@ -22,9 +23,9 @@ MOST_POINTS = 400
 class Curves:
     """What the plots show."""
 
-    loss: pandas.DataFrame
+    loss: "pandas.DataFrame"
     """Columns `step`, `loss` and `curve`, which is always the same."""
-    score: pandas.DataFrame
+    score: "pandas.DataFrame"
     """Columns `step`, `score` and `curve`: the base's, and that of what is trained."""
 
 
@@ -68,6 +69,9 @@ def find_grid(run: Run | None) -> Path | None:
 
 def create_curves(run: Run | None) -> Curves:
     """The curves of a run so far; empty ones where nothing is written yet."""
+    # Half of what the tab would add to FaceFusion's start.
+    import pandas
+
     steps = _read_steps(run.directory / "metrics.jsonl") if run else []
     rows = steps[:: max(1, len(steps) // MOST_POINTS)]
     scores = read_scores(run) if run else []
