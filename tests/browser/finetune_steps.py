@@ -35,8 +35,8 @@ def extract(page: Page, footage: list[Path]) -> str:
     page.upload("finetune_footage_files", footage)
     page.click("finetune_extract_button")
     page.wait_until(
-        lambda: (
-            page.is_enabled("finetune_extract_button") and page.read_text("finetune_extract_html")
+        lambda: any(
+            words in page.read_text("finetune_extract_html") for words in ("in all", "Failed")
         ),
         PATIENCE,
         "the extraction has ended",

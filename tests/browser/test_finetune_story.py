@@ -129,7 +129,9 @@ def test_from_footage_to_a_swapped_picture(
     page.select_tab("default")
     page.upload("TARGET", target_image)
     before = page.wait_for_picture("PREVIEW")
+    # one after the other: FaceFusion's own box answers to each with all of them
     page.tick("face_swapper", on=False)
+    page.wait_idle()
     page.tick("finetuned_swapper")
     page.wait_until(lambda: page.is_shown(MODEL), what="the persons are shown")
     page.choose(MODEL, "asl_b (unproven)")
@@ -137,7 +139,9 @@ def test_from_footage_to_a_swapped_picture(
     camera.shoot("preview")
     output = tmp_path / "output"
     output.mkdir()
+    page.wait_idle()
     page.type_text("OUTPUT PATH", str(output))
+    page.wait_idle()
     page.run(START_OF_HOST)
     page.wait_until(lambda: list(output.glob("*.png")), steps.PATIENCE, "the output is written")
     page.wait_idle()
@@ -146,7 +150,7 @@ def test_from_footage_to_a_swapped_picture(
     written = cv2.imread(str(next(output.glob("*.png"))))
     target = cv2.imread(str(target_image))
     changed = numpy.abs(written.astype(int) - target).max(axis=2) > 8
-    assert 0.01 < changed.mean() < 0.5, "the face, and not the whole picture"
+    assert 0.002 < changed.mean() < 0.1, "the face, and not the whole picture"
     # the preview shows what is written
     shown = cv2.cvtColor(preview[..., :3], cv2.COLOR_RGB2BGR).astype(int)
     assert numpy.abs(shown - written)[changed].mean() < 2

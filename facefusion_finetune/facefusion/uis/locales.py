@@ -55,7 +55,7 @@ LOCALES: dict[str, Any] = {
                 "kind_note": "note",
                 "kind_file": "file",
                 "until": ", holds until {day}",
-                "crops": "{kept} crops of {shots} shots train or judge; {versions} models.",
+                "crops": "{kept} crops of {shots} shots train or judge; models: {versions}.",
             },
             "footage": {
                 "footage_files": "FOOTAGE FILES",

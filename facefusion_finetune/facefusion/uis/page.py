@@ -1,6 +1,7 @@
 """What the sections of the page share: texts, the clock, notices, and how events are wired."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,15 +18,27 @@ SECONDS = 1.0
 
 STYLE_PATH = Path(__file__).parent / "assets" / "finetune.css"
 
+HIDDEN = "finetune-hidden"
+
 CLOCK: gradio.Timer
 
 
 def render() -> None:
     """Put the style of the sections on the page, and the timer that they follow."""
     global CLOCK
-    style = f"<style>{STYLE_PATH.read_text('utf-8')}</style>"
-    gradio.HTML(style, padding=False, elem_id="finetune_style_html")
+    render_style()
     CLOCK = gradio.Timer(SECONDS)
+
+
+def render_style() -> None:
+    """Put the style of our components on the page; twice does no harm."""
+    style = f"<style>{STYLE_PATH.read_text('utf-8')}</style>"
+    gradio.HTML(style, padding=False, elem_classes=HIDDEN)
+
+
+def create_signal() -> gradio.Textbox:
+    """A hidden text whose change is an event: what is not on the page at all changes unheard."""
+    return gradio.Textbox("", show_label=False, container=False, elem_classes=HIDDEN)
 
 
 def get_clock() -> gradio.Timer:
@@ -58,7 +71,9 @@ def connect(
             `gradio.skip()`.
         inputs: Components whose values are handed over.
         outputs: Components that may change.
-        options: As Gradio takes them.
+        options: As Gradio takes them. What happens every second needs `queue=False`, and shows no
+            notices: of what goes through its queue Gradio keeps statistics for ever, and sums all
+            of them up each time.
 
     Returns:
         The event, so that another one can follow it.
@@ -77,7 +92,7 @@ def connect_load(
 
 
 def follow(
-    seen: gradio.State,
+    seen: gradio.Textbox,
     sign: Callable[..., object],
     show: Callable[..., Any],
     inputs: Sequence[Any],
@@ -88,7 +103,7 @@ def follow(
     What is shown is an output of events only then: Gradio fades whatever an event may change.
 
     Args:
-        seen: Remembers for this page what was shown.
+        seen: From `create_signal`; remembers for this page what was shown.
         sign: Values of `inputs` to what changes whenever something else would be shown; quick.
         show: Values of `inputs` to those of `outputs`.
         inputs: Components that decide what is shown.
@@ -96,14 +111,19 @@ def follow(
     """
 
     def look(*values: Any) -> Any:
-        signature = repr((values[:-1], sign(*values[:-1])))
+        signature = digest((values[:-1], sign(*values[:-1])))
         return gradio.skip() if signature == values[-1] else signature
 
     triggers = [component.change for component in inputs]
     for trigger in (get_clock().tick, *triggers):
-        connect(trigger, look, [*inputs, seen], seen)
+        connect(trigger, look, [*inputs, seen], seen, queue=False)
     connect_load(look, [*inputs, seen], seen)
     connect(seen.change, show, inputs, outputs)
+
+
+def digest(value: object) -> str:
+    """A short text that tells one value from another."""
+    return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
 def guard(callback: Callable[..., Any]) -> Callable[..., Any]:

@@ -38,8 +38,8 @@ CROPS_JSON: gradio.JSON
 REJECT_BUTTON: gradio.Button
 RESTORE_BUTTON: gradio.Button
 COVERAGE_HTML: gradio.HTML
-SEEN_JOBS_STATE: gradio.State
-SEEN_CROPS_STATE: gradio.State
+SEEN_JOBS_TEXTBOX: gradio.Textbox
+SEEN_CROPS_TEXTBOX: gradio.Textbox
 
 KINDS = ("extract",)
 COLLECT = """
@@ -55,7 +55,7 @@ COLLECT = """
 def render() -> None:
     """Put the section on the page."""
     global EXTRACT_BUTTON, EXTRACT_STOP_BUTTON, EXTRACT_HTML
-    global SEEN_JOBS_STATE, SEEN_CROPS_STATE
+    global SEEN_JOBS_TEXTBOX, SEEN_CROPS_TEXTBOX
 
     _render_inputs()
     with gradio.Row():
@@ -73,8 +73,8 @@ def render() -> None:
         )
     EXTRACT_HTML = gradio.HTML(elem_id="finetune_extract_html", padding=True)
     _render_crops()
-    SEEN_JOBS_STATE = gradio.State(None)
-    SEEN_CROPS_STATE = gradio.State(None)
+    SEEN_JOBS_TEXTBOX = page.create_signal()
+    SEEN_CROPS_TEXTBOX = page.create_signal()
 
 
 def _render_inputs() -> None:
@@ -172,8 +172,8 @@ def listen() -> None:
     ticked = [person, CROPS_JSON, CROPS_RADIO]
     connect(EXTRACT_BUTTON.click, extract, [person, *inputs], [*inputs, *job])
     connect(EXTRACT_STOP_BUTTON.click, stop, [person], job)
-    page.follow(SEEN_JOBS_STATE, sign_job, show_job, [person], job)
-    page.follow(SEEN_CROPS_STATE, sign_crops, show_crops, [person, CROPS_RADIO], crops)
+    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [person], job)
+    page.follow(SEEN_CROPS_TEXTBOX, sign_crops, show_crops, [person, CROPS_RADIO], crops)
     connect(REJECT_BUTTON.click, reject, ticked, crops, js=COLLECT)
     connect(RESTORE_BUTTON.click, restore, ticked, crops, js=COLLECT)
 

@@ -24,7 +24,7 @@ PRECISION_DROPDOWN: gradio.Dropdown
 COMMERCIAL_CHECKBOX: gradio.Checkbox
 TARGET_FILES: gradio.File
 OTHER_FILES: gradio.File
-SEEN_STATE: gradio.State
+SEEN_TEXTBOX: gradio.Textbox
 
 DEFAULT_PRESET = "balanced"
 KINDS = ("estimate",)
@@ -33,7 +33,7 @@ KINDS = ("estimate",)
 def render() -> None:
     """Put the section on the page."""
     global BASE_DROPDOWN, BASE_HTML, PRESET_DROPDOWN, PRESET_HTML
-    global MEASURE_TIME_BUTTON, MEASURE_TIME_HTML, SEEN_STATE
+    global MEASURE_TIME_BUTTON, MEASURE_TIME_HTML, SEEN_TEXTBOX
 
     BASE_DROPDOWN = gradio.Dropdown(
         label=translate("model.base_dropdown"),
@@ -55,7 +55,7 @@ def render() -> None:
     MEASURE_TIME_HTML = gradio.HTML(elem_id="finetune_measure_time_html", padding=True)
     with gradio.Accordion(translate("model.options_accordion"), open=False):
         _render_options()
-    SEEN_STATE = gradio.State(None)
+    SEEN_TEXTBOX = page.create_signal()
 
 
 def _render_options() -> None:
@@ -98,7 +98,7 @@ def listen() -> None:
     chosen = [person, BASE_DROPDOWN, PRESET_DROPDOWN]
     shown = [BASE_HTML, PRESET_HTML, MEASURE_TIME_HTML, MEASURE_TIME_BUTTON]
     page.connect_load(open_page, BASE_DROPDOWN, BASE_DROPDOWN)
-    page.follow(SEEN_STATE, sign, show, chosen, shown)
+    page.follow(SEEN_TEXTBOX, sign, show, chosen, shown)
     connect(MEASURE_TIME_BUTTON.click, measure_time, chosen, shown)
 
 

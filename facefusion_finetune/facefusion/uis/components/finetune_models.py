@@ -113,7 +113,7 @@ def listen() -> None:
     states = [seen, *finetune_export.list_states(), *finetune_compare.list_states()]
     all_shown = [*shown, *finetune_export.list_shown(), *finetune_compare.list_shown()]
     page.connect_load(refresh, states, all_shown)
-    connect(page.get_clock().tick, refresh, states, all_shown)
+    connect(page.get_clock().tick, refresh, states, all_shown, queue=False)
     connect(person.change, follow_person, person, shown)
     connect(chosen.input, choose, chosen, shown)
     connect(MODELS_ACTIVATE_BUTTON.click, activate, [chosen, force], shown)

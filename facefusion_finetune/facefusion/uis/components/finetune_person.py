@@ -25,12 +25,12 @@ ADD_PERSON_BUTTON: gradio.Button
 RENEW_CONSENT_BUTTON: gradio.Button
 DELETE_PERSON_TEXTBOX: gradio.Textbox
 DELETE_PERSON_BUTTON: gradio.Button
-SEEN_STATE: gradio.State
+SEEN_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
     """Put the section on the page."""
-    global PERSON_DROPDOWN, PERSON_HTML, CONSENT_ACCORDION, SEEN_STATE
+    global PERSON_DROPDOWN, PERSON_HTML, CONSENT_ACCORDION, SEEN_TEXTBOX
     global DELETE_PERSON_TEXTBOX, DELETE_PERSON_BUTTON
 
     names = profile.list_names()
@@ -63,7 +63,7 @@ def render() -> None:
             size="sm",
             elem_id="finetune_delete_person_button",
         )
-    SEEN_STATE = gradio.State(None)
+    SEEN_TEXTBOX = page.create_signal()
 
 
 def _render_consent() -> None:
@@ -123,7 +123,7 @@ def listen() -> None:
     filled = [NAME_TEXTBOX, *form]
     recorded = [*shown, *filled, CONSENT_ACCORDION]
     page.connect_load(open_page, None, shown)
-    page.follow(SEEN_STATE, sign, show, [PERSON_DROPDOWN], shown)
+    page.follow(SEEN_TEXTBOX, sign, show, [PERSON_DROPDOWN], shown)
     connect(ADD_PERSON_BUTTON.click, add_person, filled, recorded)
     connect(RENEW_CONSENT_BUTTON.click, renew_consent, [PERSON_DROPDOWN, *form], recorded)
     connect(

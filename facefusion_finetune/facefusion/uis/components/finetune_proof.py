@@ -73,7 +73,7 @@ def listen() -> None:
         PROOF_SEEN_STATE,
     ]
     page.connect_load(refresh, [person, PROOF_SEEN_STATE], shown)
-    connect(page.get_clock().tick, refresh, [person, PROOF_SEEN_STATE], shown)
+    connect(page.get_clock().tick, refresh, [person, PROOF_SEEN_STATE], shown, queue=False)
     connect(person.change, refresh, [person, PROOF_SEEN_STATE], shown)
     connect(PROOF_VERSION_DROPDOWN.input, choose, [person, PROOF_VERSION_DROPDOWN], shown)
     connect(

@@ -33,8 +33,8 @@ LOSS_PLOT: gradio.LinePlot
 SCORE_PLOT: gradio.LinePlot
 GRID_HTML: gradio.HTML
 LOG_TEXTBOX: gradio.Textbox
-SEEN_JOBS_STATE: gradio.State
-SEEN_RUN_STATE: gradio.State
+SEEN_JOBS_TEXTBOX: gradio.Textbox
+SEEN_RUN_TEXTBOX: gradio.Textbox
 
 KINDS = ("train",)
 COLOURS = {
@@ -48,7 +48,7 @@ COLOURS = {
 def render() -> None:
     """Put the section on the page."""
     global START_BUTTON, STOP_BUTTON, RESUME_BUTTON, TRAINING_HTML, GRID_HTML, LOG_TEXTBOX
-    global LOSS_PLOT, SCORE_PLOT, SEEN_JOBS_STATE, SEEN_RUN_STATE
+    global LOSS_PLOT, SCORE_PLOT, SEEN_JOBS_TEXTBOX, SEEN_RUN_TEXTBOX
 
     judge = os.environ.get(JUDGE_VARIABLE)
     text = translate("training.judge", judge=judge) if judge else translate("training.no_judge")
@@ -88,8 +88,8 @@ def render() -> None:
             interactive=False,
             elem_id="finetune_log_textbox",
         )
-    SEEN_JOBS_STATE = gradio.State(None)
-    SEEN_RUN_STATE = gradio.State(None)
+    SEEN_JOBS_TEXTBOX = page.create_signal()
+    SEEN_RUN_TEXTBOX = page.create_signal()
 
 
 def _render_plot(name: str) -> gradio.LinePlot:
@@ -124,8 +124,8 @@ def listen() -> None:
     connect(START_BUTTON.click, start, [person, *options, *files], [*job, *files])
     connect(STOP_BUTTON.click, stop, [person], job)
     connect(RESUME_BUTTON.click, resume, [person, *options[3:]], job)
-    page.follow(SEEN_JOBS_STATE, sign_job, show_job, [person], job)
-    page.follow(SEEN_RUN_STATE, sign_shown_run, show_run, [person], curves)
+    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [person], job)
+    page.follow(SEEN_RUN_TEXTBOX, sign_shown_run, show_run, [person], curves)
 
 
 def start(

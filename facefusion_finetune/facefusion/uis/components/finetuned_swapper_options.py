@@ -24,7 +24,14 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.selecti
     WEIGHT,
     Selection,
 )
-from facefusion_finetune.facefusion.uis.page import connect, connect_load, warn
+from facefusion_finetune.facefusion.uis.page import (
+    connect,
+    connect_load,
+    create_signal,
+    digest,
+    render_style,
+    warn,
+)
 from facefusion_finetune.host import adapter
 
 Describe = Callable[[Selection, bool], dict[str, Any]]
@@ -35,13 +42,15 @@ PACKAGE = "facefusion_finetune.facefusion.processors.modules.finetuned_swapper"
 SECONDS = 2.0
 """Between two looks at the models."""
 
-FINETUNED_SWAPPER_MODEL_DROPDOWN: gradio.Dropdown | None = None
-FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN: gradio.Dropdown | None = None
-FINETUNED_SWAPPER_WEIGHT_SLIDER: gradio.Slider | None = None
-FINETUNED_SWAPPER_TIMER: gradio.Timer | None = None
-SHOWN_STATE: gradio.State | None = None
+FINETUNED_SWAPPER_MODEL_DROPDOWN: gradio.Dropdown
+FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN: gradio.Dropdown
+FINETUNED_SWAPPER_WEIGHT_SLIDER: gradio.Slider
+FINETUNED_SWAPPER_TIMER: gradio.Timer
+SHOWN_STATE: gradio.State
 """What a page shows, so that it is told of changes only."""
-DRAWN_STATE: gradio.State | None = None
+CHANGES_TEXTBOX: gradio.Textbox
+"""A change that a page has noticed, and is told of next."""
+DRAWN_STATE: gradio.State
 """What the preview of a page is drawn with; the preview follows its changes."""
 
 GIVEN_MODEL: str | None = None
@@ -56,6 +65,7 @@ def render() -> None:
     global FINETUNED_SWAPPER_TIMER
     global SHOWN_STATE
     global DRAWN_STATE
+    global CHANGES_TEXTBOX
     global GIVEN_MODEL
 
     GIVEN_MODEL = state_manager.get_item(MODEL)
@@ -83,8 +93,10 @@ def render() -> None:
         **describe_weight(shown, is_ticked),
     )
     FINETUNED_SWAPPER_TIMER = gradio.Timer(SECONDS)
+    render_style()
     SHOWN_STATE = gradio.State(shown)
     DRAWN_STATE = gradio.State(describe_drawn(shown))
+    CHANGES_TEXTBOX = create_signal()
     register_ui_component("finetuned_swapper_model_dropdown", FINETUNED_SWAPPER_MODEL_DROPDOWN)
     register_ui_component(
         "finetuned_swapper_pixel_boost_dropdown", FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN
@@ -97,10 +109,6 @@ def listen() -> None:
     model_dropdown = FINETUNED_SWAPPER_MODEL_DROPDOWN
     pixel_boost_dropdown = FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN
     weight_slider = FINETUNED_SWAPPER_WEIGHT_SLIDER
-    assert model_dropdown is not None
-    assert pixel_boost_dropdown is not None
-    assert weight_slider is not None
-    assert FINETUNED_SWAPPER_TIMER is not None
     options = [model_dropdown, pixel_boost_dropdown, weight_slider]
     outputs = [*options, SHOWN_STATE, DRAWN_STATE]
     processors = get_ui_component("processors_checkbox_group")
@@ -125,13 +133,8 @@ def listen() -> None:
     )
     connect(weight_slider.input, update_weight, weight_slider, trigger_mode="always_last")
     released = connect(weight_slider.release, update_weight, weight_slider)
-    connect(
-        FINETUNED_SWAPPER_TIMER.tick,
-        update_changes,
-        [processors, SHOWN_STATE],
-        outputs,
-        concurrency_limit=None,
-    )
+    connect(FINETUNED_SWAPPER_TIMER.tick, look, SHOWN_STATE, CHANGES_TEXTBOX, queue=False)
+    connect(CHANGES_TEXTBOX.change, update_changes, [processors, SHOWN_STATE], outputs)
     connect_load(load, processors, outputs)
     listen_for_preview(released)
 
@@ -151,7 +154,6 @@ def listen_for_preview(released: Any) -> None:
     if preview_image and all(inputs):
         from facefusion.uis.components import preview
 
-        assert DRAWN_STATE is not None
         options = {"inputs": inputs, "outputs": preview_image, "api_name": False}
         DRAWN_STATE.change(preview.clear_and_update_preview_image, **options)
         released.then(preview.update_preview_image, **options)
@@ -195,6 +197,12 @@ def update_pixel_boost(
 def update_weight(weight: float) -> None:
     """Use another weight."""
     state_manager.set_item(WEIGHT, weight)
+
+
+def look(before: Selection) -> Any:
+    """Whether something has changed since the page was told last, which is `before`."""
+    shown = selection.settle(GIVEN_MODEL)
+    return gradio.skip() if shown == before else digest((before, shown))
 
 
 def update_changes(processors: Sequence[str], before: Selection) -> Any:
