@@ -16,15 +16,6 @@ from tests.support import host as support
 from tests.support.browser import explain_missing_browser
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Where several processes share the tests, let each compute with one thread.
-
-    Threads that wait for each other while their cores do something else take ten times as long.
-    """
-    if hasattr(config, "workerinput"):
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Skip what needs a FaceFusion or a browser where there is none, and say why."""
     no_host = support.explain_missing()

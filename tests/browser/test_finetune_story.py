@@ -24,6 +24,7 @@ START_OF_HOST = """
     (button) => isShown(button) && button.innerText.trim() === "START"
 ).click();
 """
+TOASTS = "return document.querySelectorAll('.toast-body').length;"
 COUNT_THUMBNAILS = """
 return [...element.querySelectorAll("img")].filter((image) => image.naturalWidth > 0).length;
 """
@@ -54,6 +55,8 @@ class Camera:
         self._number = 0
 
     def shoot(self, name: str) -> None:
+        self._page.run("document.querySelectorAll('.toast-close').forEach((x) => x.click())")
+        self._page.wait_until(lambda: not self._page.run(TOASTS), what="no notice is in the way")
         self._number += 1
         self._page.screenshot(self._folder / f"{self._number:02}-{name}.png")
 

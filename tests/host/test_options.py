@@ -288,7 +288,7 @@ def test_every_callback_sees_the_ui_and_is_no_endpoint(monkeypatch: pytest.Monke
     page = build_below_the_hosts(monkeypatch)
     assert len(list_ours(page)) == 3
     ours = [event for event in page.fns.values() if UIS in event.fn.__module__]
-    assert len(ours) == 7
+    assert len(ours) == 8
     for event in ours:
         assert "facefusion/uis" in Path(event.fn.__code__.co_filename).as_posix()
         assert event.api_name is False

@@ -53,11 +53,11 @@ def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespa
 
 
 @pytest.fixture
-def jane(uis: SimpleNamespace) -> Person:
+def ruth(uis: SimpleNamespace) -> Person:
     """Somebody with 30 drawn crops, three of them rejected."""
     from tests.support.crops import add_person_with_crops
 
-    return add_person_with_crops("jane", 30)
+    return add_person_with_crops("ruth", 30)
 
 
 def _submit(person: Person, kind: Any = "train", **arguments: Any) -> Job:
@@ -75,14 +75,14 @@ def test_person_is_recorded_with_the_consent_of_the_form(
     form = tmp_path / "upload" / "form.pdf"
     form.parent.mkdir()
     form.write_bytes(b"signed")
-    shown = uis.person.add_person(" jane ", " ", str(form), "a test", "2999-12-31")
-    consent = load_person("jane").require_consent()
+    shown = uis.person.add_person(" ruth ", " ", str(form), "a test", "2999-12-31")
+    consent = load_person("ruth").require_consent()
     assert (consent.kind, consent.text, consent.scope) == ("file", "form.pdf", "a test")
     assert str(consent.expires) == "2999-12-31"
     assert not form.parent.exists(), "no copy of what was signed stays"
     assert shown[uis.person.NAME_TEXTBOX] == ""
-    assert shown[uis.person.PERSON_DROPDOWN].value == "jane"
-    text = uis.people_text.describe_person("jane")
+    assert shown[uis.person.PERSON_DROPDOWN].value == "ruth"
+    text = uis.people_text.describe_person("ruth")
     assert "form.pdf" in text
     assert "2999-12-31" in text
 
@@ -90,12 +90,12 @@ def test_person_is_recorded_with_the_consent_of_the_form(
 @pytest.mark.parametrize(
     ("name", "note", "file", "expires", "words"),
     [
-        ("jane", "", None, "", "exactly one proof"),
-        ("jane", "She agreed.", "form.pdf", "", "exactly one proof"),
+        ("ruth", "", None, "", "exactly one proof"),
+        ("ruth", "She agreed.", "form.pdf", "", "exactly one proof"),
         ("", "She agreed.", None, "", "name"),
-        ("../jane", "She agreed.", None, "", "name"),
-        ("jane", "She agreed.", None, "soon", "it is no day"),
-        ("jane", "She agreed.", None, "2001-01-01", "past"),
+        ("../ruth", "She agreed.", None, "", "name"),
+        ("ruth", "She agreed.", None, "soon", "it is no day"),
+        ("ruth", "She agreed.", None, "2001-01-01", "past"),
     ],
 )
 def test_form_that_is_not_filled_records_nobody(
@@ -116,35 +116,35 @@ def test_expired_consent_is_said_and_can_be_renewed(uis: SimpleNamespace) -> Non
     consent = create_consent(None, "She agreed.").model_copy(
         update={"expires": datetime.now(UTC).date() - timedelta(days=1)}
     )
-    add_person("jane", consent)
-    assert "expired" in uis.people_text.describe_person("jane")
+    add_person("ruth", consent)
+    assert "expired" in uis.people_text.describe_person("ruth")
     with pytest.raises(FinetuneError, match="expired"):
-        uis.training.start("jane", "inswapper_128", "fast", 0, "auto", False, None, None)
-    assert queue.list_jobs("jane") == []
-    uis.person.renew_consent("jane", "She agreed again.", None, "", "")
-    assert "She agreed again." in uis.people_text.describe_person("jane")
+        uis.training.start("ruth", "inswapper_128", "fast", 0, "auto", False, None, None)
+    assert queue.list_jobs("ruth") == []
+    uis.person.renew_consent("ruth", "She agreed again.", None, "", "")
+    assert "She agreed again." in uis.people_text.describe_person("ruth")
 
 
 def test_person_is_deleted_only_with_the_name_typed(
-    uis: SimpleNamespace, jane: Person, home_folder: Path
+    uis: SimpleNamespace, ruth: Person, home_folder: Path
 ) -> None:
     add_person("joan", create_consent(None, "She agreed."))
     for typed in ("", "joan", "Jane"):
         with pytest.raises(UsageError, match="name was not typed"):
-            uis.person.delete_person("jane", typed)
-    assert jane.directory.is_dir()
-    shown = uis.person.delete_person("jane", "jane")
-    assert not jane.directory.exists()
+            uis.person.delete_person("ruth", typed)
+    assert ruth.directory.is_dir()
+    shown = uis.person.delete_person("ruth", "ruth")
+    assert not ruth.directory.exists()
     assert shown[uis.person.PERSON_DROPDOWN].value == "joan"
-    assert uis.person.show("jane")[uis.person.PERSON_DROPDOWN].value == "joan"
+    assert uis.person.show("ruth")[uis.person.PERSON_DROPDOWN].value == "joan"
 
 
-def test_damaged_record_is_said_and_breaks_nothing(uis: SimpleNamespace, jane: Person) -> None:
-    (jane.directory / "person.toml").write_text("name = ")
-    assert "damaged" in uis.people_text.describe_person("jane")
-    assert uis.crops_view.create_view("jane", "all").html == ""
-    assert uis.run_view.find_shown_run("jane") is None
-    assert uis.run_view.can_resume("jane") is False
+def test_damaged_record_is_said_and_breaks_nothing(uis: SimpleNamespace, ruth: Person) -> None:
+    (ruth.directory / "person.toml").write_text("name = ")
+    assert "damaged" in uis.people_text.describe_person("ruth")
+    assert uis.crops_view.create_view("ruth", "all").html == ""
+    assert uis.run_view.find_shown_run("ruth") is None
+    assert uis.run_view.can_resume("ruth") is False
     assert "damaged" in uis.said[0]
 
 
@@ -152,14 +152,14 @@ def test_damaged_record_is_said_and_breaks_nothing(uis: SimpleNamespace, jane: P
 
 
 def test_extraction_takes_the_uploads_along(
-    uis: SimpleNamespace, jane: Person, tmp_path: Path
+    uis: SimpleNamespace, ruth: Person, tmp_path: Path
 ) -> None:
     for name in ("clip.mp4", "look.png"):
         (tmp_path / name).write_text(name)
     uis.footage.extract(
-        "jane", [str(tmp_path / "clip.mp4")], None, "", [str(tmp_path / "look.png")], 4.0, 900, True
+        "ruth", [str(tmp_path / "clip.mp4")], None, "", [str(tmp_path / "look.png")], 4.0, 900, True
     )
-    (job,) = queue.list_jobs("jane")
+    (job,) = queue.list_jobs("ruth")
     arguments = job.request.arguments
     assert job.request.kind == "extract"
     assert (arguments["frames_per_second"], arguments["most_frames"]) == (4.0, 900)
@@ -171,25 +171,25 @@ def test_extraction_takes_the_uploads_along(
     assert job.request.settings["face_detector_model"] == "yunet"
 
 
-def test_nothing_to_extract_is_said(uis: SimpleNamespace, jane: Person) -> None:
+def test_nothing_to_extract_is_said(uis: SimpleNamespace, ruth: Person) -> None:
     with pytest.raises(UsageError, match="there is none"):
-        uis.footage.extract("jane", None, None, "", None, 6.0, 1800, False)
-    assert not list(jane.directory.glob("jobs/*"))
+        uis.footage.extract("ruth", None, None, "", None, 6.0, 1800, False)
+    assert not list(ruth.directory.glob("jobs/*"))
 
 
 def test_failed_submission_leaves_no_folder(
-    uis: SimpleNamespace, jane: Person, tmp_path: Path
+    uis: SimpleNamespace, ruth: Person, tmp_path: Path
 ) -> None:
     with pytest.raises(OSError, match="gone"):
-        uis.footage.extract("jane", [str(tmp_path / "gone.mp4")], None, "", None, 6.0, 1800, False)
-    assert not list(jane.directory.glob("jobs/*"))
+        uis.footage.extract("ruth", [str(tmp_path / "gone.mp4")], None, "", None, 6.0, 1800, False)
+    assert not list(ruth.directory.glob("jobs/*"))
 
 
-def test_gallery_filters_and_decisions_change_the_crops(uis: SimpleNamespace, jane: Person) -> None:
-    view = uis.crops_view.create_view("jane", "all")
+def test_gallery_filters_and_decisions_change_the_crops(uis: SimpleNamespace, ruth: Person) -> None:
+    view = uis.crops_view.create_view("ruth", "all")
     assert len(view.shown) == view.html.count("<img") == 30
-    assert len(uis.crops_view.create_view("jane", "kept").shown) == 27
-    rejected = uis.crops_view.create_view("jane", "rejected")
+    assert len(uis.crops_view.create_view("ruth", "kept").shown) == 27
+    rejected = uis.crops_view.create_view("ruth", "rejected")
     assert rejected.html.count("is-rejected") == 3
     assert uis.crops_view.label_filters(view.records) == [
         ("all (30)", "all"),
@@ -197,44 +197,44 @@ def test_gallery_filters_and_decisions_change_the_crops(uis: SimpleNamespace, ja
         ("rejected (3)", "rejected"),
     ]
     first, second = (record.id for record in view.shown[:2])
-    before = (jane.directory / "coverage.json").read_text()
-    uis.footage.reject("jane", [first, second], "all")
-    kept = {record.id: record.kept for record in read_manifest(jane)}
+    before = (ruth.directory / "coverage.json").read_text()
+    uis.footage.reject("ruth", [first, second], "all")
+    kept = {record.id: record.kept for record in read_manifest(ruth)}
     assert (kept[first], kept[second]) == (False, False)
-    assert (jane.directory / "coverage.json").read_text() != before
-    uis.footage.restore("jane", [first], "all")
+    assert (ruth.directory / "coverage.json").read_text() != before
+    uis.footage.restore("ruth", [first], "all")
     assert "1 crops restored; 26 kept" in uis.said[-1]
     for ids in ([], None):
         with pytest.raises(UsageError, match="none is ticked"):
-            uis.footage.reject("jane", ids, "all")
+            uis.footage.reject("ruth", ids, "all")
 
 
 def test_gallery_follows_thumbnails_that_come_after_the_crops(
-    uis: SimpleNamespace, jane: Person
+    uis: SimpleNamespace, ruth: Person
 ) -> None:
     from facefusion_finetune.dataset.thumbnails import thumbnail_path, write_thumbnails
 
-    records = read_manifest(jane)
-    thumbnail_path(jane, records[0].id).unlink()
-    assert len(uis.crops_view.create_view("jane", "all").shown) == 29
-    before = uis.footage.sign_crops("jane", "all")
-    write_thumbnails(jane, records)
-    assert uis.footage.sign_crops("jane", "all") != before
-    assert len(uis.crops_view.create_view("jane", "all").shown) == 30
+    records = read_manifest(ruth)
+    thumbnail_path(ruth, records[0].id).unlink()
+    assert len(uis.crops_view.create_view("ruth", "all").shown) == 29
+    before = uis.footage.sign_crops("ruth", "all")
+    write_thumbnails(ruth, records)
+    assert uis.footage.sign_crops("ruth", "all") != before
+    assert len(uis.crops_view.create_view("ruth", "all").shown) == 30
 
 
 def test_pictures_of_the_gallery_are_served_from_where_they_lie(
-    uis: SimpleNamespace, jane: Person
+    uis: SimpleNamespace, ruth: Person
 ) -> None:
     from gradio.utils import is_static_file
 
-    view = uis.crops_view.create_view("jane", "kept")
-    path = jane.directory / "shown" / f"{view.shown[0].id}.jpg"
+    view = uis.crops_view.create_view("ruth", "kept")
+    path = ruth.directory / "shown" / f"{view.shown[0].id}.jpg"
     assert f"file={path}" in view.html
     assert is_static_file(path)
     # and nothing else of the person is
-    assert not is_static_file(str(jane.directory / "person.toml"))
-    assert not is_static_file(str(next((jane.directory / "crops").glob("*.png"))))
+    assert not is_static_file(str(ruth.directory / "person.toml"))
+    assert not is_static_file(str(next((ruth.directory / "crops").glob("*.png"))))
 
 
 # jobs
@@ -262,59 +262,59 @@ def test_pictures_of_the_gallery_are_served_from_where_they_lie(
     ],
 )
 def test_job_is_described(
-    uis: SimpleNamespace, jane: Person, written: JobState, words: list[str], is_open: bool
+    uis: SimpleNamespace, ruth: Person, written: JobState, words: list[str], is_open: bool
 ) -> None:
     _submit(add_person("joan", create_consent(None, "She agreed.")))
-    job = _submit(jane)
+    job = _submit(ruth)
     job.log_path.write_text("one line\nthe last line\n")
     if written.status != "queued":
         job.write_state(written)
-    drawn = uis.progress.draw_latest_job("jane", ("train",))
+    drawn = uis.progress.draw_latest_job("ruth", ("train",))
     for word in words:
         assert word in drawn.html
     assert drawn.is_open is is_open
 
 
-def test_running_job_shows_how_far_it_is(uis: SimpleNamespace, jane: Person) -> None:
+def test_running_job_shows_how_far_it_is(uis: SimpleNamespace, ruth: Person) -> None:
     from facefusion_finetune.jobs import locks
 
-    job = _submit(jane)
+    job = _submit(ruth)
     with locks.hold(job.lock_path):
         job.write_state(
             JobState(status="running", stage="Training", done=20, total=80, seconds_left=65.0)
         )
-        drawn = uis.progress.draw_latest_job("jane", ("train",))
+        drawn = uis.progress.draw_latest_job("ruth", ("train",))
         assert "Training, 20 of 80, 1:05 left" in drawn.html
         assert 'aria-valuenow="25"' in drawn.html
         assert drawn.is_open
         with pytest.raises(UsageError, match="one is waiting or running"):
-            uis.training.start("jane", "inswapper_128", "fast", 0, "auto", False, None, None)
-        uis.training.stop("jane")
-        assert "Stopping" in uis.progress.draw_latest_job("jane", ("train",)).html
+            uis.training.start("ruth", "inswapper_128", "fast", 0, "auto", False, None, None)
+        uis.training.stop("ruth")
+        assert "Stopping" in uis.progress.draw_latest_job("ruth", ("train",)).html
 
 
-def test_extraction_says_what_came_of_it(uis: SimpleNamespace, jane: Person) -> None:
-    job = _submit(jane, "extract")
+def test_extraction_says_what_came_of_it(uis: SimpleNamespace, ruth: Person) -> None:
+    job = _submit(ruth, "extract")
     result = {
         **{"kept": 3, "faces": 5, "frames": 6, "total_kept": 30, "rejected": {"blurred": 2}},
         **{"known_sources": 1, "others": 2},
     }
     job.write_state(JobState(status="done", result=result))
-    text = uis.progress.draw_latest_job("jane", ("extract",)).html
+    text = uis.progress.draw_latest_job("ruth", ("extract",)).html
     for words in ("3 of 5 faces in 6 frames", "30 crops in all", "2 blurred", "1 files", "2 other"):
         assert words in text
-    assert uis.progress.draw_latest_job("jane", ("train",)).html == ""
+    assert uis.progress.draw_latest_job("ruth", ("train",)).html == ""
 
 
 def test_training_is_queued_with_what_was_chosen(
-    uis: SimpleNamespace, jane: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uis: SimpleNamespace, ruth: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEFUSION_FINETUNE_JUDGE", "/judge.onnx")
     (tmp_path / "other.png").write_text("other")
     uis.training.start(
-        "jane", "simswap_256", "thorough", 3.0, "bf16", True, [str(tmp_path / "other.png")], None
+        "ruth", "simswap_256", "thorough", 3.0, "bf16", True, [str(tmp_path / "other.png")], None
     )
-    (job,) = queue.list_jobs("jane")
+    (job,) = queue.list_jobs("ruth")
     arguments = job.request.arguments
     assert (arguments["base"], arguments["preset"], arguments["seed"]) == (
         *("simswap_256", "thorough"),
@@ -325,8 +325,8 @@ def test_training_is_queued_with_what_was_chosen(
     assert arguments["others"] == []
 
     queue.request_stop(job)
-    uis.training.resume("jane", "auto", False)
-    resumed = queue.list_jobs("jane")[-1].request.arguments
+    uis.training.resume("ruth", "auto", False)
+    resumed = queue.list_jobs("ruth")[-1].request.arguments
     assert resumed["resume"] is True
     assert resumed["targets"] == arguments["targets"]
     assert resumed["judge"] == "/judge.onnx"
@@ -347,7 +347,7 @@ def test_bases_state_their_licence_and_those_at_hand_come_first(uis: SimpleNames
     assert "no swapper called" in uis.model_text.describe_base("unheard_of")
 
 
-def test_preset_states_its_gain_and_its_time_here(uis: SimpleNamespace, jane: Person) -> None:
+def test_preset_states_its_gain_and_its_time_here(uis: SimpleNamespace, ruth: Person) -> None:
     text = uis.model_text.describe_preset("inswapper_128", "balanced")
     assert "+0.31" in text
     assert "11 of 12" in text
@@ -355,7 +355,7 @@ def test_preset_states_its_gain_and_its_time_here(uis: SimpleNamespace, jane: Pe
     assert "cannot be used on this base" not in text
     assert "cannot be used on this base" in uis.model_text.describe_preset("uniface_256", "fast")
     assert "not measured yet" in uis.model_text.describe_preset("inswapper_128", "thorough")
-    job = _submit(jane, "estimate", base="inswapper_128", preset="balanced")
+    job = _submit(ruth, "estimate", base="inswapper_128", preset="balanced")
     ended = datetime(2026, 5, 3, tzinfo=UTC)
     job.write_state(
         JobState(status="done", started=ended, ended=ended, result={"seconds_total": 754.0})
@@ -365,11 +365,11 @@ def test_preset_states_its_gain_and_its_time_here(uis: SimpleNamespace, jane: Pe
 
 
 def test_curves_follow_what_a_run_has_written(
-    uis: SimpleNamespace, jane: Person, make_run: Callable[[Person], Any]
+    uis: SimpleNamespace, ruth: Person, make_run: Callable[[Person], Any]
 ) -> None:
     assert uis.run_view.create_curves(None).loss.empty
-    run = make_run(jane)
-    assert uis.run_view.find_shown_run("jane").reference == "jane@1"
+    run = make_run(ruth)
+    assert uis.run_view.find_shown_run("ruth").reference == "ruth@1"
     before = uis.run_view.sign_run(run)
     for step in range(1, 1001):
         run.log(step, {"loss": 1 / step})
@@ -391,7 +391,7 @@ def test_curves_follow_what_a_run_has_written(
     assert uis.run_view.find_grid(run).name == "step_000020.png"
     (folder / "held_out.png").write_bytes(b"")
     assert uis.run_view.find_grid(run).name == "held_out.png"
-    assert uis.run_view.can_resume("jane")
+    assert uis.run_view.can_resume("ruth")
 
 
 @pytest.fixture

@@ -52,6 +52,18 @@ def _take_step(swapper: TorchSwapper, inputs: Arrays) -> None:
             parameter.sub_(0.01 * size * slope)
 
 
+def _measure_scatter(
+    swapper: TorchSwapper, targets: NDArray[numpy.float32], sources: NDArray[numpy.float32]
+) -> float:
+    """How far two of torch's own ways to compute the same are apart.
+
+    At single points the drawn weights magnify rounding, by how much depends on the processor.
+    """
+    with torch.backends.mkldnn.flags(enabled=False):
+        plain = swapper.run(targets, sources)
+    return float(measure_difference(plain, swapper.run(targets, sources)))
+
+
 @pytest.mark.parametrize("name", ENTRIES)
 def test_there_and_back(name: str, tmp_path: Path) -> None:
     graph = _open(name, tmp_path)
@@ -62,7 +74,8 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
     before = run_session(create_session(graph.path, name), targets, sources)
     for count in (1, 2, 4):
         output = swapper.run(targets[:count], sources[:count])
-        assert measure_difference(output, before[:count]) < limit
+        scatter = _measure_scatter(swapper, targets[:count], sources[:count])
+        assert measure_difference(output, before[:count]) < max(limit, 4 * scatter)
 
     _take_step(swapper, create_inputs(name, 2, seed=1))
     reached = {id(p) for p in swapper.parameters() if p.grad is not None}
