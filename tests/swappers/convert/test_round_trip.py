@@ -57,8 +57,7 @@ def _measure_scatter(
 ) -> float:
     """How far two of torch's own ways to compute the same are apart.
 
-    At single points the drawn weights magnify rounding, by how much depends on the processor. Another
-    file is an order of magnitude further away everywhere.
+    At single points the drawn weights magnify rounding, by how much depends on the processor.
     """
     with torch.backends.mkldnn.flags(enabled=False):
         plain = swapper.run(targets, sources)
