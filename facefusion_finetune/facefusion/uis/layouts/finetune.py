@@ -31,13 +31,14 @@ def pre_check() -> bool:
 
 def render() -> Any:
     """Put the sections on the page, two in each column."""
-    with gradio.Blocks() as layout:
+    # Columns where the host has Blocks, of which each takes a tenth of a second to be made.
+    with gradio.Column() as layout:
         page.render()
         with gradio.Row():
             for first in range(0, len(SECTIONS), 2):
                 with gradio.Column(scale=1, min_width=400):
                     for section in SECTIONS[first : first + 2]:
-                        with gradio.Blocks():
+                        with gradio.Column():
                             section.render()
     return layout
 
