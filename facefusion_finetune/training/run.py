@@ -23,6 +23,7 @@ from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.training.presets import Preset
 
 RECORD_FILE = "config.toml"
+MODEL_FILE = "model.onnx"
 
 
 class RunRecord(BaseModel):
@@ -128,7 +129,7 @@ class Run:
     @property
     def model_path(self) -> Path:
         """The tuned model; there only once the run is finished."""
-        return self.directory / "model.onnx"
+        return self.directory / MODEL_FILE
 
     @property
     def report_path(self) -> Path:

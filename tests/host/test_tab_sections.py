@@ -1,5 +1,6 @@
 """What the sections of the finetune tab say and do, by their own functions."""
 
+import importlib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.host
 @pytest.fixture
 def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The page's modules, rendered; nobody works on what is queued."""
-    gradio = pytest.importorskip("gradio")
+    gradio = importlib.import_module("gradio")
     from facefusion_finetune.facefusion.uis import (
         crops_view,
         model_text,
@@ -198,15 +199,15 @@ def test_gallery_filters_and_decisions_change_the_crops(uis: SimpleNamespace, ru
     ]
     first, second = (record.id for record in view.shown[:2])
     before = (ruth.directory / "coverage.json").read_text()
-    uis.footage.reject("ruth", [first, second], "all")
+    uis.footage.reject("ruth", [first, second])
     kept = {record.id: record.kept for record in read_manifest(ruth)}
     assert (kept[first], kept[second]) == (False, False)
     assert (ruth.directory / "coverage.json").read_text() != before
-    uis.footage.restore("ruth", [first], "all")
+    uis.footage.restore("ruth", [first])
     assert "1 crops restored; 26 kept" in uis.said[-1]
     for ids in ([], None):
         with pytest.raises(UsageError, match="none is ticked"):
-            uis.footage.reject("ruth", ids, "all")
+            uis.footage.reject("ruth", ids)
 
 
 def test_gallery_follows_thumbnails_that_come_after_the_crops(
@@ -370,7 +371,7 @@ def test_curves_follow_what_a_run_has_written(
     assert uis.run_view.create_curves(None).loss.empty
     run = make_run(ruth)
     assert uis.run_view.find_shown_run("ruth").reference == "ruth@1"
-    before = uis.run_view.sign_run(run)
+    before = uis.run_view.sign_shown_run("ruth")
     for step in range(1, 1001):
         run.log(step, {"loss": 1 / step})
     run.log(1000, {"note": "no loss in this line"})
@@ -383,7 +384,7 @@ def test_curves_follow_what_a_run_has_written(
     assert 400 <= len(curves.loss) <= 500
     assert curves.loss["loss"].iloc[0] == 1
     assert sorted(curves.score["score"]) == [7, 9, 9, 9], "before any step both are the base"
-    assert uis.run_view.sign_run(run) != before
+    assert uis.run_view.sign_shown_run("ruth") != before
     folder = run.directory / "previews"
     assert uis.run_view.find_grid(run) is None
     for name in ("step_000010.png", "step_000020.png"):

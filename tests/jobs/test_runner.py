@@ -15,7 +15,14 @@ import pytest
 from facefusion_finetune import home
 from facefusion_finetune.jobs import locks, processes, queue
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from tests.support.job_processes import RUNNER, TOLD, read_error, submit, wait_for, wait_for_end
+from tests.support.job_processes import (
+    RUNNER,
+    read_error,
+    submit,
+    wait_for,
+    wait_for_end,
+    wait_for_work,
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
@@ -107,8 +114,7 @@ def test_process_that_is_told_to_end_says_so(
 ) -> None:
     job = submit(person, "deaf")
     start_runner()
-    wait_for(job.directory / TOLD)
-    wait_for(job.state_path)
+    wait_for_work(job)
     os.kill(job.state.pid or 0, signal.SIGTERM)
     wait_for_end(job)
     assert "was told to end" in read_error(job)
@@ -121,8 +127,7 @@ def test_killed_runner_is_followed_by_another(
     """The job at work goes on, and the next runner neither starts it twice nor overtakes it."""
     job, later = submit(person, "wait"), submit(person)
     runner = start_runner()
-    wait_for(job.directory / TOLD)
-    wait_for(job.state_path)
+    wait_for_work(job)
     pid = job.state.pid
     runner.send_signal(signal.SIGKILL)
     runner.wait()
@@ -144,8 +149,7 @@ def test_worker_and_runner_killed(
     """As when the machine is switched off."""
     job, later = submit(person, "wait"), submit(person)
     runner = start_runner()
-    wait_for(job.directory / TOLD)
-    wait_for(job.state_path)
+    wait_for_work(job)
     runner.kill()
     runner.wait()
     pid = job.state.pid or 0
@@ -189,8 +193,7 @@ def test_full_disk_while_a_state_is_written(
     """The job goes on, and says how it ended as soon as there is room again."""
     job = submit(person, "wait")
     runner = start_runner()
-    wait_for(job.directory / TOLD)
-    wait_for(job.state_path)
+    wait_for_work(job)
     full = home.home_directory() / "full"
     full.touch()
     queue.request_stop(job)
@@ -225,8 +228,7 @@ def test_folder_that_goes_under_a_job_does_not_come_back(
     other = add_person("bea", create_consent(None, "Agreed on paper."))
     job, theirs = submit(person, seconds=1), submit(other)
     runner = start_runner()
-    wait_for(job.directory / TOLD)
-    wait_for(job.state_path)
+    wait_for_work(job)
     shutil.rmtree(person.directory)
     assert runner.wait(30) == 0
     assert theirs.state.status == "done"

@@ -11,7 +11,7 @@ import pytest
 
 from facefusion_finetune.jobs import locks, queue, stopping
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from tests.support.job_processes import TOLD, submit, wait_for, wait_for_end
+from tests.support.job_processes import TOLD, submit, wait_for, wait_for_end, wait_for_work
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
@@ -21,8 +21,7 @@ def test_job_stops_at_its_next_word(
 ) -> None:
     job, later = submit(person, "wait"), submit(person)
     runner = start_runner()
-    wait_for(job.directory / TOLD)
-    wait_for(job.state_path)
+    wait_for_work(job)
     assert job.state.status == "running"
     assert (job.state.pid, later.state.status) != (None, "running")
     queue.request_stop(job)

@@ -13,7 +13,7 @@ from facefusion_finetune.people import removal
 from facefusion_finetune.people.inventory import take_inventory
 from facefusion_finetune.people.profile import Person, add_person, create_consent, list_names
 from facefusion_finetune.people.removal import RemovalError, remove_person
-from tests.support.job_processes import TOLD, open_runners, submit, wait_for
+from tests.support.job_processes import open_runners, submit, wait_for_work
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -45,8 +45,7 @@ def test_jobs_end_before_anything_is_deleted(
     (job.directory / "footage").mkdir()
     (job.directory / "footage" / "clip.mp4").write_bytes(b"a clip")
     runner = start_runner()
-    wait_for(job.directory / TOLD)
-    wait_for(job.state_path)
+    wait_for_work(job)
     removed = remove_person("ada")
     removed.require_complete()
     assert {job.log_path, job.directory / "footage" / "clip.mp4"} <= set(removed.removed)

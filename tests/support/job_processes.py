@@ -148,3 +148,9 @@ def main(word: str) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1]))
+
+
+def wait_for_work(job: Job) -> None:
+    """Wait until a worker is at work on a job, and has said so."""
+    wait_for(job.directory / TOLD)
+    wait_for(job.state_path)

@@ -4,13 +4,15 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio
 from facefusion import logger, state_manager
 
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.host import adapter
+
+Made = TypeVar("Made")
 
 PACKAGE = "facefusion_finetune.facefusion.uis"
 SECONDS = 1.0
@@ -39,6 +41,19 @@ def render_style() -> None:
 def create_signal() -> gradio.Textbox:
     """A hidden text whose change is an event: what is not on the page at all changes unheard."""
     return gradio.Textbox("", show_label=False, container=False, elem_classes=HIDDEN)
+
+
+def create(kind: Callable[..., Made], notation: str, **options: Any) -> Made:
+    """A component of the tab, with its text, and its id of the text's notation.
+
+    Args:
+        kind: For example `gradio.Dropdown`.
+        notation: Of its text: `model.base_dropdown` makes `finetune_base_dropdown`.
+        options: As the kind takes them.
+    """
+    text = "value" if kind is gradio.Button else "label"
+    name = f"finetune_{notation.rpartition('.')[2]}"
+    return kind(**{text: translate(notation), "elem_id": name, **options})
 
 
 def get_clock() -> gradio.Timer:

@@ -7,7 +7,7 @@ from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.jobs import queue
 from facefusion_finetune.people.profile import Person, load_person, person_directory
-from facefusion_finetune.training.run import list_runs
+from facefusion_finetune.training.run import MODEL_FILE, list_runs
 
 
 def require_name(name: str | None) -> str:
@@ -59,7 +59,7 @@ def sign_person(name: str | None) -> object:
     if not name:
         return None
     folder = person_directory(name)
-    finished = len(list(folder.glob("runs/*/model.onnx")))
+    finished = len(list(folder.glob(f"runs/*/{MODEL_FILE}")))
     return sign_file(folder / "person.toml"), sign_file(folder / "crops.jsonl"), finished
 
 

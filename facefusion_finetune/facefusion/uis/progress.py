@@ -27,6 +27,13 @@ def find_latest_job(name: str | None, kinds: Sequence[str]) -> Job | None:
     return next((job for job in reversed(jobs) if job.request.kind in kinds), None)
 
 
+def stop_jobs(name: str, kinds: Sequence[str]) -> None:
+    """Ask all jobs of a person that are of one of the kinds, and have not ended, to end."""
+    for job in queue.list_jobs(name):
+        if job.request.kind in kinds and not job.state.is_ended:
+            queue.request_stop(job)
+
+
 def sign_jobs(name: str | None, kinds: Sequence[str]) -> Any:
     """What changes whenever `draw_latest_job` would look different."""
     job = find_latest_job(name, kinds)

@@ -9,8 +9,8 @@ from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.evaluation.watching import read_scores
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
-from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.training.run import Run, list_runs
+from facefusion_finetune.people.profile import load_person, person_directory
+from facefusion_finetune.training.run import MODEL_FILE, RECORD_FILE, Run, list_runs
 
 if TYPE_CHECKING:
     import pandas
@@ -41,21 +41,27 @@ def find_shown_run(name: str | None) -> Run | None:
 
 
 def can_resume(name: str | None) -> bool:
-    """Whether a training of the person was begun and has no model yet."""
-    if not name:
-        return False
-    try:
-        return any(not run.is_finished for run in list_runs(load_person(name)))
-    except FinetuneError:
-        return False
+    """Whether a training of the person was begun and has no model yet; quick."""
+    return any(not (folder / MODEL_FILE).is_file() for folder in _list_folders(name))
 
 
-def sign_run(run: Run | None) -> Any:
-    """What changes whenever the curves or the picture would look different."""
-    if run is None:
+def sign_shown_run(name: str | None) -> Any:
+    """What changes whenever the curves or the picture of the newest run would look different.
+
+    Asked every second, so that no run's settings are read for it.
+    """
+    folders = _list_folders(name)
+    if not folders:
         return None
-    grid = find_grid(run)
-    return run.reference, sign_file(run.directory / "metrics.jsonl"), grid, grid and sign_file(grid)
+    newest = max(folders, key=lambda folder: int(folder.name))
+    previews = sorted(path.name for path in (newest / "previews").glob("*.png"))
+    return str(newest), sign_file(newest / "metrics.jsonl"), previews
+
+
+def _list_folders(name: str | None) -> list[Path]:
+    """Of a person's runs, in no order."""
+    paths = person_directory(name).glob(f"runs/*/{RECORD_FILE}") if name else ()
+    return [path.parent for path in paths if path.parent.name.isdecimal()]
 
 
 def find_grid(run: Run | None) -> Path | None:

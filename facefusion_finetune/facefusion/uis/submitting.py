@@ -1,10 +1,9 @@
 """From the page to the queue: a job with its uploaded files and FaceFusion's current settings."""
 
-import contextlib
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from facefusion import state_manager
 
@@ -17,7 +16,10 @@ from facefusion_finetune.people.profile import Person
 
 
 class Draft:
-    """A job that is not in the queue yet."""
+    """A job that is not in the queue yet. Use it as a context manager.
+
+    Where the block fails nothing of it is left.
+    """
 
     def __init__(self, person: Person, kind: Kind) -> None:
         """Begin one.
@@ -25,19 +27,20 @@ class Draft:
         Args:
             person: Whose job it is.
             kind: What is to be done.
+
+        Raises:
+            ConsentError: No valid consent is on record.
         """
         self._person = person
         self._kind = kind
         self._folder = queue.create_folder(person, kind)
 
-    @contextlib.contextmanager
-    def kept_on_success(self) -> Iterator[None]:
-        """Leave nothing behind where it does not come to the queue."""
-        try:
-            yield
-        except BaseException:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            raise
 
     def take_folder(self, paths: Sequence[Path], part: str) -> list[str]:
         """Move uploaded files to the job; they are deleted once it has succeeded.

@@ -1,5 +1,6 @@
 """Footage in, crops out: choose files, extract, look at the crops, reject and restore."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio
@@ -19,8 +20,9 @@ from facefusion_finetune.facefusion.uis import (
 )
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
-from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs
+from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs, stop_jobs
 from facefusion_finetune.jobs import queue, record
+from facefusion_finetune.people.profile import Person
 
 FOOTAGE_FILES: gradio.File
 FOOTAGE_FOLDER: gradio.File
@@ -43,10 +45,9 @@ SEEN_CROPS_TEXTBOX: gradio.Textbox
 
 KINDS = ("extract",)
 COLLECT = """
-(person, ids, shown) => [
+(person, ids) => [
     person,
     [...document.querySelectorAll("#finetune_crops_html input:checked")].map((box) => box.value),
-    shown,
 ]
 """
 """Runs in the page: the ids of the ticked crops. Ticking asks nobody, so that it is quick."""
@@ -59,17 +60,17 @@ def render() -> None:
 
     _render_inputs()
     with gradio.Row():
-        EXTRACT_BUTTON = gradio.Button(
-            translate("footage.extract_button"),
+        EXTRACT_BUTTON = page.create(
+            gradio.Button,
+            "footage.extract_button",
             variant="primary",
             size="sm",
-            elem_id="finetune_extract_button",
         )
-        EXTRACT_STOP_BUTTON = gradio.Button(
-            translate("footage.extract_stop_button"),
+        EXTRACT_STOP_BUTTON = page.create(
+            gradio.Button,
+            "footage.extract_stop_button",
             size="sm",
             interactive=False,
-            elem_id="finetune_extract_stop_button",
         )
     EXTRACT_HTML = gradio.HTML(elem_id="finetune_extract_html", padding=True)
     _render_crops()
@@ -82,76 +83,73 @@ def _render_inputs() -> None:
     global REFERENCE_FILES, FPS_SLIDER, MOST_FRAMES_SLIDER, OTHERS_CHECKBOX
 
     with gradio.Row():
-        FOOTAGE_FILES = uploads.create_upload(
-            label=translate("footage.footage_files"),
+        FOOTAGE_FILES = page.create(
+            uploads.create_upload,
+            "footage.footage_files",
             file_count="multiple",
             file_types=sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES),
             height=128,
-            elem_id="finetune_footage_files",
         )
-        FOOTAGE_FOLDER = uploads.create_upload(
-            label=translate("footage.footage_folder"),
+        FOOTAGE_FOLDER = page.create(
+            uploads.create_upload,
+            "footage.footage_folder",
             file_count="directory",
             height=128,
-            elem_id="finetune_footage_folder",
         )
     roots = folders.list_roots()
-    FOOTAGE_PATH_TEXTBOX = gradio.Textbox(
-        label=translate("footage.footage_path_textbox"),
+    FOOTAGE_PATH_TEXTBOX = page.create(
+        gradio.Textbox,
+        "footage.footage_path_textbox",
         info=translate("footage.footage_path_info", roots=", ".join(map(str, roots))),
         value="",
         max_lines=1,
         visible=bool(roots),
-        elem_id="finetune_footage_path_textbox",
     )
     with gradio.Accordion(translate("footage.options_accordion"), open=False):
-        REFERENCE_FILES = uploads.create_upload(
-            label=translate("footage.reference_files"),
+        REFERENCE_FILES = page.create(
+            uploads.create_upload,
+            "footage.reference_files",
             file_count="multiple",
             file_types=sorted(IMAGE_SUFFIXES),
             height=128,
-            elem_id="finetune_reference_files",
         )
-        FPS_SLIDER = gradio.Slider(
-            label=translate("footage.fps_slider"),
+        FPS_SLIDER = page.create(
+            gradio.Slider,
+            "footage.fps_slider",
             value=FRAMES_PER_SECOND,
             minimum=0.5,
             maximum=30,
             step=0.5,
-            elem_id="finetune_fps_slider",
         )
-        MOST_FRAMES_SLIDER = gradio.Slider(
-            label=translate("footage.most_frames_slider"),
+        MOST_FRAMES_SLIDER = page.create(
+            gradio.Slider,
+            "footage.most_frames_slider",
             value=MOST_FRAMES,
             minimum=100,
             maximum=10 * MOST_FRAMES,
             step=100,
-            elem_id="finetune_most_frames_slider",
         )
-        OTHERS_CHECKBOX = gradio.Checkbox(
-            label=translate("footage.others_checkbox"), elem_id="finetune_others_checkbox"
+        OTHERS_CHECKBOX = page.create(
+            gradio.Checkbox,
+            "footage.others_checkbox",
         )
 
 
 def _render_crops() -> None:
     global CROPS_RADIO, CROPS_HTML, CROPS_JSON, REJECT_BUTTON, RESTORE_BUTTON, COVERAGE_HTML
 
-    CROPS_RADIO = gradio.Radio(
-        label=translate("footage.crops_radio"),
+    CROPS_RADIO = page.create(
+        gradio.Radio,
+        "footage.crops_radio",
         choices=crops_view.label_filters([]),
         value="all",
-        elem_id="finetune_crops_radio",
     )
     CROPS_HTML = gradio.HTML(elem_id="finetune_crops_html", padding=False)
     # Holds the ids of the ticked crops on their way here; see `COLLECT`.
     CROPS_JSON = gradio.JSON(visible=False, elem_id="finetune_crops_json")
     with gradio.Row():
-        REJECT_BUTTON = gradio.Button(
-            translate("footage.reject_button"), size="sm", elem_id="finetune_reject_button"
-        )
-        RESTORE_BUTTON = gradio.Button(
-            translate("footage.restore_button"), size="sm", elem_id="finetune_restore_button"
-        )
+        REJECT_BUTTON = page.create(gradio.Button, "footage.reject_button", size="sm")
+        RESTORE_BUTTON = page.create(gradio.Button, "footage.restore_button", size="sm")
     COVERAGE_HTML = gradio.HTML(elem_id="finetune_coverage_html", padding=False)
 
 
@@ -169,13 +167,13 @@ def listen() -> None:
     ]
     job = [EXTRACT_HTML, EXTRACT_BUTTON, EXTRACT_STOP_BUTTON]
     crops = [CROPS_HTML, CROPS_RADIO, COVERAGE_HTML]
-    ticked = [person, CROPS_JSON, CROPS_RADIO]
+    ticked = [person, CROPS_JSON]
     connect(EXTRACT_BUTTON.click, extract, [person, *inputs], [*inputs, *job])
     connect(EXTRACT_STOP_BUTTON.click, stop, [person], job)
     page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [person], job)
     page.follow(SEEN_CROPS_TEXTBOX, sign_crops, show_crops, [person, CROPS_RADIO], crops)
-    connect(REJECT_BUTTON.click, reject, ticked, crops, js=COLLECT)
-    connect(RESTORE_BUTTON.click, restore, ticked, crops, js=COLLECT)
+    connect(REJECT_BUTTON.click, reject, ticked, js=COLLECT)
+    connect(RESTORE_BUTTON.click, restore, ticked, js=COLLECT)
 
 
 def extract(
@@ -190,7 +188,6 @@ def extract(
 ) -> dict[Any, Any]:
     """Queue the extraction of what was chosen; uploaded files move to the job."""
     person = people_text.require_person(name)
-    person.require_consent()
     typed = [str(folders.resolve_folder(path))] if path and path.strip() else []
     uploaded = uploads.list_uploads(files, folder)
     if not typed and not uploaded:
@@ -199,8 +196,7 @@ def extract(
             translate("footage.no_footage_why"),
             translate("footage.no_footage_todo"),
         )
-    draft = submitting.Draft(person, "extract")
-    with draft.kept_on_success():
+    with submitting.Draft(person, "extract") as draft:
         footage = draft.take_folder(uploaded, record.FOOTAGE_FOLDER)
         looks = draft.take_files(uploads.list_uploads(references), record.REFERENCES_FOLDER)
         draft.submit(
@@ -223,9 +219,7 @@ def extract(
 
 def stop(name: str | None) -> dict[Any, Any]:
     """Ask the extraction to end; what it has looked at stays, for the next one."""
-    for job in queue.list_jobs(people_text.require_name(name)):
-        if job.request.kind in KINDS and not job.state.is_ended:
-            queue.request_stop(job)
+    stop_jobs(people_text.require_name(name), KINDS)
     return show_job(name)
 
 
@@ -265,19 +259,22 @@ def show_crops(name: str | None, shown: str) -> dict[Any, Any]:
     }
 
 
-def reject(name: str | None, ids: list[str] | None, shown: str) -> dict[Any, Any]:
-    """Let the chosen crops train no more."""
-    return _decide(name, ids, shown, curation.reject, "footage.rejected")
+def reject(name: str | None, ids: list[str] | None) -> None:
+    """Let the chosen crops train no more; the gallery follows."""
+    _decide(name, ids, curation.reject, "footage.rejected")
 
 
-def restore(name: str | None, ids: list[str] | None, shown: str) -> dict[Any, Any]:
-    """Let the chosen crops train, whatever the checks say of them."""
-    return _decide(name, ids, shown, curation.restore, "footage.restored")
+def restore(name: str | None, ids: list[str] | None) -> None:
+    """Let the chosen crops train, whatever the checks say of them; the gallery follows."""
+    _decide(name, ids, curation.restore, "footage.restored")
 
 
 def _decide(
-    name: str | None, ids: list[str] | None, shown: str, change: Any, text: str
-) -> dict[Any, Any]:
+    name: str | None,
+    ids: list[str] | None,
+    decide: Callable[[Person, list[str]], curation.Curation],
+    text: str,
+) -> None:
     person = people_text.require_person(name)
     if not ids:
         raise UsageError(
@@ -285,7 +282,6 @@ def _decide(
             translate("footage.no_crops_why"),
             translate("footage.no_crops_todo"),
         )
-    result = change(person, ids)
+    result = decide(person, ids)
     crops_view.update_coverage(person)
     page.inform(translate(text, count=len(result.changed), kept=result.kept))
-    return show_crops(name, shown)

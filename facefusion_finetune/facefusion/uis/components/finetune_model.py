@@ -35,23 +35,21 @@ def render() -> None:
     global BASE_DROPDOWN, BASE_HTML, PRESET_DROPDOWN, PRESET_HTML
     global MEASURE_TIME_BUTTON, MEASURE_TIME_HTML, SEEN_TEXTBOX
 
-    BASE_DROPDOWN = gradio.Dropdown(
-        label=translate("model.base_dropdown"),
+    BASE_DROPDOWN = page.create(
+        gradio.Dropdown,
+        "model.base_dropdown",
         choices=[model_text.DEFAULT_BASE],
         value=model_text.DEFAULT_BASE,
-        elem_id="finetune_base_dropdown",
     )
     BASE_HTML = gradio.HTML(elem_id="finetune_base_html", padding=True)
-    PRESET_DROPDOWN = gradio.Dropdown(
-        label=translate("model.preset_dropdown"),
+    PRESET_DROPDOWN = page.create(
+        gradio.Dropdown,
+        "model.preset_dropdown",
         choices=list_presets(),
         value=DEFAULT_PRESET,
-        elem_id="finetune_preset_dropdown",
     )
     PRESET_HTML = gradio.HTML(elem_id="finetune_preset_html", padding=True)
-    MEASURE_TIME_BUTTON = gradio.Button(
-        translate("model.measure_time_button"), size="sm", elem_id="finetune_measure_time_button"
-    )
+    MEASURE_TIME_BUTTON = page.create(gradio.Button, "model.measure_time_button", size="sm")
     MEASURE_TIME_HTML = gradio.HTML(elem_id="finetune_measure_time_html", padding=True)
     with gradio.Accordion(translate("model.options_accordion"), open=False):
         _render_options()
@@ -61,34 +59,35 @@ def render() -> None:
 def _render_options() -> None:
     global SEED_NUMBER, PRECISION_DROPDOWN, COMMERCIAL_CHECKBOX, TARGET_FILES, OTHER_FILES
 
-    TARGET_FILES = create_upload(
-        label=translate("model.target_files"),
+    TARGET_FILES = page.create(
+        create_upload,
+        "model.target_files",
         file_count="multiple",
         height=128,
-        elem_id="finetune_target_files",
     )
-    OTHER_FILES = create_upload(
-        label=translate("model.other_files"),
+    OTHER_FILES = page.create(
+        create_upload,
+        "model.other_files",
         file_count="multiple",
         height=128,
-        elem_id="finetune_other_files",
     )
     with gradio.Row():
-        SEED_NUMBER = gradio.Number(
-            label=translate("model.seed_number"),
+        SEED_NUMBER = page.create(
+            gradio.Number,
+            "model.seed_number",
             value=0,
             minimum=0,
             precision=0,
-            elem_id="finetune_seed_number",
         )
-        PRECISION_DROPDOWN = gradio.Dropdown(
-            label=translate("model.precision_dropdown"),
+        PRECISION_DROPDOWN = page.create(
+            gradio.Dropdown,
+            "model.precision_dropdown",
             choices=list(PRECISIONS),
             value=PRECISIONS[0],
-            elem_id="finetune_precision_dropdown",
         )
-    COMMERCIAL_CHECKBOX = gradio.Checkbox(
-        label=translate("model.commercial_checkbox"), elem_id="finetune_commercial_checkbox"
+    COMMERCIAL_CHECKBOX = page.create(
+        gradio.Checkbox,
+        "model.commercial_checkbox",
     )
 
 
@@ -130,7 +129,6 @@ def show(name: str | None, base: str, preset: str) -> dict[Any, Any]:
 def measure_time(name: str | None, base: str, preset: str) -> dict[Any, Any]:
     """Queue the first two steps of this training, which tell how long it will take."""
     person = people_text.require_person(name)
-    draft = submitting.Draft(person, "estimate")
-    with draft.kept_on_success():
+    with submitting.Draft(person, "estimate") as draft:
         draft.submit({"base": base, "preset": preset})
     return show(name, base, preset)

@@ -34,34 +34,34 @@ def render() -> None:
     global DELETE_PERSON_TEXTBOX, DELETE_PERSON_BUTTON
 
     names = profile.list_names()
-    PERSON_DROPDOWN = gradio.Dropdown(
-        label=translate("person.person_dropdown"),
+    PERSON_DROPDOWN = page.create(
+        gradio.Dropdown,
+        "person.person_dropdown",
         choices=names,
         value=people_text.find_latest(names),
-        elem_id="finetune_person_dropdown",
     )
     PERSON_HTML = gradio.HTML(elem_id="finetune_person_html", padding=True)
-    CONSENT_ACCORDION = gradio.Accordion(
-        translate("person.consent_accordion"),
+    CONSENT_ACCORDION = page.create(
+        gradio.Accordion,
+        "person.consent_accordion",
         open=not names,
-        elem_id="finetune_consent_accordion",
     )
     with CONSENT_ACCORDION:
         _render_consent()
     with gradio.Accordion(
         translate("person.delete_accordion"), open=False, elem_id="finetune_delete_accordion"
     ):
-        DELETE_PERSON_TEXTBOX = gradio.Textbox(
-            label=translate("person.delete_person_textbox"),
+        DELETE_PERSON_TEXTBOX = page.create(
+            gradio.Textbox,
+            "person.delete_person_textbox",
             info=translate("person.delete_person_info"),
             max_lines=1,
-            elem_id="finetune_delete_person_textbox",
         )
-        DELETE_PERSON_BUTTON = gradio.Button(
-            translate("person.delete_person_button"),
+        DELETE_PERSON_BUTTON = page.create(
+            gradio.Button,
+            "person.delete_person_button",
             variant="stop",
             size="sm",
-            elem_id="finetune_delete_person_button",
         )
     SEEN_TEXTBOX = page.create_signal()
 
@@ -70,44 +70,42 @@ def _render_consent() -> None:
     global NAME_TEXTBOX, CONSENT_NOTE_TEXTBOX, CONSENT_FILE, CONSENT_SCOPE_TEXTBOX
     global CONSENT_EXPIRES_TEXTBOX, ADD_PERSON_BUTTON, RENEW_CONSENT_BUTTON
 
-    NAME_TEXTBOX = gradio.Textbox(
-        label=translate("person.name_textbox"),
+    NAME_TEXTBOX = page.create(
+        gradio.Textbox,
+        "person.name_textbox",
         placeholder=translate("person.name_placeholder"),
         max_lines=1,
-        elem_id="finetune_name_textbox",
     )
-    CONSENT_NOTE_TEXTBOX = gradio.Textbox(
-        label=translate("person.consent_note_textbox"),
+    CONSENT_NOTE_TEXTBOX = page.create(
+        gradio.Textbox,
+        "person.consent_note_textbox",
         placeholder=translate("person.consent_note_placeholder"),
         lines=2,
-        elem_id="finetune_consent_note_textbox",
     )
-    CONSENT_FILE = uploads.create_upload(
-        label=translate("person.consent_file"), height=128, elem_id="finetune_consent_file"
-    )
-    CONSENT_SCOPE_TEXTBOX = gradio.Textbox(
-        label=translate("person.consent_scope_textbox"),
+    CONSENT_FILE = page.create(uploads.create_upload, "person.consent_file", height=128)
+    CONSENT_SCOPE_TEXTBOX = page.create(
+        gradio.Textbox,
+        "person.consent_scope_textbox",
         value=profile.DEFAULT_SCOPE,
         max_lines=2,
-        elem_id="finetune_consent_scope_textbox",
     )
-    CONSENT_EXPIRES_TEXTBOX = gradio.Textbox(
-        label=translate("person.consent_expires_textbox"),
+    CONSENT_EXPIRES_TEXTBOX = page.create(
+        gradio.Textbox,
+        "person.consent_expires_textbox",
         placeholder=translate("person.consent_expires_placeholder"),
         max_lines=1,
-        elem_id="finetune_consent_expires_textbox",
     )
     with gradio.Row():
-        ADD_PERSON_BUTTON = gradio.Button(
-            translate("person.add_person_button"),
+        ADD_PERSON_BUTTON = page.create(
+            gradio.Button,
+            "person.add_person_button",
             variant="primary",
             size="sm",
-            elem_id="finetune_add_person_button",
         )
-        RENEW_CONSENT_BUTTON = gradio.Button(
-            translate("person.renew_consent_button"),
+        RENEW_CONSENT_BUTTON = page.create(
+            gradio.Button,
+            "person.renew_consent_button",
             size="sm",
-            elem_id="finetune_renew_consent_button",
         )
 
 

@@ -14,15 +14,16 @@ from facefusion_finetune.facefusion.uis.progress import (
     draw_latest_job,
     find_latest_job,
     sign_jobs,
+    stop_jobs,
 )
 from facefusion_finetune.facefusion.uis.run_view import (
     can_resume,
     create_curves,
     find_grid,
     find_shown_run,
-    sign_run,
+    sign_shown_run,
 )
-from facefusion_finetune.jobs import queue, record
+from facefusion_finetune.jobs import record
 from facefusion_finetune.training.options import JUDGE_VARIABLE
 
 START_BUTTON: gradio.Button
@@ -54,26 +55,26 @@ def render() -> None:
     text = translate("training.judge", judge=judge) if judge else translate("training.no_judge")
     gradio.HTML(embed.paragraph(text), elem_id="finetune_judge_html", padding=True)
     with gradio.Row():
-        START_BUTTON = gradio.Button(
-            translate("training.start_button"),
+        START_BUTTON = page.create(
+            gradio.Button,
+            "training.start_button",
             variant="primary",
             size="sm",
             min_width=96,
-            elem_id="finetune_start_button",
         )
-        STOP_BUTTON = gradio.Button(
-            translate("training.stop_button"),
+        STOP_BUTTON = page.create(
+            gradio.Button,
+            "training.stop_button",
             size="sm",
             min_width=96,
             interactive=False,
-            elem_id="finetune_stop_button",
         )
-        RESUME_BUTTON = gradio.Button(
-            translate("training.resume_button"),
+        RESUME_BUTTON = page.create(
+            gradio.Button,
+            "training.resume_button",
             size="sm",
             min_width=96,
             interactive=False,
-            elem_id="finetune_resume_button",
         )
     TRAINING_HTML = gradio.HTML(elem_id="finetune_training_html", padding=True)
     with gradio.Row():
@@ -81,12 +82,12 @@ def render() -> None:
         SCORE_PLOT = _render_plot("score")
     GRID_HTML = gradio.HTML(elem_id="finetune_grid_html", padding=False)
     with gradio.Accordion(translate("training.log_accordion"), open=False):
-        LOG_TEXTBOX = gradio.Textbox(
-            label=translate("training.log_textbox"),
+        LOG_TEXTBOX = page.create(
+            gradio.Textbox,
+            "training.log_textbox",
             lines=8,
             max_lines=8,
             interactive=False,
-            elem_id="finetune_log_textbox",
         )
     SEEN_JOBS_TEXTBOX = page.create_signal()
     SEEN_RUN_TEXTBOX = page.create_signal()
@@ -140,10 +141,8 @@ def start(
 ) -> dict[Any, Any]:
     """Queue a training with what is chosen; uploaded files move to the job."""
     person = people_text.require_person(name)
-    person.require_consent()
     _require_idle(person.name)
-    draft = submitting.Draft(person, "train")
-    with draft.kept_on_success():
+    with submitting.Draft(person, "train") as draft:
         draft.submit(
             {
                 "base": base,
@@ -166,14 +165,12 @@ def start(
 def resume(name: str | None, precision: str, commercial: bool) -> dict[Any, Any]:
     """Queue what is left of the last training, with the recipe it was started with."""
     person = people_text.require_person(name)
-    person.require_consent()
     _require_idle(person.name)
     former = find_latest_job(name, KINDS)
     arguments = dict(former.request.arguments) if former else {}
     # What was uploaded lies in the former job's folder until the training has succeeded.
     targets = [path for path in arguments.get("targets", []) if Path(path).exists()]
-    draft = submitting.Draft(person, "train")
-    with draft.kept_on_success():
+    with submitting.Draft(person, "train") as draft:
         draft.submit(
             {
                 **arguments,
@@ -189,9 +186,7 @@ def resume(name: str | None, precision: str, commercial: bool) -> dict[Any, Any]
 
 def stop(name: str | None) -> dict[Any, Any]:
     """Ask the training to end; it keeps its state, so that it can go on later."""
-    for job in queue.list_jobs(people_text.require_name(name)):
-        if job.request.kind in KINDS and not job.state.is_ended:
-            queue.request_stop(job)
+    stop_jobs(people_text.require_name(name), KINDS)
     return show_job(name)
 
 
@@ -211,11 +206,6 @@ def show_job(name: str | None) -> dict[Any, Any]:
         RESUME_BUTTON: gradio.Button(interactive=not drawn.is_open and can_resume(name)),
         LOG_TEXTBOX: job.read_log() if job else "",
     }
-
-
-def sign_shown_run(name: str | None) -> object:
-    """Changes with what the training has written."""
-    return sign_run(find_shown_run(name))
 
 
 def show_run(name: str | None) -> dict[Any, Any]:
