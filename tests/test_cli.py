@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, where, and how they end."""
 
+import functools
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from facefusion_finetune import cli, cli_extract, cli_support
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training.run import Run
+from tests.support.commands import run_command
 
 Result = tuple[int, str, str]
 
@@ -23,15 +25,7 @@ def run(
     for module in (cli, cli_extract):
         monkeypatch.setattr(module, "open_analyser", lambda *options: analyser)
 
-    def call(*arguments: str | Path) -> Result:
-        monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return int(code) if isinstance(code, int) else 0, captured.out, captured.err
-
-    return call
+    return functools.partial(run_command, monkeypatch, capsys)
 
 
 def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ MOST_WORKERS = 8
 
 
 def shown_directory(person: Person) -> Path:
-    """Folder of a person's thumbnails, and of nothing else."""
+    """Folder of a person's thumbnails, and of the last comparison, until the next extraction."""
     return person.directory / FOLDER
 
 

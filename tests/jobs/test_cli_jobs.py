@@ -1,15 +1,15 @@
 """`facefusion-finetune jobs ...`."""
 
+import functools
 import json
-import sys
 from collections.abc import Callable
 
 import pytest
 
-from facefusion_finetune import cli
 from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.record import Failure, JobState
 from facefusion_finetune.people.profile import Person
+from tests.support.commands import run_command
 from tests.support.job_processes import submit
 
 Command = Callable[..., tuple[int, str, str]]
@@ -21,15 +21,7 @@ pytestmark = pytest.mark.usefixtures("no_runner")
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command of `jobs` in this process."""
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["facefusion-finetune", "jobs", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return int(code) if isinstance(code, int) else 0, captured.out, captured.err
-
-    return call
+    return functools.partial(run_command, monkeypatch, capsys, "jobs")
 
 
 def test_jobs_are_listed(person: Person, command: Command) -> None:

@@ -1,6 +1,7 @@
 """A person's removal: everything goes, at once or in the end, and the disk is searched for it."""
 
 import base64
+import functools
 import hashlib
 import json
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import cli, home
+from facefusion_finetune import home
 from facefusion_finetune.dataset.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.errors import UsageError
@@ -37,6 +38,7 @@ from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.run import find_run
+from tests.support.commands import run_command
 from tests.support.demo_world import NOBODY
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run
@@ -48,15 +50,7 @@ Command = Callable[..., tuple[int, str, str]]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command in this process."""
 
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        code = ended.value.code
-        return int(code) if isinstance(code, int) else 0, captured.out, captured.err
-
-    return call
+    return functools.partial(run_command, monkeypatch, capsys)
 
 
 @pytest.fixture

@@ -1,14 +1,12 @@
 """FaceFusion's pages as it builds them, without a browser."""
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.support import page_builder
-from tests.support.host import BENCH_OPTIONS, create_environment
+from tests.support.host import BENCH_OPTIONS, run_python
 
 OPTIONS = (*BENCH_OPTIONS, "--face-swapper-model", "inswapper_128")
 
@@ -76,20 +74,8 @@ def build_pages(host: Path, *pages: str, **variables: str) -> tuple[list[BuiltPa
     Returns:
         The pages, and all that was said meanwhile.
     """
-    process = subprocess.run(
-        [
-            sys.executable,
-            page_builder.__file__,
-            *(" ".join([*OPTIONS, page]) for page in pages),
-        ],
-        cwd=host,
-        env=create_environment(host, **variables),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    said, mark, answers = process.stdout.partition(page_builder.MARK)
-    assert mark, process.stdout
+    commands = [" ".join([*OPTIONS, page]) for page in pages]
+    output = run_python(host, page_builder.__file__, *commands, **variables).output
+    said, mark, answers = output.partition(page_builder.MARK)
+    assert mark, output
     return [BuiltPage(**answer) for answer in json.loads(answers.splitlines()[0])], said

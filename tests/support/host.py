@@ -148,16 +148,16 @@ def create_environment(folder: Path, **variables: str) -> dict[str, str]:
     return {**os.environ, "TMPDIR": str(temporary), **variables}
 
 
-def run_host(host: Path, *arguments: object, **variables: str) -> Result:
-    """Run `facefusion.py` in its folder.
+def run_python(host: Path, *arguments: object, **variables: str) -> Result:
+    """Run Python in the folder of a FaceFusion.
 
     Args:
         host: The FaceFusion folder.
-        arguments: Its arguments.
+        arguments: Of Python.
         variables: Added to the environment.
     """
     process = subprocess.run(
-        [sys.executable, "facefusion.py", *map(str, arguments)],
+        [sys.executable, *map(str, arguments)],
         cwd=host,
         env=create_environment(host, **variables),
         stdout=subprocess.PIPE,
@@ -167,6 +167,11 @@ def run_host(host: Path, *arguments: object, **variables: str) -> Result:
         check=False,
     )
     return Result(process.returncode, process.stdout)
+
+
+def run_host(host: Path, *arguments: object, **variables: str) -> Result:
+    """Run `facefusion.py` in its folder; arguments as in `run_python`."""
+    return run_python(host, "facefusion.py", *arguments, **variables)
 
 
 def run_processor(host: Path, *arguments: object, **variables: str) -> Result:
