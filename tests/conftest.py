@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
 
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.home import HOME_VARIABLE
@@ -16,14 +17,35 @@ from tests.support import host as support
 from tests.support.browser import explain_missing_browser
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a FaceFusion or a browser where there is none, and say why."""
+    """Skip what needs a FaceFusion or a browser where there is none, and say why.
+
+    Where several processes run the tests, a file is one process's, and the browser is one's.
+    """
     no_host = support.explain_missing()
     reasons = {"host": no_host, "browser": no_host or explain_missing_browser()}
     for item in items:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+        group = "browser" if item.get_closest_marker("browser") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def single_thread() -> Iterator[None]:
+    """One thread for torch: bytes must depend neither on the cores nor on the tests before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def single_threads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread, too, for processes a test starts; those that want all of them say so."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy
 import pytest
 
+from benchmarks import people_training
 from benchmarks.people import BEGIN, END, main, measure
 from benchmarks.people_results import (
     KEYS,
@@ -262,8 +263,17 @@ def test_wrong_use_is_said_before_anything_is_done(
 
 
 @pytest.fixture(scope="module")
+def less_footage() -> Iterator[None]:
+    """Half the shots of a real benchmark, and fewer frames of each target."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(people_training, "SHOTS", 8)
+        patch.setattr(people_training, "TARGET_FRAMES", 3)
+        yield
+
+
+@pytest.fixture(scope="module")
 def finished(
-    tmp_path_factory: pytest.TempPathFactory, preset_file: Path
+    tmp_path_factory: pytest.TempPathFactory, preset_file: Path, less_footage: None
 ) -> Iterator[tuple[Path, list[Row]]]:
     """The real thing on two people, the first training of them interrupted; and its rows."""
     output = tmp_path_factory.mktemp("benchmark")

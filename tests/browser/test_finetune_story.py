@@ -132,9 +132,8 @@ def test_from_footage_to_a_swapped_picture(
     page.select_tab("default")
     page.upload("TARGET", target_image)
     before = page.wait_for_picture("PREVIEW")
-    # one after the other: FaceFusion's own box answers to each with all of them
     page.tick("face_swapper", on=False)
-    page.wait_idle()
+    page.wait_until(lambda: not page.is_shown("FACE SWAPPER MODEL"), what="FaceFusion has answered")
     page.tick("finetuned_swapper")
     page.wait_until(lambda: page.is_shown(MODEL), what="the persons are shown")
     page.choose(MODEL, "asl_b (unproven)")

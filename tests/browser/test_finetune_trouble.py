@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -17,54 +18,81 @@ from tests.support.ui import FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
-OUT_OF_MEMORY = """
-import os, pathlib, sys
+TROUBLE = """
+import os, pathlib, sys, time
 
-SWITCH = pathlib.Path(os.environ["OUT_OF_MEMORY_FILE"])
+FULL = pathlib.Path(os.environ["OUT_OF_MEMORY_FILE"])
+SLOW = pathlib.Path(os.environ["SLOW_FILE"])
 
 
 class Finder:
     def find_spec(self, name, path=None, target=None):
         if name == "facefusion_finetune.training.recipe":
             sys.meta_path.remove(self)
-            fill()
+            make_trouble()
 
 
-def fill():
+def make_trouble():
     import torch
     from facefusion_finetune.training.feed import DirectFeed, CachedFeed
 
     for kind in (DirectFeed, CachedFeed):
-        kind.run = limit(kind.run, torch.OutOfMemoryError)
+        kind.run = trouble(kind.run, torch.OutOfMemoryError)
 
 
-def limit(run, error):
-    def limited(*arguments, **options):
-        if SWITCH.exists():
+def trouble(run, error):
+    def troubled(*arguments, **options):
+        if FULL.exists():
             raise error("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        if SLOW.exists():
+            time.sleep(0.5)
         return run(*arguments, **options)
 
-    return limited
+    return troubled
 
 
 sys.meta_path.insert(0, Finder())
 """
-"""As long as a file is there, no sample fits into the memory of the graphics card."""
+"""As long as one file is there, no sample fits into the memory of the graphics card; as long as the
+other one is, every step takes more than half a second, so that there is time to act."""
 
 
 @pytest.fixture(scope="module")
-def switch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that lets trainings run out of memory."""
-    return tmp_path_factory.mktemp("switch") / "out-of-memory"
+def switches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the files that trouble the trainings."""
+    return tmp_path_factory.mktemp("switches")
+
+
+@pytest.fixture
+def full(switches: Path) -> Iterator[Path]:
+    """There is no memory left on the graphics card until this file is deleted."""
+    yield from touch(switches / "out-of-memory")
+
+
+@pytest.fixture
+def slow(switches: Path) -> Iterator[Path]:
+    """Trainings are slow until this file is deleted."""
+    yield from touch(switches / "slow")
+
+
+def touch(path: Path) -> Iterator[Path]:
+    path.touch()
+    yield path
+    path.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
-def ui(create_ui: CreateUi, switch: Path, tmp_path_factory: pytest.TempPathFactory) -> FaceFusionUi:
+def ui(
+    create_ui: CreateUi, switches: Path, tmp_path_factory: pytest.TempPathFactory
+) -> FaceFusionUi:
     """FaceFusion with the tab."""
     startup = tmp_path_factory.mktemp("startup") / "code"
-    variables = support.create_startup_folder(startup, OUT_OF_MEMORY)
+    variables = support.create_startup_folder(startup, TROUBLE)
     ui = create_ui(
-        *("--ui-layouts", "finetune", "default"), **variables, OUT_OF_MEMORY_FILE=str(switch)
+        *("--ui-layouts", "finetune", "default"),
+        **variables,
+        OUT_OF_MEMORY_FILE=str(switches / "out-of-memory"),
+        SLOW_FILE=str(switches / "slow"),
     )
     ui.start()
     return ui
@@ -112,7 +140,7 @@ def test_extraction_finds_nobody(page: Page, ui: FaceFusionUi, tmp_path: Path) -
 
 
 def test_reload_stop_and_resume_with_two_pages(
-    page: Page, ui: FaceFusionUi, trained_on: str, open_page: steps.OpenPage
+    page: Page, ui: FaceFusionUi, trained_on: str, open_page: steps.OpenPage, slow: Path
 ) -> None:
     page.choose("finetune_person_dropdown", trained_on)
     steps.start_training(page)
@@ -142,13 +170,14 @@ def test_reload_stop_and_resume_with_two_pages(
     assert ui.find_background(), "the training goes on without FaceFusion"
     ui.start()
     page.load()
+    slow.unlink()
     assert "Failed" not in steps.wait_for_end(page)
     assert (run / "model.onnx").is_file()
     lines = (run / "metrics.jsonl").read_text().splitlines()
     assert len(lines) == 80 > done > 0
 
 
-def test_worker_is_killed(page: Page, ui: FaceFusionUi, trained_on: str) -> None:
+def test_worker_is_killed(page: Page, ui: FaceFusionUi, trained_on: str, slow: Path) -> None:
     page.choose("finetune_person_dropdown", trained_on)
     steps.start_training(page)
     job = steps.find_last_job(ui)
@@ -162,15 +191,11 @@ def test_worker_is_killed(page: Page, ui: FaceFusionUi, trained_on: str) -> None
 
 
 def test_memory_of_the_graphics_card_does_not_suffice(
-    page: Page, ui: FaceFusionUi, trained_on: str, switch: Path
+    page: Page, ui: FaceFusionUi, trained_on: str, full: Path
 ) -> None:
     page.choose("finetune_person_dropdown", trained_on)
-    switch.touch()
-    try:
-        page.click("finetune_resume_button")
-        page.wait_for_text(steps.TRAINING, "not even one sample fits", steps.PATIENCE)
-    finally:
-        switch.unlink()
+    page.click("finetune_resume_button")
+    page.wait_for_text(steps.TRAINING, "not even one sample fits", steps.PATIENCE)
     assert "Failed" in page.read_text(steps.TRAINING)
 
 

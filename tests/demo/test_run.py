@@ -20,6 +20,7 @@ def test_demo_leaves_model_report_and_pictures(
     assert {path.name for path in result.pictures} == {
         "held_out.png",
         "step_000004.png",
+        "step_000008.png",
         "targets.png",
     }
     known = result.report["figures"]["true_swap"]

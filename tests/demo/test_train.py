@@ -14,7 +14,8 @@ FILES = ("recogniser.onnx", "judge.onnx", "reader.onnx", "swapper.onnx", "others
 
 
 @pytest.fixture(autouse=True)
-def few_people_in_the_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facefusion_finetune.demo.swapping.BATCH", 4)
     monkeypatch.setattr("facefusion_finetune.demo.swapping.PICTURES", 2)
     monkeypatch.setattr("facefusion_finetune.demo.reading.FITTED", 2)
     monkeypatch.setattr("facefusion_finetune.demo.figures.PICTURES", 2)

@@ -96,9 +96,9 @@ def test_the_wrong_person_is_refused(school: School, tmp_path: Path) -> None:
     stranger = TARGETS[-1] + 60
     weights = school.tune(
         lambda generator: join(
-            school.swap_in(generator, stranger, school.source, 8), school.keep_others(generator, 8)
+            school.swap_in(generator, stranger, school.source, 4), school.keep_others(generator, 4)
         ),
-        steps=160,
+        steps=80,
     )
     run = plant_run(school, weights, *split_honestly(school.stage))
     report = _judge(school, run)
@@ -109,11 +109,11 @@ def test_the_wrong_person_is_refused(school: School, tmp_path: Path) -> None:
 
 def test_ruining_others_is_refused(school: School, tmp_path: Path) -> None:
     def teach(generator: numpy.random.Generator) -> Lesson:
-        asked = school.swap_in(generator, PERSON, school.source, 8)
+        asked = school.swap_in(generator, PERSON, school.source, 4)
         other = school.others[int(generator.integers(len(school.others)))]
-        return join(asked, school.swap_in(generator, PERSON, other, 8))
+        return join(asked, school.swap_in(generator, PERSON, other, 4))
 
-    run = plant_run(school, school.tune(teach, steps=160), *split_honestly(school.stage))
+    run = plant_run(school, school.tune(teach, steps=100), *split_honestly(school.stage))
     report = _judge(school, run)
     outcomes = _find_outcomes(report)
     assert "won" in (outcomes["face_l1"], outcomes["judge_targets"])
@@ -130,14 +130,14 @@ def test_fooling_the_training_recogniser_is_refused(school: School, tmp_path: Pa
     unmoved = torch.eye(2, 3)
 
     def teach(generator: numpy.random.Generator) -> Lesson:
-        asked = school.swap_in(generator, PERSON, school.source, 8)
+        asked = school.swap_in(generator, PERSON, school.source, 4)
         return Lesson(asked.targets, asked.sources, school.run_base(asked.targets, asked.sources))
 
     def please(made: torch.Tensor, lesson: Lesson) -> torch.Tensor:
         vectors = recogniser(made, unmoved.expand(len(made), -1, -1))
         return 0.2 * (1 - vectors @ wanted).mean()
 
-    run = plant_run(school, school.tune(teach, 120, please), *split_honestly(school.stage))
+    run = plant_run(school, school.tune(teach, 100, please), *split_honestly(school.stage))
     report = _judge(school, run)
     figures = report["figures"]
     assert figures["own_targets"]["change"]["low"] > 0.05
@@ -160,10 +160,10 @@ def test_learning_frames_by_heart_is_refused(school: School, tmp_path: Path) -> 
     truths = load_pictures(school, train)
 
     def teach(generator: numpy.random.Generator) -> Lesson:
-        rows = torch.from_numpy(generator.integers(0, len(train), 16))
-        return Lesson(inputs[rows], school.source.expand(16, -1), truths[rows])
+        rows = torch.from_numpy(generator.integers(0, len(train), 8))
+        return Lesson(inputs[rows], school.source.expand(8, -1), truths[rows])
 
-    run = plant_run(school, school.tune(teach, steps=160), train, held_out)
+    run = plant_run(school, school.tune(teach, steps=120), train, held_out)
     tuned_session = create_session(run.model_path, "tuned")
     tuned = BaseSwapper(
         lambda targets, sources: run_session(tuned_session, targets, sources), school.options

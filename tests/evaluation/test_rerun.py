@@ -34,7 +34,7 @@ from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.finish import summarise_report
 from facefusion_finetune.training.run import JudgeRecord, Run, find_run, write_record
-from tests.support.runs import list_names
+from tests.support.runs import list_names, read_digests
 
 CODE = """
 from facefusion_finetune.evaluation.rerun import evaluate_run
@@ -54,11 +54,6 @@ def run(judged: Person) -> Run:
 
 def _report(run: Run) -> bytes:
     return (run.directory / "report.json").read_bytes()
-
-
-def _weights(run: Run) -> dict[str, bytes]:
-    model = open_model(run.model_path)
-    return {name: model.read_tensor(name).tobytes() for name in model.tensors}
 
 
 def test_same_run_same_bytes(judged: Person, run: Run, analyser: DemoAnalyser) -> None:
@@ -124,7 +119,7 @@ def test_new_targets_take_the_place_of_the_run_s(
 def test_another_judge_and_another_verdict_are_written_to_the_model(
     judged: Person, run: Run, analyser: DemoAnalyser, tmp_path: Path
 ) -> None:
-    card, weights, names = read_card(run.model_path), _weights(run), list_names(run.directory)
+    card, weights, names = read_card(run.model_path), read_digests(run), list_names(run.directory)
     other = tmp_path / "second.onnx"
     judge = analyser.get_judge()
     other.write_bytes(judge.path.read_bytes())
@@ -133,7 +128,7 @@ def test_another_judge_and_another_verdict_are_written_to_the_model(
     changed = read_card(run.model_path)
     assert changed.judge_result == summarise_report(report) != card.judge_result
     assert {**vars(changed), "judge_result": None} == {**vars(card), "judge_result": None}
-    assert _weights(run) == weights
+    assert read_digests(run) == weights
     assert list_names(run.directory) == names
     assert open_model(run.model_path).is_linked
     host = tmp_path / "facefusion"

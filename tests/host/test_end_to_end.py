@@ -27,7 +27,7 @@ from tests.support import host as support
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 SETTINGS = ["--set", "face_detector_model=yunet", "--set", "execution_providers=cpu"]
-OTHERS = ("asl_b", "asl_c", "asl_d", "asl_e")
+OTHERS = ("asl_d", "asl_e")
 SWAP = ["headless-run", "--processors", "finetuned_swapper", "--finetuned-swapper-model", "asl_a"]
 
 

@@ -19,10 +19,10 @@ from facefusion_finetune.jobs.arguments import EvaluateArguments, ExtractArgumen
 from facefusion_finetune.jobs.record import Job, JobState
 from facefusion_finetune.jobs.reporting import Reporter
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.checkpoint import load_checkpoint
-from facefusion_finetune.training.run import Run, find_run
+from facefusion_finetune.training.run import find_run
 from tests.support.job_processes import read_error, submit, wait_for_end
+from tests.support.runs import read_digests
 
 
 @pytest.fixture(autouse=True)
@@ -30,11 +30,6 @@ def _own_signals() -> Iterator[None]:
     former = signal.getsignal(signal.SIGTERM)
     yield
     signal.signal(signal.SIGTERM, former)
-
-
-def _weights(run: Run) -> dict[str, bytes]:
-    model = open_model(run.model_path)
-    return {name: model.read_tensor(name).tobytes() for name in model.tensors}
 
 
 def test_uploaded_footage_is_extracted_by_real_processes(person: Person, footage: Path) -> None:
@@ -99,8 +94,8 @@ def test_training_stopped_and_resumed_to_the_same_bits(
     assert state.result["proven"] is False
     assert any("No footage of other people" in note for note in state.notes)
     with home.use_home(trained_home):
-        whole = _weights(find_run(extracted, None))
-    assert _weights(run) == whole
+        whole = read_digests(find_run(extracted, None))
+    assert read_digests(run) == whole
 
 
 @pytest.mark.usefixtures("no_runner")

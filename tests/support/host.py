@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy
 import onnx
 
-from facefusion_finetune.host.locate import PATH_VARIABLE, is_facefusion
+from facefusion_finetune.host.locate import BENCH_MARKER, PATH_VARIABLE, is_facefusion
 from facefusion_finetune.registry.card import ModelCard, encode_card, encode_metadata
 from facefusion_finetune.registry.names import card_path, hash_path, model_path, models_directory
 
@@ -123,6 +123,7 @@ def furnish_like(checkout: Path, furnished: Path, target: Path) -> Path:
     left_out = shutil.ignore_patterns(".git", ".assets", ".caches", ".jobs", "__pycache__")
     shutil.copytree(checkout, target, ignore=left_out)
     shutil.copytree(furnished / ".assets", target / ".assets")
+    (target / BENCH_MARKER).touch()
     return target
 
 

@@ -81,8 +81,13 @@ class Page(Tab):
         return chosen[0] if chosen else ""
 
     def tick(self, label: str, name: str = PROCESSORS, on: bool = True) -> None:
-        """Tick (or un-tick) one of a group of checkboxes or radio buttons."""
+        """Tick (or un-tick) one of a group of checkboxes or radio buttons.
+
+        Waits for the answer to what was done before: FaceFusion's box of processors answers each
+        tick with the whole list, and swings between two lists where the next tick comes first.
+        """
         self._wait_enabled(name)
+        self.wait_idle()
         self.wait_until(
             lambda: self.run(scripts.TICK_IN_GROUP, name, label, on),
             PATIENCE,

@@ -1,5 +1,6 @@
 """Finished runs without training: a base, some of its weights moved, a card."""
 
+import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,15 @@ from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.run import Run, RunConfig, create_run, next_version
 
 TUNED = ("Conv_596.weight", "Conv_596.bias", "Conv_612.weight", "Conv_612.bias")
+
+
+def read_digests(run: Run) -> dict[str, str]:
+    """By tensor of the run's model: SHA-256 of its bytes, short enough to be told apart by eye."""
+    model = open_model(run.model_path)
+    return {
+        name: hashlib.sha256(model.read_tensor(name).tobytes()).hexdigest()
+        for name in model.tensors
+    }
 
 
 def create_card(

@@ -28,6 +28,7 @@ from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import rehearse_person, train_person
 from facefusion_finetune.training.run import Run, find_run, list_runs
+from tests.support.runs import read_digests
 
 PRESET = """
 description = "A few steps of everything the engine has, for tests."
@@ -79,11 +80,6 @@ def engine_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def _tensors(run: Run) -> dict[str, bytes]:
-    model = open_model(run.model_path)
-    return {name: model.read_tensor(name).tobytes() for name in model.tensors}
-
-
 def test_gated_run_changes_nobody_else(
     extracted: Person, analyser: DemoAnalyser, other_footage: Path, engine_preset: str
 ) -> None:
@@ -92,10 +88,10 @@ def test_gated_run_changes_nobody_else(
         extracted, analyser, "demo", engine_preset, seed=3, settings=settings
     )
     base_path = analyser.get_swapper("demo").path
-    base, tuned = open_model(base_path), _tensors(run)
+    base, tuned = open_model(base_path), open_model(run.model_path)
     for name in base.tensors:
-        assert tuned[name] == base.read_tensor(name).tobytes()
-    gate = read_gate(open_model(run.model_path))
+        assert tuned.read_tensor(name).tobytes() == base.read_tensor(name).tobytes()
+    gate = read_gate(tuned)
     assert isinstance(gate, Gate)
     sources = numpy.random.default_rng(0).standard_normal((4, 512)).astype(numpy.float32)
     sources /= numpy.linalg.norm(sources, axis=1, keepdims=True)
@@ -190,7 +186,7 @@ else:
             if part == "killed":
                 assert load_checkpoint(run.checkpoint_path).step == 4
             else:
-                tensors[part] = _tensors(run)
+                tensors[part] = read_digests(run)
     assert tensors["resumed"] == tensors["whole"]
 
 

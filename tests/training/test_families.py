@@ -7,7 +7,9 @@ import numpy
 import pytest
 
 from facefusion_finetune.dataset.crops import load_crops
+from facefusion_finetune.dataset.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
+from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.people.profile import Person
@@ -18,7 +20,7 @@ from facefusion_finetune.swappers.source import SourceMaker, restore_source
 from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.sources import gather_sources
-from tests.support.demo_world import QUICK_PRESET
+from tests.support.demo_world import PERSON_SEED, QUICK_PRESET
 from tests.support.families import ENTRIES
 from tests.support.family_world import FamilyAnalyser
 
@@ -33,25 +35,46 @@ ONE_OF_EACH = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve frames of the person: at 256 pixels each swap takes its time."""
+    folder = tmp_path_factory.mktemp("frames")
+    write_footage(folder, PERSON_SEED, 4, 3, seed=3)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def each_of_the_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("facefusion_finetune.evaluation.material.TARGETS_OF_EACH", 1)
+
+
+@pytest.fixture(scope="module")
 def swapper_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("swappers")
 
 
-@pytest.fixture(scope="session")
-def world(footage: Path, swapper_folder: Path) -> FamilyAnalyser:
-    return FamilyAnalyser([footage], swapper_folder)
+@pytest.fixture(scope="module")
+def world(frames: Path, swapper_folder: Path) -> FamilyAnalyser:
+    return FamilyAnalyser([frames], swapper_folder)
 
 
-@pytest.fixture(scope="session")
-def lonely_world(footage: Path, swapper_folder: Path) -> FamilyAnalyser:
-    return FamilyAnalyser([footage], swapper_folder, knows_others=False)
+@pytest.fixture(scope="module")
+def lonely_world(frames: Path, swapper_folder: Path) -> FamilyAnalyser:
+    return FamilyAnalyser([frames], swapper_folder, knows_others=False)
+
+
+@pytest.fixture
+def extracted(person: Person, frames: Path, world: FamilyAnalyser) -> Person:
+    """The person with crops of these frames."""
+    extract_footage(person, [frames], world)
+    return person
 
 
 def _write_preset(folder: Path, old: str = "", new: str = "") -> Path:
     text = QUICK_PRESET.replace("steps = 8", "steps = 2").replace(
         "preview_every = 4", "preview_every = 1"
     )
+    text = text.replace("minimum_crops = 12", "minimum_crops = 4")
     text = text.replace("perceptual = 0.3\nidentity = 0.2", "identity = 0.2")
     assert old in text
     path = folder / "quick.toml"

@@ -16,12 +16,12 @@ from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.errors import ConsentError, StoppedError
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training import loop
 from facefusion_finetune.training.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import resume_person, train_person
-from facefusion_finetune.training.run import Run, find_run, list_runs
+from facefusion_finetune.training.run import find_run, list_runs
+from tests.support.runs import read_digests
 from tests.training.test_loop_world import TinyWorld, are_same
 
 
@@ -100,11 +100,6 @@ def test_nothing_is_kept_without_consent(tmp_path: Path) -> None:
     assert load_checkpoint(world.run.checkpoint_path).step == 5
 
 
-def _weights(run: Run) -> dict[str, bytes]:
-    model = open_model(run.model_path)
-    return {name: model.read_tensor(name).tobytes() for name in model.tensors}
-
-
 def test_person_is_trained_on_to_the_same_file(
     extracted: Person, trained_home: Path, analyser: DemoAnalyser, preset_file: Path
 ) -> None:
@@ -136,8 +131,8 @@ def test_person_is_trained_on_to_the_same_file(
     assert versions == [1, 1, 1]
     assert [run.reference for run in list_runs(extracted)] == ["ada@1"]
     with home.use_home(trained_home):
-        whole = _weights(find_run(extracted, None))
-    assert _weights(run) == whole
+        whole = read_digests(find_run(extracted, None))
+    assert read_digests(run) == whole
 
 
 def test_extraction_goes_on_where_it_was_stopped(
