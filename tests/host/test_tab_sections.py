@@ -416,6 +416,31 @@ def make_run() -> Callable[[Person], Any]:
     return make
 
 
+def test_options_of_commands_are_named_as_on_the_page(uis: SimpleNamespace, ruth: Person) -> None:
+    from facefusion_finetune.evaluation.notes import SELF_GRADED, STAND_IN_TARGETS
+
+    job = _submit(ruth)
+    resume = "Go on: facefusion-finetune train ruth --resume."
+    error = Failure(given="run", why="--commercial is asked for.", todo=resume)
+    notes = [SELF_GRADED, STAND_IN_TARGETS, "Extract with --reference FILE."]
+    job.write_state(JobState(status="failed", error=error, notes=notes))
+    said = uis.progress.draw_job(job)
+    assert "--" not in said
+    for words in (
+        "give one with FACEFUSION_FINETUNE_JUDGE.",
+        "was given (OTHER PEOPLE TO BE JUDGED ON)",
+        "with PICTURE OF THE PERSON.",
+        "REFUSE BASES THAT FORBID COMMERCIAL USE is asked for. Go on: RESUME.",
+    ):
+        assert words in said
+
+    def fail() -> None:
+        raise UsageError("this", "it is wrong.", "Give --targets.")
+
+    uis.page.guard(fail)()
+    assert uis.said == ["this: it is wrong. Give OTHER PEOPLE TO BE JUDGED ON."]
+
+
 def test_callback_that_fails_changes_nothing_and_says_why(uis: SimpleNamespace) -> None:
     def fail() -> None:
         raise UsageError("this", "it is wrong.", "Mend it.")

@@ -65,6 +65,7 @@ TEXTS: dict[str, Any] = {
         "busy_why": "one is waiting or running.",
         "busy_todo": "Wait for it, or stop it.",
         "judge": "Judged by {judge}.",
+        "judge_option": "FACEFUSION_FINETUNE_JUDGE",
         "no_judge": "No independent judge: a model can be used, but not proven. Start FaceFusion"
         " with FACEFUSION_FINETUNE_JUDGE set to another face recogniser (ONNX).",
     },

@@ -8,7 +8,7 @@ from typing import Any
 
 from facefusion_finetune.evaluation.page import describe_figure, sort_figures
 from facefusion_finetune.facefusion.uis.embed import bullets, embed_picture, link, paragraph
-from facefusion_finetune.facefusion.uis.page import translate
+from facefusion_finetune.facefusion.uis.page import name_on_page, translate
 from facefusion_finetune.registry.versions import ListedVersion
 from facefusion_finetune.training.run import ImportRecord, Run
 
@@ -142,7 +142,9 @@ def _draw_report(report: dict[str, Any]) -> str:
     parts = [f"<p><strong>{html.escape(report['sentence'])}</strong></p>"]
     for key in ("reasons", "notes"):
         if report[key]:
-            parts.append(_head(f"proof.{key}") + bullets([str(text) for text in report[key]]))
+            parts.append(
+                _head(f"proof.{key}") + bullets([name_on_page(str(text)) for text in report[key]])
+            )
     checked = {check["name"] for check in report["checks"]}
     figures = {key: figure for key, figure in report["figures"].items() if key in checked}
     columns = ("figure", "before", "after", "interval")

@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +22,16 @@ SECONDS = 1.0
 STYLE_PATH = Path(__file__).parent / "assets" / "finetune.css"
 
 HIDDEN = "finetune-hidden"
+
+OPTIONS = {
+    r"--targets\b": "model.target_files",
+    r"--others\b": "model.other_files",
+    r"--reference FILE\b": "footage.reference_files",
+    r"--commercial\b": "model.commercial_checkbox",
+    r"--judge FILE\.onnx": "training.judge_option",
+    r"facefusion-finetune train \S+ --resume\b": "training.resume_button",
+}
+"""By the words of the commands: what stands for them on the page."""
 
 CLOCK: gradio.Timer
 
@@ -69,6 +80,13 @@ def translate(notation: str, **values: object) -> str:
         values: What its placeholders stand for.
     """
     return adapter.translate(f"uis.{notation}", PACKAGE).format(**values)
+
+
+def name_on_page(text: str) -> str:
+    """An error or a line of a report as the page says it: options of commands by their labels."""
+    for words, notation in OPTIONS.items():
+        text = re.sub(words, translate(notation), text)
+    return text
 
 
 def connect(
@@ -149,7 +167,7 @@ def guard(callback: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return callback(*values)
         except FinetuneError as error:
-            warn(str(error))
+            warn(name_on_page(str(error)))
         except OSError as error:
             warn(
                 translate("notices.disk", path=error.filename or "", reason=error.strerror or error)

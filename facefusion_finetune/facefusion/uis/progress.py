@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from facefusion_finetune.facefusion.uis import embed
-from facefusion_finetune.facefusion.uis.page import translate
+from facefusion_finetune.facefusion.uis.page import name_on_page, translate
 from facefusion_finetune.jobs import queue
 from facefusion_finetune.jobs.record import Job, JobState
 from facefusion_finetune.training.progress import format_seconds
@@ -59,8 +59,9 @@ def draw_job(job: Job) -> str:
     if not state.is_ended:
         parts.append(_draw_bar(state))
     if state.error is not None:
-        parts.append(embed.paragraph(f"{state.error.given}: {state.error.why} {state.error.todo}"))
-    parts.append(embed.bullets(state.notes))
+        said = f"{state.error.given}: {state.error.why} {state.error.todo}"
+        parts.append(embed.paragraph(name_on_page(said)))
+    parts.append(embed.bullets([name_on_page(note) for note in state.notes]))
     if state.status == "failed":
         log = html.escape(job.read_log())
         summary = html.escape(translate("jobs.log"))
