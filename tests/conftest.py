@@ -17,20 +17,14 @@ from tests.support import host as support
 from tests.support.browser import explain_missing_browser
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a FaceFusion or a browser where there is none, and say why.
-
-    Where several processes run the tests, a file is one process's, and the browser is one's.
-    """
+    """Skip what needs a FaceFusion or a browser where there is none, and say why."""
     no_host = support.explain_missing()
     reasons = {"host": no_host, "browser": no_host or explain_missing_browser()}
     for item in items:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
-        group = "browser" if item.get_closest_marker("browser") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session", autouse=True)
