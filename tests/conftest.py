@@ -29,16 +29,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def single_thread() -> Iterator[None]:
-    """One thread for torch: bytes must depend neither on the cores nor on the tests before."""
+    """One thread for torch: bytes must depend neither on the cores nor on the tests before.
+
+    Processes that take more threads must not keep the processors busy while they wait.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_WAIT_POLICY", "PASSIVE")
+        yield
     torch.set_num_threads(before)
 
 
 @pytest.fixture(autouse=True)
-def single_threads_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One thread, too, for processes a test starts; those that want all of them say so."""
+def single_thread_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread, too, for the processes a test starts; commands run in this one take that back."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
 
 

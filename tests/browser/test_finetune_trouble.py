@@ -147,8 +147,8 @@ def test_reload_stop_and_resume_with_two_pages(
     first = steps.find_last_job(ui)
 
     page.load()
-    assert page.read_chosen("finetune_person_dropdown") == trained_on
     steps.wait_for_steps(page)
+    assert page.read_chosen("finetune_person_dropdown") == trained_on
     other = open_page(ui)
     steps.wait_for_steps(other)
     assert steps.find_last_job(ui).id == first.id
@@ -170,6 +170,7 @@ def test_reload_stop_and_resume_with_two_pages(
     assert ui.find_background(), "the training goes on without FaceFusion"
     ui.start()
     page.load()
+    steps.wait_for_steps(page)
     slow.unlink()
     assert "Failed" not in steps.wait_for_end(page)
     assert (run / "model.onnx").is_file()

@@ -1,4 +1,4 @@
-"""Chromium without a window, steered by selenium."""
+"""Chromium without a screen, steered by selenium."""
 
 from pathlib import Path
 from typing import Self
@@ -27,7 +27,7 @@ OPTIONS = (
 
 
 class Browser:
-    """One Chromium; each page is a tab of it.
+    """One Chromium; each page is a window of it, since one behind another draws and sends nothing.
 
     Args:
         folder: Where pictures of pages on which a test failed go.
@@ -50,8 +50,9 @@ class Browser:
         self.close()
 
     def open(self, ui: FaceFusionUi) -> Page:
-        """Open the UI in a new tab and wait until it is drawn."""
-        self.driver.switch_to.new_window("tab")
+        """Open the UI in a new window and wait until it is drawn."""
+        self.driver.switch_to.new_window("window")
+        self.driver.set_window_size(WIDTH, HEIGHT)
         page = Page(self.driver, ui, self.folder)
         page.load()
         return page

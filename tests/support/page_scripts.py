@@ -128,6 +128,8 @@ return ![...document.querySelectorAll(".wrap.default, .wrap.generating")].some(
 """No component waits for FaceFusion's answer, as far as Gradio shows it."""
 IS_DRAWN = """
 return Boolean(document.querySelector(".gradio-container .block, .gradio-container button"))
-    && document.readyState === "complete" && performance.now() - window.changedAt > 200;
+    && document.readyState === "complete"
+    && (performance.now() - window.changedAt > 200 || performance.now() > 10000);
 """
-"""Gradio draws a page in many steps: it is drawn once nothing has been added for a while."""
+"""Gradio draws a page in many steps: it is drawn once nothing has been added for a while, or, where
+something goes on all the time, after ten seconds."""
