@@ -1,7 +1,9 @@
 """One page of FaceFusion's UI in a browser: act as a user does, read what a user sees.
 
 A component is named by its elem_id or, where the host gives it none, by its label. Gradio draws
-when it likes: every act waits for its component first, and none sleeps for a fixed time.
+when it likes: every act waits for its component first, and none sleeps for a fixed time. An answer
+can move what is being clicked: a script finds it, sees that nothing lies over it and clicks, all in
+one moment.
 """
 
 import base64
@@ -25,11 +27,15 @@ class Page(Tab):
     def click(self, name: str) -> None:
         """Click a button once it can be clicked."""
         self._wait_enabled(name)
-        self._click(f"'{name}' can be clicked", scripts.ELEMENT, name)
+        self.wait_until(
+            lambda: self.run(scripts.CLICK, name), PATIENCE, f"'{name}' can be clicked"
+        )
 
     def select_tab(self, name: str) -> None:
         """Open a tab by the words on it."""
-        self._click(f"there is a tab '{name}'", scripts.TAB, name)
+        self.wait_until(
+            lambda: self.run(scripts.CLICK_TAB, name), PATIENCE, f"there is a tab '{name}'"
+        )
 
     def type_text(self, name: str, text: str, enter: bool = False) -> None:
         """Put `text` in place of what a text or number field holds, then leave the field.
@@ -166,15 +172,6 @@ class Page(Tab):
 
     def _wait_enabled(self, name: str) -> None:
         self.wait_until(lambda: self.is_enabled(name), PATIENCE, f"'{name}' is shown and enabled")
-
-    def _click(self, what: str, script: str, *arguments: object) -> None:
-        def click() -> bool:
-            element = self.find(script, *arguments)
-            self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'});", element)
-            element.click()
-            return True
-
-        self.wait_until(click, PATIENCE, what)
 
     def _open_dropdown(self, name: str) -> None:
         def open_it() -> bool:

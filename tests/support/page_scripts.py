@@ -43,12 +43,22 @@ const isFree = (part) => {
     const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
     return part === top || part.contains(top);
 };
+const click = (part) => {
+    const canBe = isShown(part) && !part.disabled && isFree(part);
+    if (canBe) part.click();
+    return canBe;
+};
 const [name, value, on] = arguments;
 const element = name ? find(name) : null;
 """
 """Put before the others: finds by elem_id, or by label where the host gives no id."""
 
-ELEMENT = "return element;"
+CLICK = "return click(element);"
+CLICK_TAB = """
+return click([...document.querySelectorAll("button[role=tab]")].find(
+    (tab) => isShown(tab) && tab.innerText.trim().toLowerCase() === name.toLowerCase()
+));
+"""
 PART = "return element && (element.matches(value) ? element : element.querySelector(value));"
 FIND_FIELD = """
 const fields = element ? [...element.querySelectorAll("textarea, input:not([type=file])")] : [];
@@ -94,11 +104,6 @@ CHOSEN = """
 if (!element) return [];
 const tokens = [...element.querySelectorAll(".token")].map((token) => token.innerText.trim());
 return [element.querySelector("input[role=listbox]")?.value, ...tokens];
-"""
-TAB = """
-return [...document.querySelectorAll("button[role=tab]")].find(
-    (tab) => isShown(tab) && tab.innerText.trim().toLowerCase() === name.toLowerCase()
-);
 """
 PICTURE = """
 const image = element && (element.matches("img") ? element : element.querySelector("img"));
