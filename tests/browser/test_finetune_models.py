@@ -26,6 +26,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.host]
 
 OpenPage = Callable[[FaceFusionUi], Page]
 
+PERSON = "finetune_person_dropdown"
 TABLE = "finetune_models_html"
 MODEL = "finetune_models_model_dropdown"
 VERSION = "finetune_proof_version_dropdown"
@@ -152,6 +153,36 @@ def test_two_pages_and_deletion(
     for page in (first, second):
         page.wait_until(lambda page=page: "ada" not in page.read_text(TABLE), what="ada is gone")
         assert page.read_options(MODEL) == ["bea@1 (inswapper_128, unproven)"]
+
+
+def test_late_answers(
+    ui: FaceFusionUi, finish: Callable[..., Run], open_tab: Callable[[], Page]
+) -> None:
+    runs = [finish("ada"), finish("ada"), finish("bea")]
+    page = open_tab()
+    page.choose(PERSON, "ada")
+    page.wait_until(
+        lambda: page.read_chosen(MODEL) == "ada@2 (inswapper_128, unproven)", what="it follows"
+    )
+    page.delay_answers(0.7)
+    # An answer about one version comes after another one was chosen.
+    page.click("finetune_models_deactivate_button")
+    page.choose(MODEL, "ada@1 (inswapper_128, unproven)")
+    page.wait_until(lambda: "ada@2 is not active." in page.read_toasts(), what="it is answered")
+    page.click("finetune_models_delete_button")
+    page.wait_for_text("finetune_models_confirm_html", "Delete ada@1")
+    # The page sends what it shows every second, also what was deleted just now.
+    page.click("finetune_models_confirm_button")
+    page.wait_until(lambda: "ada@1" not in page.read_text(TABLE), what="it is gone")
+    assert not runs[0].directory.exists()
+    assert runs[1].directory.exists()
+    with home.use_home(ui.home):
+        remove_person("ada", ui.host).require_complete()
+    page.wait_until(lambda: "ada" not in page.read_text(TABLE), what="ada is gone")
+    page.wait_until(lambda: page.read_chosen(PERSON) == "bea", what="bea is chosen")
+    page.wait_for_text("finetune_proof_html", "bea@1")
+    toasts = page.read_toasts()
+    assert len(toasts) == 2, toasts
 
 
 def test_export_is_downloaded(

@@ -19,17 +19,17 @@ def test_exports_are_offered_from_where_they_lie(
     export: ModuleType, runs: list[Run], person: Person
 ) -> None:
     data_classes = importlib.import_module("gradio.data_classes")
-    shown = export.export({"chosen": "ada@1"}, False, False, 1)
+    shown = export.export("ada@1", False, False, 1)
     path = person.directory / "exports" / "ada-1.onnx"
     assert path.is_file()
     assert "inswapper_128 (sha256" in shown[export.EXPORT_HTML]
     assert f"href='gradio_api/file={path}'" in shown[export.EXPORT_LINKS_HTML]
     assert path.parent.resolve() in data_classes._StaticFiles.all_paths
-    seen = shown[export.EXPORT_SEEN_STATE]
+    seen = shown[export.SEEN_TEXTBOX]
     assert export.refresh("ada@1", seen) == {}
     assert export.refresh("ada@2", seen)[export.EXPORT_LINKS_HTML] == ""
     assert export.refresh(None, seen)[export.EXPORT_LINKS_HTML] == ""
-    left = export.delete({"chosen": "ada@1"})
+    left = export.delete("ada@1")
     assert not path.exists()
     assert not get(left, export.EXPORT_DELETE_BUTTON, "visible")
 
@@ -38,13 +38,17 @@ def test_sides_to_compare(
     compare: ModuleType, models: ModuleType, runs: list[Run], person: Person
 ) -> None:
     sign = models.sign_versions(compare.adapter.HOST_PATH)
-    shown = compare.refresh(sign, None)
+    shown = compare.refresh(sign, None, None, "")
     assert get(shown, compare.COMPARE_LEFT_DROPDOWN) == "ada@2"
     assert get(shown, compare.COMPARE_RIGHT_DROPDOWN) == compare.BASE
-    kept = compare.choose("ada@1", "ada@2")[compare.COMPARE_SEEN_STATE]
-    assert compare.refresh(sign, kept) == {}
+    seen = shown[compare.SEEN_TEXTBOX]
+    assert compare.refresh(sign, "ada@1", "ada@2", seen) == {}
     runs[1].model_path.unlink()
-    shown = compare.refresh(models.sign_versions(compare.adapter.HOST_PATH), kept)
+    sign = models.sign_versions(compare.adapter.HOST_PATH)
+    shown = compare.refresh(sign, "ada@1", "ada@2", seen)
+    assert "value" not in shown[compare.COMPARE_LEFT_DROPDOWN].constructor_args, "it stays"
+    assert get(shown, compare.COMPARE_RIGHT_DROPDOWN) == compare.BASE
+    shown = compare.follow_person("ada", "bea@1", "bea@2")
     assert get(shown, compare.COMPARE_LEFT_DROPDOWN) == "ada@1"
     assert get(shown, compare.COMPARE_RIGHT_DROPDOWN) == compare.BASE
 

@@ -20,46 +20,83 @@ from tests.support.tab_models import SKIPPED, find_active, get
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("said")]
 
+UNSEEN = (None, "", "", None, None, "", None)
+"""What a page sends that shows nothing yet."""
+
 
 def test_models_of_all_persons(
     models: ModuleType, runs: list[Run], options: SwapperOptions
 ) -> None:
     other = add_person("bea", create_consent(None, "Bea agreed."))
     create_finished_run(other, options)
-    shown = models.refresh(None, None, None, None)
+    shown = models.refresh(*UNSEEN)
     text = shown[models.MODELS_HTML]
     assert [text.index(name) for name in ("ada@1", "ada@2", "bea@1")] == sorted(
         text.index(name) for name in ("ada@1", "ada@2", "bea@1")
     )
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "bea@1"
-    seen = _list_states(models, shown)
+    # the exports of what was chosen come at the next look
+    shown |= models.refresh(*_list_inputs(models, shown))
+    seen = _list_inputs(models, shown)
     assert models.refresh(*seen) == SKIPPED
     remove_person("bea").require_complete()
     shown = models.refresh(*seen)
     assert "bea@1" not in shown[models.MODELS_HTML]
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@2"
-    chosen = models.follow_person("ada")
+    chosen = models.follow_person("ada", "ada@1")
     assert get(chosen, models.MODELS_MODEL_DROPDOWN) == "ada@2"
-    assert models.follow_person("bea") == models.follow_person(None) == SKIPPED
+    assert models.follow_person("bea", "ada@1") == models.follow_person(None, "ada@1") == SKIPPED
 
 
-def _list_states(models: ModuleType, shown: dict[Any, Any]) -> list[Any]:
-    states = [
-        models.MODELS_SEEN_STATE,
-        *models.finetune_export.list_states(),
-        *models.finetune_compare.list_states(),
+def _list_inputs(models: ModuleType, shown: dict[Any, Any]) -> list[Any]:
+    """What the page sends next, after the first answer."""
+    compare = models.finetune_compare
+    return [
+        get(shown, models.MODELS_MODEL_DROPDOWN),
+        shown[models.SEEN_TEXTBOX],
+        shown[models.finetune_export.SEEN_TEXTBOX],
+        get(shown, compare.COMPARE_LEFT_DROPDOWN),
+        get(shown, compare.COMPARE_RIGHT_DROPDOWN),
+        shown[compare.SEEN_TEXTBOX],
+        shown[compare.COMPARE_FRAME_STATE],
     ]
-    return [shown[state] for state in states]
+
+
+def test_an_answer_takes_back_no_later_choice(
+    models: ModuleType, runs: list[Run], linked_host: Path
+) -> None:
+    """Somebody may have chosen another version while the first one was being activated."""
+    for answer in (
+        models.activate("ada@1", False),
+        models.choose("ada@1"),
+        models.deactivate("ada@1"),
+        models.refresh("ada@1", *UNSEEN[1:]),
+    ):
+        change = answer[models.MODELS_MODEL_DROPDOWN].constructor_args
+        assert {value for _, value in change["choices"]} == {"ada@1", "ada@2"}
+        assert "value" not in change
+    # What is shown fits another choice than the page's: the next look puts it right.
+    shown = models.choose("ada@1")
+    later = models.refresh("ada@2", shown[models.SEEN_TEXTBOX], *UNSEEN[2:])
+    assert get(later, models.MODELS_FORCE_CHECKBOX, "visible")
+
+
+def test_what_is_chosen_stays_when_another_version_is_deleted(
+    models: ModuleType, runs: list[Run]
+) -> None:
+    shown = models.delete("ada@2", "ada@1")
+    assert not runs[1].directory.exists()
+    assert "value" not in shown[models.MODELS_MODEL_DROPDOWN].constructor_args
 
 
 def test_damaged_models_are_told_about(models: ModuleType, runs: list[Run]) -> None:
     runs[1].model_path.write_bytes(b"no model")
-    shown = models.refresh(None, None, None, None)
+    shown = models.refresh(*UNSEEN)
     assert "damaged" in shown[models.MODELS_HTML]
     assert f"{runs[1].model_path}: the model cannot be read" in shown[models.MODELS_HTML]
     with pytest.raises(RegistryError):
         models.activate("ada@2", True)
-    models.delete("ada@2")
+    models.delete("ada@2", "ada@2")
     assert not runs[1].directory.exists()
 
 
@@ -105,8 +142,8 @@ def test_deletion_is_asked_about(
     left = models.cancel()
     assert not get(left, models.MODELS_CONFIRM_COLUMN, "visible")
     with pytest.raises(RegistryError, match="no such version"):
-        models.delete(left[models.MODELS_ASKED_STATE])
-    shown = models.delete(asked[models.MODELS_ASKED_STATE])
+        models.delete(left[models.MODELS_ASKED_STATE], "ada@1")
+    shown = models.delete(asked[models.MODELS_ASKED_STATE], "ada@1")
     assert not runs[0].directory.exists()
     assert find_active(linked_host) == []
     assert "ada@1 is deleted" in said[-1]
@@ -130,8 +167,8 @@ def test_a_version_at_work_is_not_deleted(
     (job / "state.json").write_text(json.dumps({"status": "running", "version": 2}))
     locks = importlib.import_module("facefusion_finetune.jobs.locks")
     with locks.hold(job / ".lock"):
-        for refuse in (models.ask, models.delete):
+        for refuse in (models.ask, lambda reference: models.delete(reference, reference)):
             with pytest.raises(UsageError, match="being trained or judged"):
                 refuse("ada@2")
-        models.delete("ada@1")
+        models.delete("ada@1", "ada@1")
     assert runs[1].directory.exists()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -16,9 +17,12 @@ from tests.support.tab_models import SKIPPED, find_active, get, write_report
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("said")]
 
+UNSEEN = ("ada", None, "", "")
+"""What a page sends that shows nothing of ada yet."""
+
 
 def test_newest_version_is_shown(proof: ModuleType, runs: list[Run]) -> None:
-    shown = proof.refresh("ada", None)
+    shown = proof.refresh(*UNSEEN)
     assert get(shown, proof.PROOF_VERSION_DROPDOWN) == "ada@2"
     assert [value for _, value in get(shown, proof.PROOF_VERSION_DROPDOWN, "choices")] == [
         "ada@2",
@@ -45,37 +49,47 @@ def test_newest_version_is_shown(proof: ModuleType, runs: list[Run]) -> None:
 def test_report_follows_what_is_finished(
     proof: ModuleType, runs: list[Run], person: Person, options: SwapperOptions
 ) -> None:
-    shown = proof.refresh("ada", None)
-    seen = shown[proof.PROOF_SEEN_STATE]
-    older = proof.choose("ada", "ada@1")[proof.PROOF_SEEN_STATE]
-    assert proof.refresh("ada", seen) == SKIPPED
+    seen = _list_seen(proof, proof.refresh(*UNSEEN))
+    older = _list_seen(proof, proof.choose("ada", "ada@1"))
+    assert proof.refresh("ada", "ada@2", *seen) == SKIPPED
+    assert proof.refresh("ada", "ada@1", *older) == SKIPPED
     create_finished_run(person, options)
-    assert get(proof.refresh("ada", seen), proof.PROOF_VERSION_DROPDOWN) == "ada@3"
-    kept = proof.refresh("ada", older)
-    assert get(kept, proof.PROOF_VERSION_DROPDOWN) == "ada@1"
+    newer = proof.refresh("ada", "ada@2", *seen)
+    assert get(newer, proof.PROOF_VERSION_DROPDOWN) == "ada@3"
+    kept = proof.refresh("ada", "ada@1", *older)
+    # somebody may have chosen another one since: no answer takes that back
+    assert "value" not in kept[proof.PROOF_VERSION_DROPDOWN].constructor_args
+    assert "ada@1" in kept[proof.PROOF_HTML]
     assert len(get(kept, proof.PROOF_VERSION_DROPDOWN, "choices")) == 3
+    # what is shown fits another choice than the page's: the next look puts it right
+    mended = proof.refresh("ada", "ada@2", *_list_seen(proof, kept))
+    assert "ada@2" in mended[proof.PROOF_HTML]
     remove_person("ada").require_complete()
-    gone = proof.refresh("ada", kept[proof.PROOF_SEEN_STATE])
+    gone = proof.refresh("ada", "ada@1", *_list_seen(proof, kept))
     assert get(gone, proof.PROOF_VERSION_DROPDOWN) is None
     assert not get(gone, proof.PROOF_ACTIVATE_BUTTON, "visible")
+
+
+def _list_seen(proof: ModuleType, shown: dict[Any, Any]) -> list[str]:
+    return [shown[proof.NEWEST_TEXTBOX], shown[proof.SEEN_TEXTBOX]]
 
 
 def test_what_cannot_be_shown_is_said(
     proof: ModuleType, runs: list[Run], person: Person, tmp_path: Path
 ) -> None:
-    assert "No model is finished yet" in proof.refresh(None, None)[proof.PROOF_HTML]
+    assert "No model is finished yet" in proof.refresh(None, None, "", "")[proof.PROOF_HTML]
     path = runs[1].directory / "report.json"
     for text in ("{", "[]", "{}", '{"sentence": 3}', "\xff"):
         path.write_text(text, "latin-1")
-        assert "cannot be read" in proof.refresh("ada", None)[proof.PROOF_HTML]
+        assert "cannot be read" in proof.refresh(*UNSEEN)[proof.PROOF_HTML]
     path.unlink()
-    assert "There is no report of ada@2" in proof.refresh("ada", None)[proof.PROOF_HTML]
+    assert "There is no report of ada@2" in proof.refresh(*UNSEEN)[proof.PROOF_HTML]
     write_report(runs[1], sentence="<script>alert(1)</script>", notes=["<b>"])
-    text = proof.refresh("ada", None)[proof.PROOF_HTML]
+    text = proof.refresh(*UNSEEN)[proof.PROOF_HTML]
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     (runs[0].directory / "config.toml").write_text("damaged")
-    shown = proof.refresh("ada", None)
+    shown = proof.refresh(*UNSEEN)
     assert str(runs[0].record_path) in shown[proof.PROOF_HTML]
     assert get(shown, proof.PROOF_VERSION_DROPDOWN) == "ada@2"
 
@@ -85,7 +99,7 @@ def test_imported_version_has_no_report(
 ) -> None:
     made = export_model(person, runs[0], tmp_path / "jane.onnx", standalone=True)
     import_model(made.path, "ada", [])
-    shown = proof.refresh("ada", None)
+    shown = proof.refresh(*UNSEEN)
     assert get(shown, proof.PROOF_VERSION_DROPDOWN) == "ada@3"
     assert "there: ada@1" in shown[proof.PROOF_HTML]
     assert "proves nothing here" in shown[proof.PROOF_HTML]

@@ -27,9 +27,7 @@ class Page(Tab):
     def click(self, name: str) -> None:
         """Click a button once it can be clicked."""
         self._wait_enabled(name)
-        self.wait_until(
-            lambda: self.run(scripts.CLICK, name), PATIENCE, f"'{name}' can be clicked"
-        )
+        self.wait_until(lambda: self.run(scripts.CLICK, name), PATIENCE, f"'{name}' can be clicked")
 
     def select_tab(self, name: str) -> None:
         """Open a tab by the words on it."""

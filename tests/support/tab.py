@@ -63,6 +63,13 @@ class Tab:
         """Wait until no component is shown as waiting for FaceFusion's answer."""
         self.wait_until(lambda: self.run(scripts.IS_IDLE), seconds, "no component is waiting")
 
+    def delay_answers(self, seconds: float) -> None:
+        """Let each answer of FaceFusion reach the page that much later from now on."""
+        throughput = {"downloadThroughput": -1, "uploadThroughput": -1}
+        options = {"offline": False, "latency": 1000 * seconds, **throughput}
+        self._focus().execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", options)
+
     def read_toasts(self) -> list[str]:
         """The messages that have popped up since the page was loaded, also those gone again."""
         toasts: list[str] = self.run("return window.seenToasts;")

@@ -54,6 +54,34 @@ def create_signal() -> gradio.Textbox:
     return gradio.Textbox("", show_label=False, container=False, elem_classes=HIDDEN)
 
 
+def mirror(dropdown: gradio.Dropdown) -> gradio.Textbox:
+    """A hidden text that holds what a dropdown holds, for what the page asks by itself.
+
+    Gradio refuses, with a notice of its own, a choice that is not offered any more. A page that
+    asks every second would send one while the news that it is gone is still on its way.
+    """
+    text = gradio.Textbox(dropdown.value, show_label=False, container=False, elem_classes=HIDDEN)
+    options: dict[str, Any] = {"api_name": False, "show_progress": "hidden"}
+    dropdown.change(None, dropdown, text, js="(value) => value", **options)
+    return text
+
+
+def offer(choices: Any, value: Any, shown: Any, **options: Any) -> gradio.Dropdown:
+    """Change what a dropdown offers, and its choice only if that has to be another one.
+
+    Something else may have been chosen since the page asked, which must not be taken back.
+
+    Args:
+        choices: As the dropdown takes them.
+        value: What is to be chosen.
+        shown: What the page said was chosen.
+        options: Other changes of the dropdown.
+    """
+    if value != shown:
+        options["value"] = value
+    return gradio.Dropdown(choices=choices, **options)
+
+
 def create(kind: Callable[..., Made], notation: str, **options: Any) -> Made:
     """A component of the tab, with its text, and its id of the text's notation.
 

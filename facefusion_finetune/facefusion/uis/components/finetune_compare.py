@@ -7,7 +7,7 @@ import gradio
 
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import compare
-from facefusion_finetune.facefusion.uis import embed, models_text, uploads
+from facefusion_finetune.facefusion.uis import embed, models_text, page, uploads
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
@@ -17,6 +17,9 @@ from facefusion_finetune.registry.versions import (
     require_version,
     sign_versions,
 )
+
+Sides = tuple[str | None, str | None]
+"""What is left and right: references, or `BASE` at the right."""
 
 BASE = "base"
 """Stands for the base of the left one."""
@@ -28,7 +31,9 @@ COMPARE_FRAME_HTML: gradio.HTML
 COMPARE_FRAME_SLIDER: gradio.Slider
 COMPARE_BUTTON: gradio.Button
 COMPARE_SLIDER: gradio.ImageSlider
-COMPARE_SEEN_STATE: gradio.State
+LEFT_TEXTBOX: gradio.Textbox
+RIGHT_TEXTBOX: gradio.Textbox
+SEEN_TEXTBOX: gradio.Textbox
 COMPARE_FRAME_STATE: gradio.State
 
 
@@ -36,7 +41,7 @@ def render() -> None:
     """Put the section on the page."""
     global COMPARE_LEFT_DROPDOWN, COMPARE_RIGHT_DROPDOWN, COMPARE_FRAME_FILE, COMPARE_FRAME_HTML
     global COMPARE_FRAME_SLIDER, COMPARE_BUTTON, COMPARE_SLIDER
-    global COMPARE_SEEN_STATE, COMPARE_FRAME_STATE
+    global LEFT_TEXTBOX, RIGHT_TEXTBOX, SEEN_TEXTBOX, COMPARE_FRAME_STATE
 
     with gradio.Accordion(
         translate("compare.accordion"), open=False, elem_id="finetune_compare_accordion"
@@ -71,7 +76,9 @@ def render() -> None:
             max_height=720,
             elem_id="finetune_compare_slider",
         )
-    COMPARE_SEEN_STATE = gradio.State(None)
+    LEFT_TEXTBOX = page.mirror(COMPARE_LEFT_DROPDOWN)
+    RIGHT_TEXTBOX = page.mirror(COMPARE_RIGHT_DROPDOWN)
+    SEEN_TEXTBOX = page.create_signal()
     COMPARE_FRAME_STATE = gradio.State(None, delete_callback=forget_upload)
 
 
@@ -83,14 +90,14 @@ def _create_dropdown(side: str) -> gradio.Dropdown:
     )
 
 
-def list_states() -> list[gradio.State]:
+def list_inputs() -> list[Any]:
     """What `refresh` and `refresh_frame` need."""
-    return [COMPARE_SEEN_STATE, COMPARE_FRAME_STATE]
+    return [LEFT_TEXTBOX, RIGHT_TEXTBOX, SEEN_TEXTBOX, COMPARE_FRAME_STATE]
 
 
 def list_shown() -> list[Any]:
     """What `refresh` and `refresh_frame` may change."""
-    return [*_list_sides(), COMPARE_SEEN_STATE, *_list_frame()]
+    return [*_list_sides(), SEEN_TEXTBOX, *_list_frame()]
 
 
 def _list_sides() -> list[Any]:
@@ -105,13 +112,11 @@ def listen() -> None:
     """Wire the section."""
     sides = _list_sides()
     connect(
-        finetune_person.PERSON_DROPDOWN.change,
+        finetune_person.CHOSEN_TEXTBOX.change,
         follow_person,
-        finetune_person.PERSON_DROPDOWN,
-        [*sides, COMPARE_SEEN_STATE],
+        [finetune_person.CHOSEN_TEXTBOX, LEFT_TEXTBOX, RIGHT_TEXTBOX],
+        [*sides, SEEN_TEXTBOX],
     )
-    for dropdown in sides:
-        connect(dropdown.input, choose, sides, COMPARE_SEEN_STATE)
     uploaded = [COMPARE_FRAME_FILE, COMPARE_FRAME_STATE]
     connect(COMPARE_FRAME_FILE.change, take_upload, uploaded, _list_frame())
     connect(
@@ -123,16 +128,16 @@ def listen() -> None:
     )
 
 
-def refresh(sign: Any, seen: Any) -> dict[Any, Any]:
+def refresh(sign: Any, left: str | None, right: str | None, seen: str) -> dict[Any, Any]:
     """Offer the versions there are now; empty if these are offered.
 
     Args:
         sign: Of all versions, now.
-        seen: What is offered and chosen.
+        left: What is chosen.
+        right: What is chosen.
+        seen: A digest of what is offered.
     """
-    if seen and sign == seen["sign"]:
-        return {}
-    return _show(*((seen["left"], seen["right"]) if seen else (None, None)))
+    return {} if page.digest(sign) == seen else _show((left, right), (left, right))
 
 
 def refresh_frame(seen: Any) -> dict[Any, Any]:
@@ -142,16 +147,12 @@ def refresh_frame(seen: Any) -> dict[Any, Any]:
     return {} if seen and path == seen["path"] else _show_frame(path, upload)
 
 
-def follow_person(name: str | None) -> Any:
+def follow_person(name: str | None, left: str | None, right: str | None) -> Any:
     """Compare the newest version of the person that was chosen above with its base."""
     finished = _list_finished(name).versions if name else []
-    return _show(finished[-1].reference, BASE) if finished else gradio.skip()
-
-
-def choose(left: str | None, right: str | None) -> dict[Any, Any]:
-    """Keep in mind what is chosen, so that it stays chosen when the lists change."""
-    sign = sign_versions(adapter.HOST_PATH)
-    return {COMPARE_SEEN_STATE: {"sign": sign, "left": left, "right": right}}
+    if not finished:
+        return gradio.skip()
+    return _show((left, right), (finished[-1].reference, BASE))
 
 
 def take_upload(file: str | None, seen: dict[str, Any] | None) -> dict[Any, Any]:
@@ -212,20 +213,19 @@ def _list_finished(name: str | None = None) -> Listing:
     return Listing([version for version in listing.versions if version.card], [])
 
 
-def _show(left: str | None, right: str | None) -> dict[Any, Any]:
+def _show(chosen: Sides, wanted: Sides) -> dict[Any, Any]:
     sign = sign_versions(adapter.HOST_PATH)
     listing = _list_finished()
     labels = models_text.label_versions(listing.versions)
     newest = max(listing.versions, key=lambda version: version.run.record.created, default=None)
-    first = listing.find(left) or newest
-    chosen = first.reference if first else None
-    second = right if listing.find(right) else BASE
+    first = listing.find(wanted[0]) or newest
+    left = first.reference if first else None
+    right = wanted[1] if listing.find(wanted[1]) else BASE
+    others = [(translate("compare.base"), BASE), *labels]
     return {
-        COMPARE_LEFT_DROPDOWN: gradio.Dropdown(choices=labels, value=chosen),
-        COMPARE_RIGHT_DROPDOWN: gradio.Dropdown(
-            choices=[(translate("compare.base"), BASE), *labels], value=second
-        ),
-        COMPARE_SEEN_STATE: {"sign": sign, "left": chosen, "right": second},
+        COMPARE_LEFT_DROPDOWN: page.offer(labels, left, chosen[0]),
+        COMPARE_RIGHT_DROPDOWN: page.offer(others, right, chosen[1]),
+        SEEN_TEXTBOX: page.digest(sign),
     }
 
 

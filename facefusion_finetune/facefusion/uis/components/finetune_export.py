@@ -6,7 +6,7 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import FinetuneError
-from facefusion_finetune.facefusion.uis import embed, models_text
+from facefusion_finetune.facefusion.uis import embed, models_text, page
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
 from facefusion_finetune.host import adapter
@@ -21,13 +21,13 @@ EXPORT_BUTTON: gradio.Button
 EXPORT_HTML: gradio.HTML
 EXPORT_LINKS_HTML: gradio.HTML
 EXPORT_DELETE_BUTTON: gradio.Button
-EXPORT_SEEN_STATE: gradio.State
+SEEN_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
     """Put the section on the page."""
     global EXPORT_STANDALONE_CHECKBOX, EXPORT_HALF_CHECKBOX, EXPORT_STRENGTH_SLIDER
-    global EXPORT_BUTTON, EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, EXPORT_SEEN_STATE
+    global EXPORT_BUTTON, EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, SEEN_TEXTBOX
 
     with gradio.Accordion(
         translate("export.accordion"), open=False, elem_id="finetune_export_accordion"
@@ -59,45 +59,40 @@ def render() -> None:
             visible=False,
             elem_id="finetune_export_delete_button",
         )
-    EXPORT_SEEN_STATE = gradio.State(None)
-
-
-def list_states() -> list[gradio.State]:
-    """What `refresh` needs."""
-    return [EXPORT_SEEN_STATE]
+    SEEN_TEXTBOX = page.create_signal()
 
 
 def list_shown() -> list[Any]:
     """What `refresh` may change."""
-    return [EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, EXPORT_SEEN_STATE]
+    return [EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, SEEN_TEXTBOX]
 
 
-def listen(models_state: gradio.State) -> None:
+def listen(chosen: gradio.Dropdown) -> None:
     """Wire the section.
 
     Args:
-        models_state: Of the list of models; its `chosen` is what is exported.
+        chosen: What is exported.
     """
     options = [EXPORT_STANDALONE_CHECKBOX, EXPORT_HALF_CHECKBOX, EXPORT_STRENGTH_SLIDER]
     connect(
         EXPORT_BUTTON.click,
         export,
-        [models_state, *options],
+        [chosen, *options],
         list_shown(),
         show_progress="minimal",
     )
-    connect(EXPORT_DELETE_BUTTON.click, delete, models_state, list_shown())
+    connect(EXPORT_DELETE_BUTTON.click, delete, chosen, list_shown())
 
 
-def refresh(reference: str | None, seen: Any) -> dict[Any, Any]:
+def refresh(reference: str | None, seen: str) -> dict[Any, Any]:
     """Offer what was exported of the version that is chosen now; empty if that is shown."""
-    sign = [reference, _sign(_list_exports(reference))]
-    return {} if sign == seen else _show(reference, "")
+    is_shown = _sign(reference, _list_exports(reference)) == seen
+    return {} if is_shown else _show(reference, "")
 
 
-def export(models: dict[str, Any] | None, standalone: bool, half: bool, strength: float) -> Any:
+def export(reference: str | None, standalone: bool, half: bool, strength: float) -> Any:
     """Write the chosen version to a file in the person's folder."""
-    version = require_version(adapter.HOST_PATH, (models or {}).get("chosen"))
+    version = require_version(adapter.HOST_PATH, reference)
     made = export_privately(version.person, version.run, standalone, half, strength)
     said = translate(
         "export.exported",
@@ -110,9 +105,9 @@ def export(models: dict[str, Any] | None, standalone: bool, half: bool, strength
     return _show(version.reference, said)
 
 
-def delete(models: dict[str, Any] | None) -> dict[Any, Any]:
+def delete(reference: str | None) -> dict[Any, Any]:
     """Delete the exports of the chosen version."""
-    version = require_version(adapter.HOST_PATH, (models or {}).get("chosen"))
+    version = require_version(adapter.HOST_PATH, reference)
     for path in list_exports(version.person, version.number):
         path.unlink(missing_ok=True)
     return _show(version.reference, "")
@@ -124,7 +119,7 @@ def _show(reference: str | None, said: str) -> dict[Any, Any]:
         EXPORT_HTML: embed.paragraph(said),
         EXPORT_LINKS_HTML: models_text.draw_links(exports),
         EXPORT_DELETE_BUTTON: gradio.Button(visible=bool(exports)),
-        EXPORT_SEEN_STATE: [reference, _sign(exports)],
+        SEEN_TEXTBOX: _sign(reference, exports),
     }
 
 
@@ -142,5 +137,5 @@ def _list_exports(reference: str | None) -> list[Path]:
     return list_exports(person, int(number))
 
 
-def _sign(paths: list[Path]) -> list[Any]:
-    return [[str(path), *sign_file(path)] for path in paths]
+def _sign(reference: str | None, paths: list[Path]) -> str:
+    return page.digest([reference, *((str(path), *sign_file(path)) for path in paths)])

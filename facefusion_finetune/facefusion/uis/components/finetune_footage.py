@@ -170,8 +170,9 @@ def listen() -> None:
     ticked = [person, CROPS_JSON]
     connect(EXTRACT_BUTTON.click, extract, [person, *inputs], [*inputs, *job])
     connect(EXTRACT_STOP_BUTTON.click, stop, [person], job)
-    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [person], job)
-    page.follow(SEEN_CROPS_TEXTBOX, sign_crops, show_crops, [person, CROPS_RADIO], crops)
+    followed = finetune_person.CHOSEN_TEXTBOX
+    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [followed], job)
+    page.follow(SEEN_CROPS_TEXTBOX, sign_crops, show_crops, [followed, CROPS_RADIO], crops)
     connect(REJECT_BUTTON.click, reject, ticked, js=COLLECT)
     connect(RESTORE_BUTTON.click, restore, ticked, js=COLLECT)
 

@@ -14,6 +14,7 @@ from facefusion_finetune.training.options import PRECISIONS
 from facefusion_finetune.training.presets import list_presets
 
 BASE_DROPDOWN: gradio.Dropdown
+BASE_TEXTBOX: gradio.Textbox
 BASE_HTML: gradio.HTML
 PRESET_DROPDOWN: gradio.Dropdown
 PRESET_HTML: gradio.HTML
@@ -32,7 +33,7 @@ KINDS = ("estimate",)
 
 def render() -> None:
     """Put the section on the page."""
-    global BASE_DROPDOWN, BASE_HTML, PRESET_DROPDOWN, PRESET_HTML
+    global BASE_DROPDOWN, BASE_TEXTBOX, BASE_HTML, PRESET_DROPDOWN, PRESET_HTML
     global MEASURE_TIME_BUTTON, MEASURE_TIME_HTML, SEEN_TEXTBOX
 
     BASE_DROPDOWN = page.create(
@@ -41,6 +42,7 @@ def render() -> None:
         choices=[model_text.DEFAULT_BASE],
         value=model_text.DEFAULT_BASE,
     )
+    BASE_TEXTBOX = page.mirror(BASE_DROPDOWN)
     BASE_HTML = gradio.HTML(elem_id="finetune_base_html", padding=True)
     PRESET_DROPDOWN = page.create(
         gradio.Dropdown,
@@ -93,11 +95,11 @@ def _render_options() -> None:
 
 def listen() -> None:
     """Wire the section."""
-    person = finetune_person.PERSON_DROPDOWN
-    chosen = [person, BASE_DROPDOWN, PRESET_DROPDOWN]
+    chosen = [finetune_person.PERSON_DROPDOWN, BASE_DROPDOWN, PRESET_DROPDOWN]
+    followed = [finetune_person.CHOSEN_TEXTBOX, BASE_TEXTBOX, PRESET_DROPDOWN]
     shown = [BASE_HTML, PRESET_HTML, MEASURE_TIME_HTML, MEASURE_TIME_BUTTON]
-    page.connect_load(open_page, BASE_DROPDOWN, BASE_DROPDOWN)
-    page.follow(SEEN_TEXTBOX, sign, show, chosen, shown)
+    page.connect_load(open_page, BASE_TEXTBOX, BASE_DROPDOWN)
+    page.follow(SEEN_TEXTBOX, sign, show, followed, shown)
     connect(MEASURE_TIME_BUTTON.click, measure_time, chosen, shown)
 
 
@@ -105,9 +107,7 @@ def open_page(base: str) -> Any:
     """Offer this FaceFusion's bases; asking for them takes too long to do it at the start."""
     choices = model_text.label_bases()
     names = [value for _, value in choices]
-    if base in names:
-        return gradio.Dropdown(choices=choices)
-    return gradio.Dropdown(choices=choices, value=names[0])
+    return page.offer(choices, base if base in names else names[0], base)
 
 
 def sign(name: str | None, base: str, preset: str) -> object:

@@ -44,12 +44,15 @@ MODELS_CONFIRM_BUTTON: gradio.Button
 MODELS_CANCEL_BUTTON: gradio.Button
 MODELS_ASKED_STATE: gradio.State
 """The version whose deletion is to be confirmed."""
-MODELS_SEEN_STATE: gradio.State
+CHOSEN_TEXTBOX: gradio.Textbox
+SEEN_TEXTBOX: gradio.Textbox
+"""A digest of what the page shows."""
 
 
 def render() -> None:
     """Put the section on the page."""
-    global MODELS_HTML, MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX, MODELS_SEEN_STATE
+    global MODELS_HTML, MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX
+    global CHOSEN_TEXTBOX, SEEN_TEXTBOX
 
     MODELS_HTML = gradio.HTML(elem_id="finetune_models_html", padding=True)
     MODELS_MODEL_DROPDOWN = gradio.Dropdown(
@@ -64,7 +67,8 @@ def render() -> None:
         elem_id="finetune_models_force_checkbox",
     )
     _render_buttons()
-    MODELS_SEEN_STATE = gradio.State(None)
+    CHOSEN_TEXTBOX = page.mirror(MODELS_MODEL_DROPDOWN)
+    SEEN_TEXTBOX = page.create_signal()
     finetune_export.render()
     finetune_compare.render()
 
@@ -101,54 +105,68 @@ def _create_button(action: str, variant: Any = "secondary") -> gradio.Button:
 
 def listen() -> None:
     """Wire the section."""
-    person = finetune_person.PERSON_DROPDOWN
-    chosen, force, seen = MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX, MODELS_SEEN_STATE
+    person = finetune_person.CHOSEN_TEXTBOX
+    chosen, force = MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX
     asked = [
         MODELS_CONFIRM_COLUMN,
         MODELS_CONFIRM_HTML,
         MODELS_CONFIRM_BUTTON,
         MODELS_ASKED_STATE,
     ]
-    shown = [MODELS_HTML, chosen, force, *asked, seen]
-    states = [seen, *finetune_export.list_states(), *finetune_compare.list_states()]
+    shown = [MODELS_HTML, chosen, force, *asked, SEEN_TEXTBOX]
+    followed = [
+        CHOSEN_TEXTBOX,
+        SEEN_TEXTBOX,
+        finetune_export.SEEN_TEXTBOX,
+        *finetune_compare.list_inputs(),
+    ]
     all_shown = [*shown, *finetune_export.list_shown(), *finetune_compare.list_shown()]
-    page.connect_load(refresh, states, all_shown)
-    connect(page.get_clock().tick, refresh, states, all_shown, queue=False)
-    connect(person.change, follow_person, person, shown)
+    page.connect_load(refresh, followed, all_shown)
+    connect(page.get_clock().tick, refresh, followed, all_shown, queue=False)
+    connect(person.change, follow_person, [person, CHOSEN_TEXTBOX], shown)
     connect(chosen.input, choose, chosen, shown)
     connect(MODELS_ACTIVATE_BUTTON.click, activate, [chosen, force], shown)
     connect(MODELS_ROLL_BACK_BUTTON.click, go_back, [chosen, force], shown)
     connect(MODELS_DEACTIVATE_BUTTON.click, deactivate, chosen, shown)
     connect(MODELS_DELETE_BUTTON.click, ask, chosen, asked)
     connect(MODELS_CANCEL_BUTTON.click, cancel, None, asked)
-    connect(MODELS_CONFIRM_BUTTON.click, delete, MODELS_ASKED_STATE, shown)
-    finetune_export.listen(seen)
+    connect(MODELS_CONFIRM_BUTTON.click, delete, [MODELS_ASKED_STATE, CHOSEN_TEXTBOX], shown)
+    finetune_export.listen(chosen)
     finetune_compare.listen()
 
 
-def refresh(models: Any, exports: Any, sides: Any, frame: Any) -> Any:
+def refresh(
+    reference: str | None,
+    seen: str,
+    exports: str,
+    left: str | None,
+    right: str | None,
+    sides: str,
+    frame: Any,
+) -> Any:
     """Follow what happens elsewhere, in this section and those below it.
 
     Args:
-        models: What this section shows.
-        exports: Of `finetune_export`.
-        sides: Of `finetune_compare`.
-        frame: Of `finetune_compare`.
+        reference: The version that is chosen.
+        seen: What this section shows.
+        exports: What `finetune_export` shows.
+        left: Chosen in `finetune_compare`.
+        right: Chosen in `finetune_compare`.
+        sides: What `finetune_compare` offers.
+        frame: What `finetune_compare` works on.
     """
     sign = sign_versions(adapter.HOST_PATH)
-    changes = {}
-    if not models or sign != models["sign"]:
-        changes = _show(models["chosen"] if models else None)
-        models = changes[MODELS_SEEN_STATE]
-    changes |= finetune_export.refresh(models["chosen"], exports)
-    changes |= finetune_compare.refresh(sign, sides) | finetune_compare.refresh_frame(frame)
+    changes = {} if page.digest([sign, reference or None]) == seen else _show(reference)
+    changes |= finetune_export.refresh(reference, exports)
+    changes |= finetune_compare.refresh(sign, left, right, sides)
+    changes |= finetune_compare.refresh_frame(frame)
     return changes or gradio.skip()
 
 
-def follow_person(name: str | None) -> Any:
+def follow_person(name: str | None, reference: str | None) -> Any:
     """Choose the newest version of the person that was chosen above."""
     versions = list_versions(adapter.HOST_PATH, name).versions if name else []
-    return _show(versions[-1].reference) if versions else gradio.skip()
+    return _show(reference, versions[-1].reference) if versions else gradio.skip()
 
 
 def choose(reference: str | None) -> dict[Any, Any]:
@@ -170,7 +188,7 @@ def go_back(reference: str | None, force: bool) -> dict[Any, Any]:
         require_force(previous, force)
     version = roll_back(adapter.HOST_PATH, name, force)
     tell_active(version)
-    return _show(version.reference)
+    return _show(reference, version.reference)
 
 
 def deactivate(reference: str | None) -> dict[Any, Any]:
@@ -194,13 +212,18 @@ def cancel() -> dict[Any, Any]:
     return _show_question(None)
 
 
-def delete(reference: str | None) -> dict[Any, Any]:
-    """Delete the version that was asked about."""
-    version = require_version(adapter.HOST_PATH, reference)
+def delete(asked: str | None, reference: str | None) -> dict[Any, Any]:
+    """Delete the version that was asked about.
+
+    Args:
+        asked: That version.
+        reference: The version that is chosen.
+    """
+    version = require_version(adapter.HOST_PATH, asked)
     _require_idle(version)
     removed = remove_version(version.person, version.run, adapter.HOST_PATH)
     page.inform(translate("models.deleted", reference=version.reference, count=len(removed)))
-    return _show(None)
+    return _show(reference)
 
 
 def _require_idle(version: ListedVersion) -> None:
@@ -217,21 +240,29 @@ def _require_idle(version: ListedVersion) -> None:
         )
 
 
-def _show(reference: str | None) -> dict[Any, Any]:
+def _show(chosen: str | None, wanted: str | None = None) -> dict[Any, Any]:
+    """The section as it is now.
+
+    Args:
+        chosen: The version that the page said was chosen.
+        wanted: The one to choose instead.
+    """
     # Taken first: what changes while the rest is read is seen at the next look.
     sign = sign_versions(adapter.HOST_PATH)
     listing = list_versions(adapter.HOST_PATH)
-    version = listing.find(reference) or _find_latest(listing)
+    version = listing.find(wanted or chosen) or _find_latest(listing)
+    reference = version.reference if version else None
     return {
         MODELS_HTML: models_text.draw_models(listing.versions, listing.problems),
-        MODELS_MODEL_DROPDOWN: gradio.Dropdown(
-            choices=models_text.label_versions(listing.versions),
-            value=version.reference if version else None,
+        MODELS_MODEL_DROPDOWN: page.offer(
+            models_text.label_versions(listing.versions),
+            reference,
+            chosen,
             visible=version is not None,
         ),
         MODELS_FORCE_CHECKBOX: gradio.Checkbox(value=False, visible=_needs_force(version)),
         **_show_question(None),
-        MODELS_SEEN_STATE: {"sign": sign, "chosen": version.reference if version else None},
+        SEEN_TEXTBOX: page.digest([sign, reference]),
     }
 
 

@@ -25,12 +25,14 @@ ADD_PERSON_BUTTON: gradio.Button
 RENEW_CONSENT_BUTTON: gradio.Button
 DELETE_PERSON_TEXTBOX: gradio.Textbox
 DELETE_PERSON_BUTTON: gradio.Button
+CHOSEN_TEXTBOX: gradio.Textbox
+"""What other sections follow; their buttons are about the dropdown's choice itself."""
 SEEN_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
     """Put the section on the page."""
-    global PERSON_DROPDOWN, PERSON_HTML, CONSENT_ACCORDION, SEEN_TEXTBOX
+    global PERSON_DROPDOWN, PERSON_HTML, CONSENT_ACCORDION, CHOSEN_TEXTBOX, SEEN_TEXTBOX
     global DELETE_PERSON_TEXTBOX, DELETE_PERSON_BUTTON
 
     names = profile.list_names()
@@ -63,6 +65,7 @@ def render() -> None:
             variant="stop",
             size="sm",
         )
+    CHOSEN_TEXTBOX = page.mirror(PERSON_DROPDOWN)
     SEEN_TEXTBOX = page.create_signal()
 
 
@@ -121,7 +124,7 @@ def listen() -> None:
     filled = [NAME_TEXTBOX, *form]
     recorded = [*shown, *filled, CONSENT_ACCORDION]
     page.connect_load(open_page, None, shown)
-    page.follow(SEEN_TEXTBOX, sign, show, [PERSON_DROPDOWN], shown)
+    page.follow(SEEN_TEXTBOX, sign, show, [CHOSEN_TEXTBOX], shown)
     connect(ADD_PERSON_BUTTON.click, add_person, filled, recorded)
     connect(RENEW_CONSENT_BUTTON.click, renew_consent, [PERSON_DROPDOWN, *form], recorded)
     connect(

@@ -23,13 +23,19 @@ PROOF_PICTURES_ACCORDION: gradio.Accordion
 PROOF_PICTURES_HTML: gradio.HTML
 PROOF_FORCE_CHECKBOX: gradio.Checkbox
 PROOF_ACTIVATE_BUTTON: gradio.Button
-PROOF_SEEN_STATE: gradio.State
+CHOSEN_TEXTBOX: gradio.Textbox
+NEWEST_TEXTBOX: gradio.Textbox
+"""The newest version when the page was told last."""
+SEEN_TEXTBOX: gradio.Textbox
+"""A digest of what is shown. The page keeps it, like the two above: it stays true of the page where
+answers arrive late or in another order."""
 
 
 def render() -> None:
     """Put the section on the page."""
     global PROOF_VERSION_DROPDOWN, PROOF_HTML, PROOF_PICTURES_ACCORDION, PROOF_PICTURES_HTML
-    global PROOF_FORCE_CHECKBOX, PROOF_ACTIVATE_BUTTON, PROOF_SEEN_STATE
+    global PROOF_FORCE_CHECKBOX, PROOF_ACTIVATE_BUTTON
+    global CHOSEN_TEXTBOX, NEWEST_TEXTBOX, SEEN_TEXTBOX
 
     PROOF_VERSION_DROPDOWN = gradio.Dropdown(
         label=translate("proof.version_dropdown"),
@@ -57,7 +63,9 @@ def render() -> None:
         visible=False,
         elem_id="finetune_proof_activate_button",
     )
-    PROOF_SEEN_STATE = gradio.State(None)
+    CHOSEN_TEXTBOX = page.mirror(PROOF_VERSION_DROPDOWN)
+    NEWEST_TEXTBOX = page.create_signal()
+    SEEN_TEXTBOX = page.create_signal()
 
 
 def listen() -> None:
@@ -70,11 +78,13 @@ def listen() -> None:
         PROOF_PICTURES_HTML,
         PROOF_FORCE_CHECKBOX,
         PROOF_ACTIVATE_BUTTON,
-        PROOF_SEEN_STATE,
+        NEWEST_TEXTBOX,
+        SEEN_TEXTBOX,
     ]
-    page.connect_load(refresh, [person, PROOF_SEEN_STATE], shown)
-    connect(page.get_clock().tick, refresh, [person, PROOF_SEEN_STATE], shown, queue=False)
-    connect(person.change, refresh, [person, PROOF_SEEN_STATE], shown)
+    followed = [finetune_person.CHOSEN_TEXTBOX, CHOSEN_TEXTBOX, NEWEST_TEXTBOX, SEEN_TEXTBOX]
+    page.connect_load(refresh, followed, shown)
+    connect(page.get_clock().tick, refresh, followed, shown, queue=False)
+    connect(finetune_person.CHOSEN_TEXTBOX.change, refresh, followed, shown)
     connect(PROOF_VERSION_DROPDOWN.input, choose, [person, PROOF_VERSION_DROPDOWN], shown)
     connect(
         PROOF_ACTIVATE_BUTTON.click,
@@ -84,26 +94,30 @@ def listen() -> None:
     )
 
 
-def refresh(name: str | None, seen: dict[str, Any] | None) -> Any:
+def refresh(name: str | None, reference: str | None, newest: str, seen: str) -> Any:
     """Follow what happens elsewhere; a version that was finished meanwhile takes the place of the
     newest one, if that is being looked at.
+
+    Args:
+        name: Of the person.
+        reference: The version that is chosen.
+        newest: The newest one when the page was told last.
+        seen: What the page shows.
     """
-    seen = seen or {}
-    if seen and [name, _sign(name)] == seen["sign"]:
+    if page.digest([name, reference or None, _sign(name)]) == seen:
         return gradio.skip()
-    is_newest = name != seen.get("name") or seen.get("chosen") == seen.get("newest")
-    return _show(name, None if is_newest else seen["chosen"])
+    return _show(name, reference, None if reference == newest else reference)
 
 
 def choose(name: str | None, reference: str | None) -> dict[Any, Any]:
     """Show another version."""
-    return _show(name, reference)
+    return _show(name, reference, reference)
 
 
 def activate(name: str | None, reference: str | None, force: bool) -> dict[Any, Any]:
     """Let FaceFusion use the version that is shown."""
     activate_version(require_version(adapter.HOST_PATH, reference), force)
-    return _show(name, reference)
+    return _show(name, reference, reference)
 
 
 def activate_version(version: ListedVersion, force: bool) -> None:
@@ -143,29 +157,23 @@ def _sign(name: str | None) -> Any:
     return sign_versions(adapter.HOST_PATH, name) if name else None
 
 
-def _show(name: str | None, reference: str | None) -> dict[Any, Any]:
+def _show(name: str | None, chosen: str | None, wanted: str | None) -> dict[Any, Any]:
     # Taken first: what changes while the rest is read is seen at the next look.
-    sign = [name, _sign(name)]
+    sign = _sign(name)
     listing = list_versions(adapter.HOST_PATH, name) if name else None
     versions = listing.versions if listing else []
     finished = [version for version in versions if version.run.is_finished]
     newest = finished[-1] if finished else None
-    version = next((other for other in finished if other.reference == reference), newest)
-    seen = {
-        "sign": sign,
-        "name": name,
-        "chosen": version.reference if version else None,
-        "newest": newest.reference if newest else None,
-    }
+    version = next((other for other in finished if other.reference == wanted), newest)
+    reference = version.reference if version else None
     return {
-        PROOF_VERSION_DROPDOWN: gradio.Dropdown(
-            choices=models_text.label_versions(finished),
-            value=seen["chosen"],
-            visible=version is not None,
+        PROOF_VERSION_DROPDOWN: page.offer(
+            models_text.label_versions(finished), reference, chosen, visible=version is not None
         ),
         PROOF_HTML: _draw(name, version) + embed.bullets(listing.problems if listing else []),
         **_show_actions(version),
-        PROOF_SEEN_STATE: seen,
+        NEWEST_TEXTBOX: newest.reference if newest else "",
+        SEEN_TEXTBOX: page.digest([name, reference, sign]),
     }
 
 

@@ -125,8 +125,9 @@ def listen() -> None:
     connect(START_BUTTON.click, start, [person, *options, *files], [*job, *files])
     connect(STOP_BUTTON.click, stop, [person], job)
     connect(RESUME_BUTTON.click, resume, [person, *options[3:]], job)
-    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [person], job)
-    page.follow(SEEN_RUN_TEXTBOX, sign_shown_run, show_run, [person], curves)
+    followed = [finetune_person.CHOSEN_TEXTBOX]
+    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, followed, job)
+    page.follow(SEEN_RUN_TEXTBOX, sign_shown_run, show_run, followed, curves)
 
 
 def start(
