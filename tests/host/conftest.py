@@ -22,13 +22,13 @@ PACKAGE = "facefusion_finetune.facefusion.uis"
 def components(processor: ModuleType) -> dict[str, ModuleType]:
     """The sections, put on a page and wired."""
     gradio = importlib.import_module("gradio")
-    page = importlib.import_module(f"{PACKAGE}.page")
+    following = importlib.import_module(f"{PACKAGE}.following")
     sections = {
         name: importlib.import_module(f"{PACKAGE}.components.finetune_{name}")
         for name in ("person", "proof", "models", "export", "compare")
     }
     with gradio.Blocks():
-        page.render()
+        following.render()
         for name in ("person", "proof", "models"):
             sections[name].render()
         for name in ("proof", "models"):

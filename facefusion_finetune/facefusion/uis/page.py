@@ -16,9 +16,6 @@ from facefusion_finetune.host import adapter
 Made = TypeVar("Made")
 
 PACKAGE = "facefusion_finetune.facefusion.uis"
-SECONDS = 1.0
-"""Between two looks at what goes on; a page shows nothing that it has not read from disk."""
-
 STYLE_PATH = Path(__file__).parent / "assets" / "finetune.css"
 
 HIDDEN = "finetune-hidden"
@@ -33,15 +30,6 @@ OPTIONS = {
 }
 """By the words of the commands: what stands for them on the page."""
 
-CLOCK: gradio.Timer
-
-
-def render() -> None:
-    """Put the style of the sections on the page, and the timer that they follow."""
-    global CLOCK
-    render_style()
-    CLOCK = gradio.Timer(SECONDS)
-
 
 def render_style() -> None:
     """Put the style of our components on the page; twice does no harm."""
@@ -52,18 +40,6 @@ def render_style() -> None:
 def create_signal() -> gradio.Textbox:
     """A hidden text whose change is an event: what is not on the page at all changes unheard."""
     return gradio.Textbox("", show_label=False, container=False, elem_classes=HIDDEN)
-
-
-def mirror(dropdown: gradio.Dropdown) -> gradio.Textbox:
-    """A hidden text that holds what a dropdown holds, for what the page asks by itself.
-
-    Gradio refuses, with a notice of its own, a choice that is not offered any more. A page that
-    asks every second would send one while the news that it is gone is still on its way.
-    """
-    text = gradio.Textbox(dropdown.value, show_label=False, container=False, elem_classes=HIDDEN)
-    options: dict[str, Any] = {"api_name": False, "show_progress": "hidden"}
-    dropdown.change(None, dropdown, text, js="(value) => value", **options)
-    return text
 
 
 def offer(choices: Any, value: Any, shown: Any, **options: Any) -> gradio.Dropdown:
@@ -93,11 +69,6 @@ def create(kind: Callable[..., Made], notation: str, **options: Any) -> Made:
     text = "value" if kind is gradio.Button else "label"
     name = f"finetune_{notation.rpartition('.')[2]}"
     return kind(**{text: translate(notation), "elem_id": name, **options})
-
-
-def get_clock() -> gradio.Timer:
-    """The page's timer, once it is rendered."""
-    return CLOCK
 
 
 def translate(notation: str, **values: object) -> str:
@@ -150,36 +121,6 @@ def connect_load(
     root = gradio.context.Context.root_block
     assert root is not None, "the page is being built"
     return connect(root.load, callback, inputs, outputs)
-
-
-def follow(
-    seen: gradio.Textbox,
-    sign: Callable[..., object],
-    show: Callable[..., Any],
-    inputs: Sequence[Any],
-    outputs: Sequence[Any] | Any,
-) -> None:
-    """Show something again whenever it has changed, whoever changed it.
-
-    What is shown is an output of events only then: Gradio fades whatever an event may change.
-
-    Args:
-        seen: From `create_signal`; remembers for this page what was shown.
-        sign: Values of `inputs` to what changes whenever something else would be shown; quick.
-        show: Values of `inputs` to those of `outputs`.
-        inputs: Components that decide what is shown.
-        outputs: Components that show it.
-    """
-
-    def look(*values: Any) -> Any:
-        signature = digest((values[:-1], sign(*values[:-1])))
-        return gradio.skip() if signature == values[-1] else signature
-
-    triggers = [component.change for component in inputs]
-    for trigger in (get_clock().tick, *triggers):
-        connect(trigger, look, [*inputs, seen], seen, queue=False)
-    connect_load(look, [*inputs, seen], seen)
-    connect(seen.change, show, inputs, outputs)
 
 
 def digest(value: object) -> str:

@@ -7,7 +7,7 @@ import gradio
 
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import compare
-from facefusion_finetune.facefusion.uis import embed, models_text, page, uploads
+from facefusion_finetune.facefusion.uis import embed, following, models_text, page, uploads
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
@@ -76,8 +76,8 @@ def render() -> None:
             max_height=720,
             elem_id="finetune_compare_slider",
         )
-    LEFT_TEXTBOX = page.mirror(COMPARE_LEFT_DROPDOWN)
-    RIGHT_TEXTBOX = page.mirror(COMPARE_RIGHT_DROPDOWN)
+    LEFT_TEXTBOX = following.mirror(COMPARE_LEFT_DROPDOWN)
+    RIGHT_TEXTBOX = following.mirror(COMPARE_RIGHT_DROPDOWN)
     SEEN_TEXTBOX = page.create_signal()
     COMPARE_FRAME_STATE = gradio.State(None, delete_callback=forget_upload)
 

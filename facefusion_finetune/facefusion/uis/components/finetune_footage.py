@@ -13,6 +13,7 @@ from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.uis import (
     crops_view,
     folders,
+    following,
     page,
     people_text,
     submitting,
@@ -171,8 +172,8 @@ def listen() -> None:
     connect(EXTRACT_BUTTON.click, extract, [person, *inputs], [*inputs, *job])
     connect(EXTRACT_STOP_BUTTON.click, stop, [person], job)
     followed = finetune_person.CHOSEN_TEXTBOX
-    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [followed], job)
-    page.follow(SEEN_CROPS_TEXTBOX, sign_crops, show_crops, [followed, CROPS_RADIO], crops)
+    following.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [followed], job)
+    following.follow(SEEN_CROPS_TEXTBOX, sign_crops, show_crops, [followed, CROPS_RADIO], crops)
     connect(REJECT_BUTTON.click, reject, ticked, js=COLLECT)
     connect(RESTORE_BUTTON.click, restore, ticked, js=COLLECT)
 

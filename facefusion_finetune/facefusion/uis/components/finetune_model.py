@@ -4,7 +4,14 @@ from typing import Any
 
 import gradio
 
-from facefusion_finetune.facefusion.uis import embed, model_text, page, people_text, submitting
+from facefusion_finetune.facefusion.uis import (
+    embed,
+    following,
+    model_text,
+    page,
+    people_text,
+    submitting,
+)
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs
@@ -42,7 +49,7 @@ def render() -> None:
         choices=[model_text.DEFAULT_BASE],
         value=model_text.DEFAULT_BASE,
     )
-    BASE_TEXTBOX = page.mirror(BASE_DROPDOWN)
+    BASE_TEXTBOX = following.mirror(BASE_DROPDOWN)
     BASE_HTML = gradio.HTML(elem_id="finetune_base_html", padding=True)
     PRESET_DROPDOWN = page.create(
         gradio.Dropdown,
@@ -99,7 +106,7 @@ def listen() -> None:
     followed = [finetune_person.CHOSEN_TEXTBOX, BASE_TEXTBOX, PRESET_DROPDOWN]
     shown = [BASE_HTML, PRESET_HTML, MEASURE_TIME_HTML, MEASURE_TIME_BUTTON]
     page.connect_load(open_page, BASE_TEXTBOX, BASE_DROPDOWN)
-    page.follow(SEEN_TEXTBOX, sign, show, followed, shown)
+    following.follow(SEEN_TEXTBOX, sign, show, followed, shown)
     connect(MEASURE_TIME_BUTTON.click, measure_time, chosen, shown)
 
 

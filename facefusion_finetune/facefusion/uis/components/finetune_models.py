@@ -5,7 +5,7 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.facefusion.uis import embed, models_text, page
+from facefusion_finetune.facefusion.uis import embed, following, models_text, page
 from facefusion_finetune.facefusion.uis.components import (
     finetune_compare,
     finetune_export,
@@ -47,12 +47,13 @@ MODELS_ASKED_STATE: gradio.State
 CHOSEN_TEXTBOX: gradio.Textbox
 SEEN_TEXTBOX: gradio.Textbox
 """A digest of what the page shows."""
+CHANGES_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
     """Put the section on the page."""
     global MODELS_HTML, MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX
-    global CHOSEN_TEXTBOX, SEEN_TEXTBOX
+    global CHOSEN_TEXTBOX, SEEN_TEXTBOX, CHANGES_TEXTBOX
 
     MODELS_HTML = gradio.HTML(elem_id="finetune_models_html", padding=True)
     MODELS_MODEL_DROPDOWN = gradio.Dropdown(
@@ -67,8 +68,9 @@ def render() -> None:
         elem_id="finetune_models_force_checkbox",
     )
     _render_buttons()
-    CHOSEN_TEXTBOX = page.mirror(MODELS_MODEL_DROPDOWN)
+    CHOSEN_TEXTBOX = following.mirror(MODELS_MODEL_DROPDOWN)
     SEEN_TEXTBOX = page.create_signal()
+    CHANGES_TEXTBOX = page.create_signal()
     finetune_export.render()
     finetune_compare.render()
 
@@ -121,8 +123,7 @@ def listen() -> None:
         *finetune_compare.list_inputs(),
     ]
     all_shown = [*shown, *finetune_export.list_shown(), *finetune_compare.list_shown()]
-    page.connect_load(refresh, followed, all_shown)
-    connect(page.get_clock().tick, refresh, followed, all_shown, queue=False)
+    following.watch(CHANGES_TEXTBOX, refresh, followed, all_shown)
     connect(person.change, follow_person, [person, CHOSEN_TEXTBOX], shown)
     connect(chosen.input, choose, chosen, shown)
     connect(MODELS_ACTIVATE_BUTTON.click, activate, [chosen, force], shown)

@@ -6,7 +6,7 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.facefusion.uis import embed, page, people_text, uploads
+from facefusion_finetune.facefusion.uis import embed, following, page, people_text, uploads
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
 from facefusion_finetune.people import profile
@@ -65,7 +65,7 @@ def render() -> None:
             variant="stop",
             size="sm",
         )
-    CHOSEN_TEXTBOX = page.mirror(PERSON_DROPDOWN)
+    CHOSEN_TEXTBOX = following.mirror(PERSON_DROPDOWN)
     SEEN_TEXTBOX = page.create_signal()
 
 
@@ -124,7 +124,7 @@ def listen() -> None:
     filled = [NAME_TEXTBOX, *form]
     recorded = [*shown, *filled, CONSENT_ACCORDION]
     page.connect_load(open_page, None, shown)
-    page.follow(SEEN_TEXTBOX, sign, show, [CHOSEN_TEXTBOX], shown)
+    following.follow(SEEN_TEXTBOX, sign, show, [CHOSEN_TEXTBOX], shown)
     connect(ADD_PERSON_BUTTON.click, add_person, filled, recorded)
     connect(RENEW_CONSENT_BUTTON.click, renew_consent, [PERSON_DROPDOWN, *form], recorded)
     connect(

@@ -5,7 +5,7 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.facefusion.uis import embed, models_text, page
+from facefusion_finetune.facefusion.uis import embed, following, models_text, page
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
@@ -29,13 +29,14 @@ NEWEST_TEXTBOX: gradio.Textbox
 SEEN_TEXTBOX: gradio.Textbox
 """A digest of what is shown. The page keeps it, like the two above: it stays true of the page where
 answers arrive late or in another order."""
+CHANGES_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
     """Put the section on the page."""
     global PROOF_VERSION_DROPDOWN, PROOF_HTML, PROOF_PICTURES_ACCORDION, PROOF_PICTURES_HTML
     global PROOF_FORCE_CHECKBOX, PROOF_ACTIVATE_BUTTON
-    global CHOSEN_TEXTBOX, NEWEST_TEXTBOX, SEEN_TEXTBOX
+    global CHOSEN_TEXTBOX, NEWEST_TEXTBOX, SEEN_TEXTBOX, CHANGES_TEXTBOX
 
     PROOF_VERSION_DROPDOWN = gradio.Dropdown(
         label=translate("proof.version_dropdown"),
@@ -63,9 +64,10 @@ def render() -> None:
         visible=False,
         elem_id="finetune_proof_activate_button",
     )
-    CHOSEN_TEXTBOX = page.mirror(PROOF_VERSION_DROPDOWN)
+    CHOSEN_TEXTBOX = following.mirror(PROOF_VERSION_DROPDOWN)
     NEWEST_TEXTBOX = page.create_signal()
     SEEN_TEXTBOX = page.create_signal()
+    CHANGES_TEXTBOX = page.create_signal()
 
 
 def listen() -> None:
@@ -82,8 +84,7 @@ def listen() -> None:
         SEEN_TEXTBOX,
     ]
     followed = [finetune_person.CHOSEN_TEXTBOX, CHOSEN_TEXTBOX, NEWEST_TEXTBOX, SEEN_TEXTBOX]
-    page.connect_load(refresh, followed, shown)
-    connect(page.get_clock().tick, refresh, followed, shown, queue=False)
+    following.watch(CHANGES_TEXTBOX, refresh, followed, shown)
     connect(finetune_person.CHOSEN_TEXTBOX.change, refresh, followed, shown)
     connect(PROOF_VERSION_DROPDOWN.input, choose, [person, PROOF_VERSION_DROPDOWN], shown)
     connect(

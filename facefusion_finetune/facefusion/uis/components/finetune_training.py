@@ -7,7 +7,14 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.facefusion.uis import embed, page, people_text, submitting, uploads
+from facefusion_finetune.facefusion.uis import (
+    embed,
+    following,
+    page,
+    people_text,
+    submitting,
+    uploads,
+)
 from facefusion_finetune.facefusion.uis.components import finetune_model, finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import (
@@ -126,8 +133,8 @@ def listen() -> None:
     connect(STOP_BUTTON.click, stop, [person], job)
     connect(RESUME_BUTTON.click, resume, [person, *options[3:]], job)
     followed = [finetune_person.CHOSEN_TEXTBOX]
-    page.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, followed, job)
-    page.follow(SEEN_RUN_TEXTBOX, sign_shown_run, show_run, followed, curves)
+    following.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, followed, job)
+    following.follow(SEEN_RUN_TEXTBOX, sign_shown_run, show_run, followed, curves)
 
 
 def start(

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio
 
-from facefusion_finetune.facefusion.uis import page
+from facefusion_finetune.facefusion.uis import following, page
 from facefusion_finetune.facefusion.uis.components import (
     finetune_footage,
     finetune_model,
@@ -33,7 +33,8 @@ def render() -> Any:
     """Put the sections on the page, two in each column."""
     # Columns where the host has Blocks, of which each takes a tenth of a second to be made.
     with gradio.Column() as layout:
-        page.render()
+        page.render_style()
+        following.render()
         with gradio.Row():
             for first in range(0, len(SECTIONS), 2):
                 with gradio.Column(scale=1, min_width=400):
@@ -47,6 +48,7 @@ def listen() -> None:
     """Wire the sections."""
     for section in SECTIONS:
         section.listen()
+    following.listen()
 
 
 def run(ui: gradio.Blocks) -> None:
