@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -12,17 +13,28 @@ from facefusion_finetune.demo.train import STEPS, train_demo
 
 FILES = ("recogniser.onnx", "judge.onnx", "reader.onnx", "swapper.onnx", "others.npy")
 
+FEW = {
+    "reading.BATCH": 8,
+    "reading.FRESH": 8,
+    "reading.GROUPS": 4,
+    "reading.FITTED": 2,
+    "swapping.BATCH": 4,
+    "swapping.PICTURES": 2,
+    "figures.PICTURES": 2,
+    "figures.DETAILS": 2,
+    "figures.PEOPLE": 8,
+    "figures.SIBLINGS": 8,
+    "figures.SWAPS": 4,
+}
+"""Of everything, so that a network is made in seconds."""
 
-@pytest.fixture(autouse=True)
-def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facefusion_finetune.demo.swapping.BATCH", 4)
-    monkeypatch.setattr("facefusion_finetune.demo.swapping.PICTURES", 2)
-    monkeypatch.setattr("facefusion_finetune.demo.reading.FITTED", 2)
-    monkeypatch.setattr("facefusion_finetune.demo.figures.PICTURES", 2)
-    monkeypatch.setattr("facefusion_finetune.demo.figures.DETAILS", 2)
-    monkeypatch.setattr("facefusion_finetune.demo.figures.PEOPLE", 8)
-    monkeypatch.setattr("facefusion_finetune.demo.figures.SIBLINGS", 8)
-    monkeypatch.setattr("facefusion_finetune.demo.figures.SWAPS", 4)
+
+@pytest.fixture(scope="module", autouse=True)
+def few_pictures() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in FEW.items():
+            patch.setattr(f"facefusion_finetune.demo.{name}", value)
+        yield
 
 
 def train(output: Path, seed: int) -> dict[str, bytes]:
@@ -30,26 +42,32 @@ def train(output: Path, seed: int) -> dict[str, bytes]:
     return {name: (output / name).read_bytes() for name in FILES}
 
 
-def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
-    first = train(tmp_path / "first", 3)
+@pytest.fixture(scope="module")
+def trained(few_pictures: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    train(folder, 3)
+    return folder
+
+
+def test_the_same_seed_gives_the_same_bytes(trained: Path, tmp_path: Path) -> None:
+    first = {name: (trained / name).read_bytes() for name in FILES}
     assert train(tmp_path / "again", 3) == first
     other = train(tmp_path / "other", 4)
     assert all(other[name] != first[name] for name in FILES)
 
 
-def test_it_writes_checked_graphs_and_a_log(tmp_path: Path) -> None:
-    train(tmp_path, 3)
+def test_it_writes_checked_graphs_and_a_log(trained: Path) -> None:
     for name in FILES[:4]:
-        onnx.checker.check_model(onnx.load(tmp_path / name), full_check=True)
-    log = json.loads((tmp_path / "training_log.json").read_text())
+        onnx.checker.check_model(onnx.load(trained / name), full_check=True)
+    log = json.loads((trained / "training_log.json").read_text())
     for name in STEPS:
         stage = log["stages"][name]
         assert stage["settings"] == {"seed": 3, "steps": 2, "people": 64, "threads": 1}
         # recogniser and swapper go on with parts of other aims
         more = {"recogniser": 2, "swapper": 1}.get(name, 0)
         assert stage["losses"][-1]["step"] == 2 + more
-    assert not list(tmp_path.glob("*_log.json.part"))
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*FILES, "training_log.json"])
+    assert not list(trained.glob("*_log.json.part"))
+    assert sorted(path.name for path in trained.iterdir()) == sorted([*FILES, "training_log.json"])
 
 
 def test_the_command_refuses_unknown_stages(tmp_path: Path) -> None:

@@ -32,7 +32,8 @@ def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tenso
         [sys.executable, "-m", "tests.training.test_loop_world", str(folder), *settings],
         capture_output=True,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # Arenas of malloc reserve 128 MB each, as threads happen to meet: memory is limited here.
+        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
         check=False,
         timeout=120,
     )
