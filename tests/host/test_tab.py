@@ -105,6 +105,19 @@ def test_no_event_is_a_public_endpoint(page: Any) -> None:
     assert page.get_api_info()["named_endpoints"] == {}
 
 
+def test_what_is_asked_every_second(page: Any, gradio: ModuleType) -> None:
+    clocks = [
+        event for event in page.fns.values() if any(name == "tick" for _, name in event.targets)
+    ]
+    assert len(clocks) == 2, "one for the tab, one for the dropdown of persons"
+    outputs = [block for event in clocks for block in event.outputs]
+    assert {tuple(block.elem_classes) for block in outputs} == {("finetune-hidden",)}
+    # of what a dropdown holds, a page may ask only where the choices never change
+    inputs = [block for event in clocks for block in event.inputs]
+    dropdowns = [block.elem_id for block in inputs if isinstance(block, gradio.Dropdown)]
+    assert dropdowns == ["finetune_preset_dropdown"]
+
+
 def test_every_component_has_a_label_that_is_a_text(page: Any) -> None:
     labels = [
         text
