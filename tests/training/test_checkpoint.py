@@ -24,6 +24,9 @@ from facefusion_finetune.training.checkpoint import (
 from tests.training.test_loop_world import TinyWorld, are_same, create_run, measure_difference
 
 SETTINGS = ("steps=20", "validate_every=4", "patience=99")
+RETURNED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+"""Lets malloc give each picture's memory back at once. What it keeps by itself differs from run to
+run, and now and then left too little for two samples where memory is limited."""
 
 
 def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tensor]:
@@ -32,8 +35,7 @@ def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tenso
         [sys.executable, "-m", "tests.training.test_loop_world", str(folder), *settings],
         capture_output=True,
         text=True,
-        # Arenas of malloc reserve 128 MB each, as threads happen to meet: memory is limited here.
-        env={**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **RETURNED},
         check=False,
         timeout=120,
     )
@@ -84,7 +86,7 @@ def test_killed_anywhere_and_resumed_to_the_same_bits(
 def test_a_real_lack_of_memory_ends_in_smaller_parts(tmp_path: Path) -> None:
     settings = ("size=700", "steps=1")
     enough = _start(tmp_path / "enough", *settings)
-    scarce = _start(tmp_path / "scarce", *settings, "megabytes=300")
+    scarce = _start(tmp_path / "scarce", *settings, "megabytes=230")
     parts = load_checkpoint(tmp_path / "scarce/checkpoints/last.safetensors").progress.micro_batch
     assert parts == 2
     assert "did not fit into memory" in (tmp_path / "scarce" / "notes.json").read_text()
