@@ -102,7 +102,7 @@ def test_time_left_of_an_extraction(job: Job, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_last_word_is_tried_again_on_a_full_disk(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "LAST_SECONDS", 0.2)
+    monkeypatch.setattr(reporting, "LAST_SECONDS", 10)
     with Reporter(job) as reporter:
         real, refused = job.write_state, []
 

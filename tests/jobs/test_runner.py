@@ -2,13 +2,13 @@
 
 import itertools
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +16,7 @@ from facefusion_finetune import home
 from facefusion_finetune.jobs import locks, processes, queue
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from tests.support.job_processes import (
+    REFUSED,
     RUNNER,
     read_error,
     submit,
@@ -197,6 +198,7 @@ def test_full_disk_while_a_state_is_written(
     full = home.home_directory() / "full"
     full.touch()
     queue.request_stop(job)
+    wait_for(full.with_name(REFUSED))
     time.sleep(0.5)
     assert not job.state.is_ended
     assert job.state.status == "stopping"
@@ -213,7 +215,7 @@ def test_full_disk_before_a_job_begins(
     full.touch()
     job, later = submit(person), submit(person)
     runner = start_runner()
-    wait_for(job.log_path)
+    wait_for(full.with_name(REFUSED))
     time.sleep(1)
     assert runner.poll() is None
     full.unlink()
@@ -223,13 +225,14 @@ def test_full_disk_before_a_job_begins(
 
 
 def test_folder_that_goes_under_a_job_does_not_come_back(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
+    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     other = add_person("bea", create_consent(None, "Agreed on paper."))
     job, theirs = submit(person, seconds=1), submit(other)
     runner = start_runner()
     wait_for_work(job)
-    shutil.rmtree(person.directory)
+    # In one step: deleting file by file meets what the job is writing meanwhile.
+    person.directory.rename(tmp_path / "gone")
     assert runner.wait(30) == 0
     assert theirs.state.status == "done"
     assert not person.directory.exists()

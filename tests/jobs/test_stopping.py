@@ -62,7 +62,7 @@ def test_all_jobs_of_one_person_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The one at work does not listen; somebody else's is not touched."""
-    monkeypatch.setattr(stopping, "END_SECONDS", 0.3)
+    monkeypatch.setattr(stopping, "END_SECONDS", 2)
     other = add_person("bea", create_consent(None, "Agreed on paper."))
     done, stubborn, queued = submit(person), submit(person, "stubborn"), submit(person)
     theirs = submit(other)

@@ -39,7 +39,7 @@ def test_jobs_end_before_anything_is_deleted(
     do: str,
 ) -> None:
     monkeypatch.setattr(removal, "STOP_SECONDS", 0.5)
-    monkeypatch.setattr(stopping, "END_SECONDS", 0.3)
+    monkeypatch.setattr(stopping, "END_SECONDS", 2)
     other = add_person("bea", create_consent(None, "Agreed on paper."))
     job, queued, theirs = submit(extracted, do), submit(extracted), submit(other)
     (job.directory / "footage").mkdir()

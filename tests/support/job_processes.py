@@ -28,6 +28,8 @@ RUNNER = Runner(COMMAND, stop_seconds=0.5, end_seconds=0.5, pause=0.02)
 """An impatient one."""
 TOLD = "ready"
 """A file in the job's folder: the task is at work."""
+REFUSED = "refused"
+"""A file beside the one that stands for a full disk: a state could not be written."""
 
 
 def submit(person: Person, do: str = "done", **values: Any) -> Job:
@@ -129,6 +131,7 @@ def fill_disk_while(path: Path) -> None:
 
     def write_text(target: Path, content: str, mode: int = 0o600) -> None:
         if target.name == STATE_FILE and path.exists():
+            path.with_name(REFUSED).touch()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         real(target, content, mode)
 
