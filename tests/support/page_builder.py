@@ -24,6 +24,8 @@ def build(arguments: Sequence[str]) -> dict[str, Any]:
     UI_COMPONENTS.clear()
     pages: list[dict[str, Any]] = []
     gradio.Blocks.launch = lambda ui, **_: pages.append(ui.get_config_file())
+    # what would serve the page, made anew thrice for each: most of the time that building takes
+    gradio.routes.App.create_app = lambda *_, **__: None
     # it would download its example videos
     benchmarker.pre_check = lambda: True
     sys.argv = ["facefusion.py", "run", *arguments]
