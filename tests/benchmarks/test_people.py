@@ -27,6 +27,7 @@ from facefusion_finetune.demo.figures import PEOPLE
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.run import TARGETS
 from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS
+from facefusion_finetune.evaluation import material
 from facefusion_finetune.evaluation.intervals import Block, bootstrap_mean
 from facefusion_finetune.training.observer import Observer
 from tests.support.demo_world import QUICK_PRESET
@@ -264,10 +265,11 @@ def test_wrong_use_is_said_before_anything_is_done(
 
 @pytest.fixture(scope="module")
 def less_footage() -> Iterator[None]:
-    """Half the shots of a real benchmark, and fewer frames of each target."""
+    """Half the shots of a real benchmark, fewer frames of each target, each of the others once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people_training, "SHOTS", 8)
         patch.setattr(people_training, "TARGET_FRAMES", 3)
+        patch.setattr(material, "TARGETS_OF_EACH", 1)
         yield
 
 
@@ -299,7 +301,7 @@ def test_real_people_are_tuned_and_judged(finished: tuple[Path, list[Row]]) -> N
     output, (tuned, centroid) = finished
     for row in (tuned, centroid):
         assert row.figures["true_swap"].pairs == row.figures["judge_targets"].pairs > 40
-        assert row.figures["others_l1"].pairs == 96
+        assert row.figures["others_l1"].pairs == 2 * material.OTHER_PEOPLE
     assert tuned.figures["true_swap"].change.mean != 0
     # Nothing is tuned, so that the base's swaps of others are what they were.
     for key in ("others_l1", "others_towards_person"):

@@ -33,10 +33,12 @@ from facefusion_finetune.faces.demo import SWAPPER, DemoAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.registry.bases import write_run_model
 from facefusion_finetune.registry.card import encode_metadata
+from facefusion_finetune.swappers.convert.frontier import split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.files.linked import digest_file
 from facefusion_finetune.swappers.files.writeback import Weights
+from facefusion_finetune.swappers.graphs.costs import measure_cost
 from facefusion_finetune.swappers.graphs.graph import select_layers
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
@@ -57,6 +59,8 @@ OTHERS = 96
 """People of the crowd whose swaps a model is told to leave as they are."""
 
 BATCH = 16
+LESSONS = 80
+"""Batches; whoever learns for longer learns them again."""
 RATE = 2e-3
 
 
@@ -124,14 +128,18 @@ class School:
     ) -> Weights:
         """The decoder's weights after some steps of Adam on plain L1, and on `extra`."""
         torch.manual_seed(0)
-        swapper = TorchSwapper(self.graph, select_layers(self.graph, "decoder"))
+        layers = select_layers(self.graph, "decoder")
+        swapper = TorchSwapper(self.graph, layers)
+        frontier = split_at_cut(swapper, measure_cost(self.graph.trace, layers).cut)
         optimiser = torch.optim.Adam(list(swapper.trained.values()), lr=rate)
         generator = numpy.random.default_rng(17)
+        lessons = [teach(generator) for _ in range(min(steps, LESSONS))]
+        kept = [frontier.freeze(lesson.targets, lesson.sources) for lesson in lessons]
         for step in range(steps):
             for group in optimiser.param_groups:
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-            lesson = teach(generator)
-            made = swapper(lesson.targets, lesson.sources)
+            lesson = lessons[step % len(lessons)]
+            made = frontier.run_live(kept[step % len(lessons)])
             loss = (made - lesson.truths).abs().mean()
             if extra is not None:
                 loss = loss + extra(made, lesson)
