@@ -10,8 +10,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from facefusion_finetune import home
 from facefusion_finetune.jobs import locks, processes, queue
@@ -24,8 +25,9 @@ from facefusion_finetune.jobs.record import (
     explain_crash,
     read_state,
 )
-from facefusion_finetune.jobs.stopping import END_SECONDS, STOP_SECONDS
+from facefusion_finetune.jobs.stopping import END_SECONDS, STEP_SECONDS, STOP_SECONDS
 from facefusion_finetune.jobs.uploads import release_uploads
+from facefusion_finetune.training.observer import STEPS_STAGE
 
 WORKER = (*processes.PYTHON, "facefusion_finetune.jobs.work")
 LOCK_SECONDS = 3.0
@@ -40,6 +42,7 @@ class Runner:
     command: Sequence[str] = WORKER
     """Of the process that does a job; gets the job's folder as its last word."""
     stop_seconds: float = STOP_SECONDS
+    step_seconds: float = STEP_SECONDS
     end_seconds: float = END_SECONDS
     pause: float = 0.2
     """Between two looks at a process."""
@@ -81,16 +84,21 @@ class Runner:
     def _watch(self, job: Job, process: subprocess.Popen[bytes] | None) -> None:
         """Wait for the end of a process, or see to it once the user wants that."""
         began: float | None = None
-        ends = [
-            (self.stop_seconds, processes.terminate),
-            (self.stop_seconds + self.end_seconds, processes.kill),
+        ends: list[tuple[Callable[[], float], Callable[[Path], None]]] = [
+            (lambda: self._get_patience(job), processes.terminate),
+            (lambda: self.end_seconds, processes.kill),
         ]
         while (process and process.poll() is None) or locks.is_held(job.lock_path):
             if began is None and job.stop_path.exists():
                 began = time.monotonic()
-            if began is not None and ends and time.monotonic() - began > ends[0][0]:
+            if began is not None and ends and time.monotonic() - began > ends[0][0]():
                 ends.pop(0)[1](job.directory)
+                began = time.monotonic()
             time.sleep(self.pause)
+
+    def _get_patience(self, job: Job) -> float:
+        """Seconds that a job may take to end by itself, where it is now."""
+        return self.step_seconds if job.state.stage == STEPS_STAGE else self.stop_seconds
 
     def _conclude(self, job: Job, process: subprocess.Popen[bytes] | None) -> None:
         """Make sure that a job whose process is gone says how it ended."""

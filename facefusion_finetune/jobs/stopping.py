@@ -15,8 +15,11 @@ from facefusion_finetune.jobs.record import (
     read_state,
 )
 
-STOP_SECONDS = 60.0
+STOP_SECONDS = 10.0
 """How long a job that was asked to stop is waited for before its process is ended."""
+STEP_SECONDS = 60.0
+"""The same for one that makes steps: it hears of that after each, and ended before, it loses those
+since its last checkpoint."""
 END_SECONDS = 10.0
 """How long a process that was told to end is waited for before it is killed."""
 RUNNER_SECONDS = 3.0

@@ -7,6 +7,9 @@ StepCallback = Callable[[int, int, dict[str, float]], None]
 """Called after each step with its number, the number of all steps, and what was measured, among
 it `seconds_left`."""
 
+STEPS_STAGE = "Training"
+"""The stage in which steps are made."""
+
 
 @dataclass(frozen=True)
 class Observer:

@@ -25,7 +25,7 @@ from facefusion_finetune.training.dry_run import Rehearsal, rehearse
 from facefusion_finetune.training.feed import estimate_cache
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
 from facefusion_finetune.training.licence import check_licence
-from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.training.observer import STEPS_STAGE, Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.others import check_apart
 from facefusion_finetune.training.pairs import KINDS
@@ -248,7 +248,7 @@ def _carry_out(
     if accelerator.is_main_process:
         remember_cache(run, settings.cache_directory)
     feed = prepared.open_feed(observer)
-    observer.on_stage("Training")
+    observer.on_stage(STEPS_STAGE)
     try:
         prepared.create_trainer(feed).optimise(
             resume and has_checkpoint(run.checkpoint_path),

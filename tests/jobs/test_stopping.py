@@ -11,7 +11,15 @@ import pytest
 
 from facefusion_finetune.jobs import locks, queue, stopping
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from tests.support.job_processes import TOLD, submit, wait_for, wait_for_end, wait_for_work
+from facefusion_finetune.training.observer import STEPS_STAGE
+from tests.support.job_processes import (
+    RUNNER,
+    TOLD,
+    submit,
+    wait_for,
+    wait_for_end,
+    wait_for_work,
+)
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
@@ -53,6 +61,27 @@ def test_job_that_does_not_stop_is_ended(
         while psutil.pid_exists(child) and psutil.Process(child).status() != "zombie":
             assert time.monotonic() < deadline, "what it started goes, too"
             time.sleep(0.02)
+
+
+@posix
+def test_only_steps_are_waited_for_longer(
+    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
+) -> None:
+    """A judging, say, is ended soon; a step that is ended loses what came after a checkpoint."""
+    took = {}
+    for stage in ("Judging", STEPS_STAGE):
+        job = submit(person, "deaf", stage=stage)
+        start_runner()
+        wait_for_work(job)
+        deadline = time.monotonic() + 20
+        while job.state.stage != stage:
+            assert time.monotonic() < deadline, job.state
+            time.sleep(0.02)
+        began = time.monotonic()
+        queue.request_stop(job)
+        wait_for_end(job)
+        took[stage] = time.monotonic() - began
+    assert took["Judging"] < RUNNER.step_seconds <= took[STEPS_STAGE]
 
 
 @posix

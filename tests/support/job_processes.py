@@ -24,7 +24,7 @@ from facefusion_finetune.jobs.runner import Runner
 from facefusion_finetune.people.profile import Person
 
 COMMAND = (sys.executable, "-m", "tests.support.job_processes")
-RUNNER = Runner(COMMAND, stop_seconds=0.5, end_seconds=0.5, pause=0.02)
+RUNNER = Runner(COMMAND, stop_seconds=0.5, step_seconds=3, end_seconds=0.5, pause=0.02)
 """An impatient one."""
 TOLD = "ready"
 """A file in the job's folder: the task is at work."""
@@ -96,7 +96,7 @@ def do_task(job: Job, reporter: Reporter) -> dict[str, Any]:
     settings = job.request.settings
     do = settings["do"]
     say(f"doing {do}")
-    reporter.tell_stage("Working (1 of 3)")
+    reporter.tell_stage(settings.get("stage", "Working (1 of 3)"))
     if do == "child":
         code = "import time; time.sleep(60)"
         child = subprocess.Popen([sys.executable, "-c", code, "child of", str(job.id)])

@@ -88,9 +88,7 @@ def _find_cut(trace: Trace, needed: set[int], live: set[int]) -> set[str]:
                 price = trace.values[name].count * FLOAT_BYTES * BYTE_MACS
                 network.add_edge(f"made {name}", f"kept {name}", capacity=price)
     # On these graphs, long and narrow, the fastest of networkx's ways; all find the same cut.
-    _, (before, _) = networkx.minimum_cut(
-        network, GIVEN, EVERY_STEP, flow_func=boykov_kolmogorov
-    )
+    _, (before, _) = networkx.minimum_cut(network, GIVEN, EVERY_STEP, flow_func=boykov_kolmogorov)
     return {
         name
         for index in needed
