@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facefusion_finetune.errors import FinetuneError, RegistryError, SwapperError
 from facefusion_finetune.host.locate import recall
-from facefusion_finetune.jobs.stopping import stop_all
+from facefusion_finetune.jobs.stopping import STOP_SECONDS, stop_all
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import RECORD_FILE, find_directory
 from facefusion_finetune.people.proof import Finding, search_disk
@@ -30,10 +30,6 @@ removal can be repeated with all it has to know."""
 
 ROUNDS = 3
 """How often the folder is gone through, since a job that is at work may still write into it."""
-
-
-STOP_SECONDS = 10.0
-"""How long a job that was asked to stop is waited for; nothing of what it does is to stay."""
 
 
 class RemovalError(FinetuneError):
@@ -112,6 +108,7 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
             " something.",
             "Put that folder itself in the link's place, then remove the person again.",
         )
+    # Not even a step is waited for longer: nothing of what the job does is to stay.
     if alive := stop_all(name, STOP_SECONDS):
         raise RemovalError(
             f"person {name!r}",

@@ -24,7 +24,7 @@ from facefusion_finetune.jobs.runner import Runner
 from facefusion_finetune.people.profile import Person
 
 COMMAND = (sys.executable, "-m", "tests.support.job_processes")
-RUNNER = Runner(COMMAND, stop_seconds=0.5, step_seconds=3, end_seconds=0.5, pause=0.02)
+RUNNER = Runner(COMMAND, stop_seconds=0.5, step_seconds=5, end_seconds=0.5, pause=0.02)
 """An impatient one."""
 TOLD = "ready"
 """A file in the job's folder: the task is at work."""

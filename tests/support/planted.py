@@ -4,6 +4,7 @@ Every model here is made by moving the base's decoder towards answers that are c
 true swaps of the person, of somebody else, of the person whoever is asked for, and so on.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -135,11 +136,11 @@ class School:
         generator = numpy.random.default_rng(17)
         lessons = [teach(generator) for _ in range(min(steps, LESSONS))]
         kept = [frontier.freeze(lesson.targets, lesson.sources) for lesson in lessons]
-        for step in range(steps):
+        again = itertools.cycle(zip(lessons, kept, strict=True))
+        for step, (lesson, tensors) in zip(range(steps), again, strict=False):
             for group in optimiser.param_groups:
                 group["lr"] = rate * 0.5 * (1 + math.cos(math.pi * step / steps))
-            lesson = lessons[step % len(lessons)]
-            made = frontier.run_live(kept[step % len(lessons)])
+            made = frontier.run_live(tensors)
             loss = (made - lesson.truths).abs().mean()
             if extra is not None:
                 loss = loss + extra(made, lesson)

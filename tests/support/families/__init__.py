@@ -137,7 +137,7 @@ def build(
 
 @lru_cache
 def _build_small(name: str, seed: int, opset: int | None, precision: str | None) -> bytes:
-    """The file of a graph of the usual width, which many tests want."""
+    """The file of a graph of the usual width, which many tests want; wider ones are too large."""
     return _write(name, WIDTH, seed, opset, precision).finish().SerializeToString()
 
 
