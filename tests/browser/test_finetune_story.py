@@ -138,6 +138,7 @@ def test_from_footage_to_a_swapped_picture(
     page.wait_until(lambda: page.is_shown(MODEL), what="the persons are shown")
     page.choose(MODEL, "asl_b (unproven)")
     preview = page.wait_for_picture("PREVIEW", unlike=before)
+    page.wait_idle()
     camera.shoot("preview")
     output = tmp_path / "output"
     output.mkdir()
