@@ -21,9 +21,9 @@ from pathlib import Path
 import onnx
 
 from facefusion_finetune.home import HOME_VARIABLE
-from facefusion_finetune.registry.card import encode_metadata
+from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file, place_base
+from facefusion_finetune.swappers.files.bases import digest_file, place_base
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
 from tests.support.families import build

@@ -19,7 +19,7 @@ from facefusion_finetune.faces.demo import SWAPPER
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.convert.parity import run_session
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.swappers.vectors import create_centroid

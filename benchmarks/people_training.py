@@ -27,7 +27,7 @@ from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import FinetuneError, TrainingError, UsageError
 from facefusion_finetune.faces.demo import SWAPPER, WEIGHTS, DemoAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.recipe import resume_person, train_person

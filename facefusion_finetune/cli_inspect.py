@@ -12,10 +12,10 @@ from rich.text import Text
 
 from facefusion_finetune.cli_support import Json
 from facefusion_finetune.errors import FinetuneError, UsageError
-from facefusion_finetune.swappers.inspection import words
+from facefusion_finetune.inspection import findings
 
 if TYPE_CHECKING:
-    from facefusion_finetune.swappers.inspection.inspect import Inspection
+    from facefusion_finetune.inspection.inspect import Inspection
 
 COLOURS = {"tail": "green", "decoder": "green", "candidate": "cyan", "frozen": ""}
 OTHER_COLUMNS = 59
@@ -30,8 +30,8 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show what of a swapper would be trained, why the rest is not, and what it costs."""
+    from facefusion_finetune.inspection.inspect import inspect_swapper
     from facefusion_finetune.swappers.graphs.graph import read_swapper
-    from facefusion_finetune.swappers.inspection.inspect import inspect_swapper
     from facefusion_finetune.training.presets import list_presets, load_preset
 
     _check_paths(model, graph)
@@ -63,7 +63,7 @@ def _check_paths(model: Path, graph: Path | None) -> None:
 
 def _draw(inspection: "Inspection", path: Path) -> None:
     from facefusion_finetune import home
-    from facefusion_finetune.swappers.inspection.draw import draw_swapper
+    from facefusion_finetune.inspection.drawing import draw_swapper
 
     try:
         home.write_text(path, draw_swapper(inspection), 0o644)
@@ -83,7 +83,7 @@ def _print(inspection: "Inspection") -> None:
         console.print(_list_choices(inspection))
         console.print(_list_reasons(inspection))
         for note in inspection.notes:
-            console.print(Text(f"Note: {words.clean(note)}"))
+            console.print(Text(f"Note: {findings.clean(note)}"))
     # Names may hold letters that the terminal or the pipe does not know.
     text = capture.get().encode(console.encoding, "replace").decode(console.encoding)
     typer.echo(text, nl=False)
@@ -95,7 +95,7 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
     shape = graph.source_shape
     weights = f" + {inspection.external_bytes / 1e6:.1f} MB beside it"
     lines = {
-        "file": f"{words.shorten(graph.path.name, 60)}, {graph.file.size / 1e6:.1f} MB"
+        "file": f"{findings.shorten(graph.path.name, 60)}, {graph.file.size / 1e6:.1f} MB"
         f"{weights if inspection.external_bytes else ''}",
         "sha256": f"{inspection.sha256[:16]}...",
         "format": f"opset {graph.trace.opset}, {graph.precision},"
@@ -104,9 +104,9 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
         "source": f"picture {shape[2]} x {shape[1]}" if len(shape) == 3 else f"vector {shape[0]}",
         "injections": f"{len(graph.partition.injections)}",
         "layers": f"{len(graph.partition.layers)}, of which {len(whole.layers)} may be trained",
-        "parameters": f"{words.count(inspection.parameters)}, of which"
-        f" {words.count(whole.cost.parameters)} may be trained",
-        "one run": f"{words.count(whole.cost.macs)} multiplications",
+        "parameters": f"{findings.count(inspection.parameters)}, of which"
+        f" {findings.count(whole.cost.parameters)} may be trained",
+        "one run": f"{findings.count(whole.cost.macs)} multiplications",
     }
     table = Table.grid(padding=(0, 2))
     for key, value in lines.items():
@@ -127,14 +127,14 @@ def _list_blocks(inspection: "Inspection", width: int) -> Table:
     for block in inspection.blocks:
         choices = ", ".join(inspection.name_choices_for(block)) or "never"
         entering = f"{block.injections} x"
-        names = words.name_layers(block, room)
+        names = findings.name_layers(block, room)
         table.add_row(
             str(block.number),
             Text.assemble((block.role, "bold"), "\n", (names, "dim")),
             str(len(block.layers)),
-            "\n".join(words.describe_output(block)),
-            f"{words.count(block.parameters)}\n{words.count(block.macs)}",
-            f"{words.describe_inputs(block)}\n{entering if block.injections else ''}",
+            "\n".join(findings.describe_output(block)),
+            f"{findings.count(block.parameters)}\n{findings.count(block.macs)}",
+            f"{findings.describe_inputs(block)}\n{entering if block.injections else ''}",
             Text(choices, style=COLOURS[block.state]),
         )
     table.caption = "enters: how many times the identity is injected here."
@@ -153,7 +153,7 @@ def _list_choices(inspection: "Inspection") -> Table:
         table.add_row(
             ", ".join(choice.name for choice in same),
             str(len(same[0].layers)),
-            words.count(cost.parameters),
+            findings.count(cost.parameters),
             f"{same[0].live_share:.1%}",
             f"{cost.cut_bytes / 2**20:.2f}",
             f"{cost.cut_bytes / 2**21:.2f}",
@@ -169,7 +169,7 @@ def _list_reasons(inspection: "Inspection") -> Table:
     table.add_column("layers", justify="right", no_wrap=True)
     table.add_column("param.", justify="right", no_wrap=True)
     for reason in inspection.reasons:
-        table.add_row(Text(reason.text), str(reason.layers), words.count(reason.parameters))
+        table.add_row(Text(reason.text), str(reason.layers), findings.count(reason.parameters))
     return table
 
 

@@ -129,11 +129,12 @@ def deactivate(model: Reference, host: HostOption = None) -> None:
 def verify(model: Reference, host: HostOption = None) -> None:
     """Check the active model of a person: checksum, card, base, structure."""
     from facefusion_finetune.host.locate import locate
-    from facefusion_finetune.registry import names, store
+    from facefusion_finetune.host.models import find_active, models_directory
+    from facefusion_finetune.registry import store
 
     person, number = load_reference(model)
-    directory = names.models_directory(locate(host).path)
-    active = names.find_active(directory).get(person.name, {})
+    directory = models_directory(locate(host).path)
+    active = find_active(directory).get(person.name, {})
     paths = [path for version, path in active.items() if number in (None, version)]
     if not paths:
         raise RegistryError(
@@ -206,10 +207,11 @@ def import_model(
     host: HostOption = None,
 ) -> None:
     """Take in a model from another machine, as the person's next version."""
-    from facefusion_finetune.registry import names, transfer
+    from facefusion_finetune.host.models import models_directory
+    from facefusion_finetune.registry import transfer
 
     folder = _find_host(host)
-    active = names.models_directory(folder) if folder else None
+    active = models_directory(folder) if folder else None
     made = transfer.import_model(file, name, [active.parent, active] if active else [])
     run = made.run
     typer.echo(f"{run.reference}: imported from {file} (there {made.origin}), unproven here.")

@@ -18,7 +18,7 @@ from facefusion_finetune.errors import EvaluationError, SwapperError
 from facefusion_finetune.evaluation.metrics import leave_one_out, measure_similarity
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 from facefusion_finetune.swappers.sessions import create_session, embed_crops

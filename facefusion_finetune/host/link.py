@@ -7,7 +7,7 @@ from pathlib import Path
 from facefusion_finetune.errors import HostError
 from facefusion_finetune.home import write_bytes
 from facefusion_finetune.host.locate import Host, forget, locate, remember
-from facefusion_finetune.registry.names import models_directory
+from facefusion_finetune.host.models import models_directory
 
 MARKER = "# Written by `facefusion-finetune link`"
 SHIM_FOLDER = Path("facefusion", "processors", "modules", "finetuned_swapper")

@@ -10,8 +10,8 @@ from typing import Any
 from facefusion_finetune.errors import ConsentError, UsageError
 from facefusion_finetune.people import elsewhere, traces
 from facefusion_finetune.people.profile import find_directory, load_person
-from facefusion_finetune.registry.names import bases_directory
 from facefusion_finetune.registry.store import list_model_files
+from facefusion_finetune.swappers.files.bases import bases_directory
 
 PARTS = {
     "person.toml": "the record: name and consent",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from facefusion_finetune import home
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import list_names, person_directory
 from facefusion_finetune.people.traces import (
     NamePattern,
@@ -16,7 +17,6 @@ from facefusion_finetune.people.traces import (
     read_records,
     walk_files,
 )
-from facefusion_finetune.registry.names import models_directory
 
 GALLERIES = ("runs/*/others/*.jsonl", "runs/*/targets/*.jsonl", "others/others.jsonl")
 """Where another person's folder keeps faces of people who are not that person."""

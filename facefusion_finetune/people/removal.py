@@ -8,6 +8,7 @@ from pathlib import Path
 
 from facefusion_finetune.errors import FinetuneError, RegistryError, SwapperError
 from facefusion_finetune.host.locate import recall
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.jobs.stopping import STOP_SECONDS, stop_all
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import RECORD_FILE, find_directory
@@ -19,8 +20,8 @@ from facefusion_finetune.people.traces import (
     collect_traces,
     walk_files,
 )
-from facefusion_finetune.registry import bases, names, store
-from facefusion_finetune.swappers.files.linked import release_bases
+from facefusion_finetune.registry import bases, store
+from facefusion_finetune.swappers.files.bases import bases_directory, release_bases
 from facefusion_finetune.training.cache_header import list_cache_files, read_owner
 from facefusion_finetune.training.cache_places import list_cache_folders
 
@@ -159,8 +160,8 @@ def _empty_hosts(removal: Removal, known: list[Path], given: Path | None) -> Non
         # Models first: without them FaceFusion no longer offers the person.
         for path in store.list_model_files(removal.traces.name, host):
             removal.delete(path)
-        with _noting(removal, names.models_directory(host)):
-            removal.removed += release_bases(names.models_directory(host))
+        with _noting(removal, models_directory(host)):
+            removal.removed += release_bases(models_directory(host))
 
 
 def _handle_elsewhere(removal: Removal, entry: elsewhere.Elsewhere, exports: bool) -> None:
@@ -219,7 +220,7 @@ def _empty_folder(removal: Removal, directory: Path) -> None:
         _remove_folders(directory)
         if not any(path not in last for path in directory.iterdir()):
             break
-    with _noting(removal, names.bases_directory()):
+    with _noting(removal, bases_directory()):
         removal.removed += bases.release_home_bases()
 
 

@@ -6,11 +6,17 @@ from typing import cast
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
-from facefusion_finetune.registry.card import ModelCard, encode_metadata
-from facefusion_finetune.registry.names import bases_directory
 from facefusion_finetune.swappers.branches.split import remove_branches, split_branches
-from facefusion_finetune.swappers.files import linked
-from facefusion_finetune.swappers.files.links import read_links
+from facefusion_finetune.swappers.card import ModelCard, encode_metadata
+from facefusion_finetune.swappers.files.bases import (
+    SUFFIX,
+    bases_directory,
+    find_base,
+    holds_base,
+    name_base,
+    place_base,
+)
+from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import ModelFile, extend_model, open_model
 from facefusion_finetune.swappers.files.writeback import SMALLEST_LINK, Weights, save_model
 
@@ -52,15 +58,15 @@ def write_run_model(
     if note is not None:
         save_model(base, path, weights, metadata)
         return note
-    name = linked.name_base(base_name, base_sha256)
+    name = name_base(base_name, base_sha256)
     kept = bases_directory() / name
     beside = path.parent / name
     is_new = not beside.exists()
     try:
         home.create_private_directory(kept.parent)
-        source = kept if linked.holds_base(kept, base_sha256, hard_links=True) else base.path
-        linked.place_base(source, base_sha256, base_name, path.parent, hard_links=True)
-        linked.place_base(beside, base_sha256, base_name, kept.parent, hard_links=True)
+        source = kept if holds_base(kept, base_sha256, hard_links=True) else base.path
+        place_base(source, base_sha256, base_name, path.parent, hard_links=True)
+        place_base(beside, base_sha256, base_name, kept.parent, hard_links=True)
         save_model(base, path, weights, metadata, link=name)
     except BaseException:
         if is_new:
@@ -122,7 +128,7 @@ def check_graph(model: ModelFile, card: ModelCard) -> None:
     plain = remove_branches(model)
     if not model.is_linked:
         return
-    base = open_model(model.path.parent / linked.name_base(card.base_name, card.base_sha256))
+    base = open_model(model.path.parent / name_base(card.base_name, card.base_sha256))
     if not (_is_same_graph(plain, base) or _is_same_graph(model, base)):
         raise SwapperError(
             str(model.path),
@@ -138,10 +144,8 @@ def release_home_bases() -> list[Path]:
     Returns:
         The files that were removed.
     """
-    needed = {path.name for path in home.people_directory().glob(f"*/runs/*/*{linked.SUFFIX}")}
-    unused = [
-        path for path in bases_directory().glob(f"*{linked.SUFFIX}") if path.name not in needed
-    ]
+    needed = {path.name for path in home.people_directory().glob(f"*/runs/*/*{SUFFIX}")}
+    unused = [path for path in bases_directory().glob(f"*{SUFFIX}") if path.name not in needed]
     for path in unused:
         path.unlink(missing_ok=True)
     return unused
@@ -164,11 +168,11 @@ def restore_base(
         OSError: It cannot be written, for example because the disk is full.
     """
     links = read_links(path)
-    wanted = directory / linked.name_base(card.base_name, card.base_sha256)
-    if not links.locations or linked.holds_base(wanted, card.base_sha256, hard_links):
+    wanted = directory / name_base(card.base_name, card.base_sha256)
+    if not links.locations or holds_base(wanted, card.base_sha256, hard_links):
         return
     folders = list(folders)
-    found = linked.find_base(card.base_sha256, card.base_name, links.sizes, folders)
+    found = find_base(card.base_sha256, card.base_name, links.sizes, folders)
     if found is None:
         looked_at = ", ".join(dict.fromkeys(str(folder) for folder in folders))
         raise RegistryError(
@@ -178,7 +182,7 @@ def restore_base(
             f"Let FaceFusion download {card.base_name} (run it once with it), then try again; or"
             " have the model exported with --standalone.",
         )
-    linked.place_base(found, card.base_sha256, card.base_name, directory, hard_links)
+    place_base(found, card.base_sha256, card.base_name, directory, hard_links)
 
 
 def _explain_plain(base: ModelFile, weights: Weights) -> str | None:

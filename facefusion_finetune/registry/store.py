@@ -10,13 +10,19 @@ import onnx
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
+from facefusion_finetune.host.models import (
+    card_path,
+    find_active,
+    hash_path,
+    model_path,
+    models_directory,
+)
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry import names
 from facefusion_finetune.registry.bases import check_graph, restore_base
-from facefusion_finetune.registry.card import ModelCard, decode_card, decode_metadata, encode_card
-from facefusion_finetune.swappers.files.linked import check_base, release_bases
-from facefusion_finetune.swappers.files.links import read_links
+from facefusion_finetune.swappers.card import ModelCard, decode_card, decode_metadata, encode_card
+from facefusion_finetune.swappers.files.bases import bases_directory, check_base, release_bases
+from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.training.run import Run
 
@@ -79,11 +85,11 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
     """
     person.require_consent()
     card = _require_activable(run, force)
-    directory = names.models_directory(host)
-    path = names.model_path(directory, person.name, run.record.version)
+    directory = models_directory(host)
+    path = model_path(directory, person.name, run.record.version)
     fresh = [
         file
-        for file in (names.card_path(path), names.hash_path(path), path)
+        for file in (card_path(path), hash_path(path), path)
         if not path.exists() or not file.exists()
     ]
     try:
@@ -92,8 +98,8 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
         _place_bases(run, card, host)
         read_model(run.model_path)
-        home.write_text(names.card_path(path), encode_card(card))
-        home.write_text(names.hash_path(path), f"{_checksum(run.model_path):08x}")
+        home.write_text(card_path(path), encode_card(card))
+        home.write_text(hash_path(path), f"{_checksum(run.model_path):08x}")
         home.write_whole(path, lambda file: _copy(run.model_path, file))
         # Once more: somebody may have deactivated the last other model of this base meanwhile.
         _place_bases(run, card, host)
@@ -149,8 +155,8 @@ def _require_activable(run: Run, force: bool) -> ModelCard:
 
 def _place_bases(run: Run, card: ModelCard, host: Path) -> None:
     """The base beside the run's model and beside the active ones, where the model is linked."""
-    directory = names.models_directory(host)
-    folders = [names.bases_directory(), run.directory, directory, directory.parent]
+    directory = models_directory(host)
+    folders = [bases_directory(), run.directory, directory, directory.parent]
     restore_base(run.model_path, card, run.directory, folders, hard_links=True)
     restore_base(run.model_path, card, directory, folders)
 
@@ -170,19 +176,19 @@ def deactivate(
         The files that were removed, a base that no model needs any more among them.
     """
     removed = []
-    active = names.find_active(names.models_directory(host)).get(person.name, {})
+    active = find_active(models_directory(host)).get(person.name, {})
     for number, path in active.items():
         if number != keep and version in (None, number):
             # The model first: without it the host no longer offers the person.
-            for file in (path, names.hash_path(path), names.card_path(path)):
+            for file in (path, hash_path(path), card_path(path)):
                 file.unlink(missing_ok=True)
                 removed.append(file)
-    return removed + release_bases(names.models_directory(host))
+    return removed + release_bases(models_directory(host))
 
 
 def list_versions(person: Person, runs: list[Run], host: Path | None) -> list[Version]:
     """The person's runs with their cards, and which of them the host uses."""
-    active = names.find_active(names.models_directory(host)).get(person.name, {}) if host else {}
+    active = find_active(models_directory(host)).get(person.name, {}) if host else {}
     return [
         Version(
             run,
@@ -199,7 +205,7 @@ def verify(path: Path) -> ModelCard:
     Raises:
         RegistryError: Something does not hold.
     """
-    expected = names.hash_path(path).read_text("ascii") if names.hash_path(path).exists() else ""
+    expected = hash_path(path).read_text("ascii") if hash_path(path).exists() else ""
     if not path.is_file() or f"{_checksum(path):08x}" != expected:
         raise RegistryError(
             str(path),
@@ -207,8 +213,8 @@ def verify(path: Path) -> ModelCard:
             "Activate the model again.",
         )
     card = read_card(path)
-    beside = decode_card(names.card_path(path).read_text("utf-8"), str(names.card_path(path)))
-    if card != beside or names.model_path(path.parent, card.person, card.version) != path:
+    beside = decode_card(card_path(path).read_text("utf-8"), str(card_path(path)))
+    if card != beside or model_path(path.parent, card.person, card.version) != path:
         raise RegistryError(
             str(path), "the card beside it is another model's.", "Activate the model again."
         )
@@ -252,7 +258,7 @@ def list_model_files(name: str, host: Path) -> list[Path]:
     own = re.compile(rf"{stem}|\.{stem}\..+\.part")
     files = [
         path
-        for path in names.models_directory(host).glob("*")
+        for path in models_directory(host).glob("*")
         if own.fullmatch(path.name) and (path.is_symlink() or not path.is_dir())
     ]
     return sorted(files, key=lambda path: (path.suffix != ".onnx", path))

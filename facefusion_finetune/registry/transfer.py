@@ -22,21 +22,25 @@ from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError
 from facefusion_finetune.people import elsewhere, profile
 from facefusion_finetune.people.names import validate_name
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry import names
 from facefusion_finetune.registry.bases import (
     check_graph,
     release_home_bases,
     restore_base,
     write_again,
 )
-from facefusion_finetune.registry.card import ModelCard, encode_metadata
 from facefusion_finetune.registry.claims import ASK_AGAIN, adopt_card, read_claimed_card
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
 from facefusion_finetune.swappers.branches.select import set_strength
 from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
+from facefusion_finetune.swappers.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import find_family
-from facefusion_finetune.swappers.files.linked import check_base, find_base, name_base
-from facefusion_finetune.swappers.files.links import read_links
+from facefusion_finetune.swappers.files.bases import (
+    bases_directory,
+    check_base,
+    find_base,
+    name_base,
+)
+from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import LARGEST_FILE, ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.swappers.sessions import create_session
@@ -117,7 +121,7 @@ def export_model(
     try:
         with elsewhere.remembered(person.directory, output, "export", run.reference):
             if half:
-                from facefusion_finetune.swappers.files.precision import create_inputs, write_half
+                from facefusion_finetune.swappers.precision import create_inputs, write_half
 
                 write_half(model, output, create_inputs(model))
             elif is_plain:
@@ -181,7 +185,7 @@ def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imp
     person.require_consent()
     try:
         with _open_workplace(person) as folder:
-            return _take_in(source, person, folder, [names.bases_directory(), *folders])
+            return _take_in(source, person, folder, [bases_directory(), *folders])
     except OSError as error:
         raise RegistryError(
             str(source),

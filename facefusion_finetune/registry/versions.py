@@ -7,10 +7,11 @@ from pathlib import Path
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import FinetuneError, RegistryError, TrainingError
+from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people import profile
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry import names, store
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.registry import store
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.training.run import RECORD_FILE, Run, load_run
 
 SIGNED = (RECORD_FILE, "model.onnx", "report.json")
@@ -72,7 +73,7 @@ def list_versions(host: Path | None, name: str | None = None) -> Listing:
         host: The FaceFusion folder whose active models are meant.
         name: Of the one person.
     """
-    active = names.find_active(names.models_directory(host)) if host else {}
+    active = find_active(models_directory(host)) if host else {}
     listing = Listing()
     for known in profile.list_names():
         if name not in (None, known):
@@ -103,7 +104,7 @@ def sign_versions(host: Path | None, name: str | None = None) -> list[object]:
         )
     ]
     if host:
-        models = names.find_active(names.models_directory(host))
+        models = find_active(models_directory(host))
         paths += [path for versions in models.values() for path in versions.values()]
     return [[str(path), *_read_status(path)] for path in sorted(paths)]
 

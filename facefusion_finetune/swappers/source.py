@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES, SwapperOptions
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.vectors import create_source_vector

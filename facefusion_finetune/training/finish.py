@@ -9,7 +9,7 @@ from typing import Any
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.pictures import encode_png
 from facefusion_finetune.registry.bases import write_run_model
-from facefusion_finetune.registry.card import ModelCard, encode_metadata
+from facefusion_finetune.swappers.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.modelfile import ModelFile
 from facefusion_finetune.swappers.files.writeback import Weights

@@ -9,7 +9,7 @@ from facefusion_finetune.dataset.manifest import digest_dataset
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
 from facefusion_finetune.training.base import open_base, resolve_base
 from facefusion_finetune.training.crops import RunCrops, split_crops

@@ -19,7 +19,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
 from facefusion_finetune.people.profile import Consent, Person, confirm_consent
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.training.presets import Preset
 
 RECORD_FILE = "config.toml"

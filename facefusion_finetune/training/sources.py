@@ -10,7 +10,7 @@ from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker, restore_source
 from facefusion_finetune.swappers.vectors import cut_source_picture

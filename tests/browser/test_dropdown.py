@@ -7,7 +7,7 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from facefusion_finetune.registry.names import models_directory
+from facefusion_finetune.host.models import models_directory
 from tests.browser.conftest import CreateUi
 from tests.support import host as support
 from tests.support.page import Page

@@ -10,9 +10,9 @@ import numpy
 import pytest
 
 from facefusion_finetune import home
+from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.people.removal import remove_person
-from facefusion_finetune.registry import names
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.known import get_known_swapper
 from facefusion_finetune.training.run import Run
@@ -93,8 +93,8 @@ def open_tab(ui: FaceFusionUi, open_page: OpenPage) -> Iterator[Callable[[], Pag
         assert page.read_errors() == []
 
 
-def find_active(host: Path, name: str) -> list[int]:
-    return list(names.find_active(names.models_directory(host)).get(name, {}))
+def list_active(host: Path, name: str) -> list[int]:
+    return list(find_active(models_directory(host)).get(name, {}))
 
 
 def test_from_report_to_roll_back(
@@ -106,7 +106,7 @@ def test_from_report_to_roll_back(
     assert not page.is_shown("finetune_proof_force_checkbox")
     page.click("finetune_proof_activate_button")
     page.wait_for_text(TABLE, "proven, active")
-    assert find_active(ui.host, "ada") == [1]
+    assert list_active(ui.host, "ada") == [1]
 
     finish("ada")
     page.wait_for_text(REPORT, "further from the real person")
@@ -119,12 +119,12 @@ def test_from_report_to_roll_back(
     page.set_checkbox("finetune_proof_force_checkbox")
     page.click("finetune_proof_activate_button")
     page.wait_for_text(TABLE, "unproven, active")
-    assert find_active(ui.host, "ada") == [2]
+    assert list_active(ui.host, "ada") == [2]
 
     page.choose(MODEL, "ada@2 (inswapper_128, unproven, active)")
     page.click("finetune_models_roll_back_button")
     page.wait_for_text(TABLE, "proven, active")
-    page.wait_until(lambda: find_active(ui.host, "ada") == [1], what="ada@1 is active again")
+    page.wait_until(lambda: list_active(ui.host, "ada") == [1], what="ada@1 is active again")
 
 
 def test_two_pages_and_deletion(

@@ -15,7 +15,7 @@ from facefusion_finetune.evaluation.judges import check_can_tell, open_judge, op
 from facefusion_finetune.faces.demo import WEIGHTS, DemoAnalyser
 from facefusion_finetune.faces.protocol import FaceAnalyser, Points
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from tests.support.families import build, build_recogniser
 from tests.support.hostile import bounded
 from tests.support.tiny import make_node

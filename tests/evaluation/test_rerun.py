@@ -30,7 +30,7 @@ from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry import store
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.finish import summarise_report
 from facefusion_finetune.training.run import JudgeRecord, Run, find_run, write_record

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry import names
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.known import get_known_swapper
 from facefusion_finetune.training.run import Run
@@ -77,5 +77,5 @@ def runs(person: Person, options: SwapperOptions, linked_host: Path) -> Iterator
     for run, verdict in zip(runs, ("better", "worse"), strict=True):
         write_report(run, verdict)
     yield runs
-    for path in names.models_directory(linked_host).glob("ada-*"):
+    for path in models_directory(linked_host).glob("ada-*"):
         path.unlink()

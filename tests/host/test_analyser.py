@@ -15,7 +15,7 @@ from facefusion_finetune.errors import FootageError, HostError, SwapperError, Us
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
 from facefusion_finetune.host.locate import Host, read_host
-from facefusion_finetune.registry.names import hash_path
+from facefusion_finetune.host.models import hash_path
 from tests.support import host as support
 
 pytestmark = pytest.mark.host

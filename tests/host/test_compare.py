@@ -13,9 +13,9 @@ import pytest
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import ConsentError, FootageError, RegistryError
+from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.people.removal import remove_person
-from facefusion_finetune.registry import names
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.known import get_known_swapper
@@ -203,11 +203,11 @@ def test_session_is_freed_when_the_swap_fails(
 def test_nothing_is_activated_and_pictures_replace_older_ones(
     compare: ModuleType, runs: list[Run], frame: Frame, linked_host: Path, person: Person
 ) -> None:
-    before = names.find_active(names.models_directory(linked_host))
+    before = find_active(models_directory(linked_host))
     sides = [compare.Side(runs[0]), compare.Side(runs[0], is_base=True)]
     compare.draw_comparison(*sides, frame)
     pictures = compare.draw_comparison(*sides, frame)
-    assert names.find_active(names.models_directory(linked_host)) == before
+    assert find_active(models_directory(linked_host)) == before
     assert sorted((person.directory / "shown").iterdir()) == sorted(pictures)
     expected = compare.compare_models(*sides, frame)
     for path, pixels in zip(pictures, expected, strict=True):

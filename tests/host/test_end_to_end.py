@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.home import HOME_VARIABLE
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.registry import names
 from facefusion_finetune.training.run import find_run
 from tests.support import host as support
 
@@ -176,7 +176,7 @@ def test_tuned_weights_are_what_is_drawn(workplace: Path, source_image: Path) ->
 def test_written_file_is_the_base_and_branches_beside_it(workplace: Path) -> None:
     host = workplace / "facefusion-copy"
     base = onnx.load(str(host / ".assets" / "models" / "inswapper_128.onnx"))
-    tuned = onnx.load(str(names.models_directory(host) / "asl_a-1.onnx"))
+    tuned = onnx.load(str(models_directory(host) / "asl_a-1.onnx"))
     assert list(base.opset_import) == list(tuned.opset_import)
     assert list(base.graph.input) == list(tuned.graph.input)
     assert list(base.graph.output) == list(tuned.graph.output)
@@ -238,7 +238,7 @@ def test_insightface_can_load_the_tuned_file(workplace: Path) -> None:
     inswapper = pytest.importorskip(
         "insightface.model_zoo.inswapper", reason="insightface is not installed"
     )
-    path = names.models_directory(workplace / "facefusion-copy") / "asl_a-1.onnx"
+    path = models_directory(workplace / "facefusion-copy") / "asl_a-1.onnx"
     swapper = inswapper.INSwapper(model_file=str(path))
     assert swapper.emap.shape == (512, 512)
     crops = numpy.random.default_rng(0).uniform(0, 1, (1, 3, 128, 128)).astype(numpy.float32)

@@ -13,11 +13,11 @@ import pytest
 
 from facefusion_finetune.errors import FinetuneError, SwapperError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
-from facefusion_finetune.registry.card import encode_metadata
-from facefusion_finetune.registry.names import card_path, hash_path
+from facefusion_finetune.host.models import card_path, hash_path
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import FAMILIES, SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file, place_base
+from facefusion_finetune.swappers.files.bases import digest_file, place_base
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.source import SourceMaker

@@ -16,7 +16,7 @@ from facefusion_finetune.people.removal import remove_person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.run import Run
 from tests.support.runs import create_finished_run
-from tests.support.tab_models import SKIPPED, find_active, get
+from tests.support.tab_models import SKIPPED, get, list_active
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("said")]
 
@@ -107,13 +107,13 @@ def test_back_and_out(
         models.go_back("ada@1", False)
     models.activate("ada@2", True)
     shown = models.go_back("ada@2", False)
-    assert find_active(linked_host) == [1]
+    assert list_active(linked_host) == [1]
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@1"
     models.deactivate("ada@2")
     assert "not active" in said[-1]
-    assert find_active(linked_host) == [1]
+    assert list_active(linked_host) == [1]
     models.deactivate("ada@1")
-    assert find_active(linked_host) == []
+    assert list_active(linked_host) == []
     assert runs[0].is_finished
 
 
@@ -125,9 +125,9 @@ def test_going_back_to_an_unproven_version_needs_the_tick(
     assert get(shown, models.MODELS_FORCE_CHECKBOX, "visible"), "for ada@2, the one before"
     with pytest.raises(UsageError, match="ada@2"):
         models.go_back("ada@3", False)
-    assert find_active(linked_host) == [3]
+    assert list_active(linked_host) == [3]
     models.go_back("ada@3", True)
-    assert find_active(linked_host) == [2]
+    assert list_active(linked_host) == [2]
 
 
 def test_deletion_is_asked_about(
@@ -145,7 +145,7 @@ def test_deletion_is_asked_about(
         models.delete(left[models.MODELS_ASKED_STATE], "ada@1")
     shown = models.delete(asked[models.MODELS_ASKED_STATE], "ada@1")
     assert not runs[0].directory.exists()
-    assert find_active(linked_host) == []
+    assert list_active(linked_host) == []
     assert "ada@1 is deleted" in said[-1]
     assert not get(shown, models.MODELS_CONFIRM_COLUMN, "visible")
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@2"

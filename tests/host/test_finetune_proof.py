@@ -13,7 +13,7 @@ from facefusion_finetune.registry.transfer import export_model, import_model
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.run import Run
 from tests.support.runs import create_finished_run
-from tests.support.tab_models import SKIPPED, find_active, get, write_report
+from tests.support.tab_models import SKIPPED, get, list_active, write_report
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("said")]
 
@@ -112,11 +112,11 @@ def test_unproven_version_needs_the_tick(
 ) -> None:
     with pytest.raises(UsageError, match="ACTIVATE ALTHOUGH UNPROVEN"):
         proof.activate("ada", "ada@2", False)
-    assert find_active(linked_host) == []
+    assert list_active(linked_host) == []
     proof.activate("ada", "ada@2", True)
-    assert find_active(linked_host) == [2]
+    assert list_active(linked_host) == [2]
     assert "marked unproven" in said[-1]
     shown = proof.activate("ada", "ada@1", False)
-    assert find_active(linked_host) == [1]
+    assert list_active(linked_host) == [1]
     assert "unproven" not in said[-1]
     assert "ACTIVE" in shown[proof.PROOF_HTML]

@@ -16,7 +16,7 @@ from facefusion_finetune.host.link import (
     unlink,
 )
 from facefusion_finetune.host.locate import locate, recall
-from facefusion_finetune.registry.names import models_directory
+from facefusion_finetune.host.models import models_directory
 from tests.support.host import create_fake_checkout, list_files
 
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")

@@ -15,8 +15,9 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError
 from facefusion_finetune.home import HOME_VARIABLE
 from facefusion_finetune.host.link import link
+from facefusion_finetune.host.models import model_path, models_directory
 from facefusion_finetune.people.profile import add_person, create_consent, load_person
-from facefusion_finetune.registry import names, store, transfer
+from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.run import find_run
 from tests.support import host as support
@@ -63,7 +64,7 @@ def user(host: Path, home_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.fixture
 def base(host: Path) -> Iterator[Path]:
     """The base beside the active models; whole again afterwards."""
-    (path,) = names.models_directory(host).glob("*.base")
+    (path,) = models_directory(host).glob("*.base")
     yield path
     person = load_person("ada")
     store.activate(person, find_run(person, None), host, force=True)
@@ -97,7 +98,7 @@ def test_picture_is_the_one_of_the_plain_model(
 
 
 def test_tuned_weights_are_what_is_drawn(host: Path, target_image: Path, tmp_path: Path) -> None:
-    card = store.read_card(names.model_path(names.models_directory(host), "ada", 1))
+    card = store.read_card(model_path(models_directory(host), "ada", 1))
     support.register_model(host, "nobody", person_vector=card.person_vector)
     for name in ("ada", "nobody"):
         assert _swap(host, name, target_image, tmp_path / f"{name}.png").code == 0
@@ -105,8 +106,8 @@ def test_tuned_weights_are_what_is_drawn(host: Path, target_image: Path, tmp_pat
 
 
 def test_file_is_small_and_the_host_reads_its_emap(host: Path) -> None:
-    directory = names.models_directory(host)
-    small, plain = (names.model_path(directory, name, 1) for name in ("ada", "eve"))
+    directory = models_directory(host)
+    small, plain = (model_path(directory, name, 1) for name in ("ada", "eve"))
     assert small.stat().st_size < plain.stat().st_size / 3
     # As `facefusion.model_helper.get_static_model_initializer` does it.
     emaps = [
@@ -188,7 +189,7 @@ def test_faulty_base_is_said_and_nothing_is_drawn(
 ) -> None:
     fault(base)
     with pytest.raises(RegistryError, match=message):
-        store.verify(names.model_path(names.models_directory(host), "ada", 1))
+        store.verify(model_path(models_directory(host), "ada", 1))
     result = _swap(host, "ada", target_image, tmp_path / "output.png")
     assert result.code != 0
     assert not (tmp_path / "output.png").exists()

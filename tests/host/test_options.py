@@ -12,7 +12,7 @@ import gradio
 import numpy
 import pytest
 
-from facefusion_finetune.registry.names import models_directory
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from tests.support import host as support
 from tests.support.built_pages import BuiltPage, build_pages

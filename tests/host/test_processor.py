@@ -9,7 +9,7 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from facefusion_finetune.registry.names import card_path
+from facefusion_finetune.host.models import card_path
 from tests.support import host as support
 
 pytestmark = pytest.mark.host

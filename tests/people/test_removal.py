@@ -22,6 +22,7 @@ from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.evaluation.targets import collect_targets
 from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people import elsewhere, removal
 from facefusion_finetune.people.profile import (
     Person,
@@ -32,7 +33,7 @@ from facefusion_finetune.people.profile import (
 )
 from facefusion_finetune.people.removal import RemovalError, remove_person
 from facefusion_finetune.people.traces import NamePattern, collect_traces
-from facefusion_finetune.registry import names, store, transfer
+from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.training import feed
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
@@ -123,7 +124,7 @@ def test_nothing_is_left_on_the_disk(
     patterns += [b'"ada"', b"'ada'", b"ada@", b"ada-1", b'\\"ada\\"']
     before = _grep(tmp_path, patterns, cutouts)
     expected = {trained.directory / "crops.jsonl", run.model_path, output}
-    expected |= {names.models_directory(host) / "ada-1.json" for host in hosts}
+    expected |= {models_directory(host) / "ada-1.json" for host in hosts}
     expected |= {cache / "frontier-cache.json"}
     assert expected <= before, "the search finds what is there"
 
@@ -292,7 +293,7 @@ def test_host_that_is_not_there_is_named(known: Person, tmp_path: Path, command:
 def test_half_written_activation_goes_too(known: Person, tmp_path: Path) -> None:
     host = tmp_path / "facefusion"
     store.activate(known, find_run(known, None), host, force=True)
-    folder = names.models_directory(host)
+    folder = models_directory(host)
     (folder / "ada-1.hash").unlink()
     left = [folder / ".ada-2.onnx.x1.part", folder / "ada-3.json"]
     others = [folder / "ada-b-1.onnx", folder / "lovelace-1.onnx", folder / "ada.txt"]

@@ -14,12 +14,19 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.people.removal import remove_person
-from facefusion_finetune.registry import bases, names, store
-from facefusion_finetune.registry.card import encode_metadata
+from facefusion_finetune.registry import bases, store
+from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import check_base, digest_file, name_base
+from facefusion_finetune.swappers.files.bases import (
+    bases_directory,
+    check_base,
+    digest_file,
+    name_base,
+    release_bases,
+)
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.run import Run
 from tests.support.inswapper import write_inswapper
@@ -78,7 +85,7 @@ def test_run_is_small_and_answers_as_the_plain_file(
 
 
 def test_base_is_on_the_disk_once(run: Run, options: SwapperOptions) -> None:
-    kept = names.bases_directory() / _base_of(run.model_path).name
+    kept = bases_directory() / _base_of(run.model_path).name
     assert kept.name == name_base("demo", digest_file(options.path))
     assert os.path.samefile(kept, options.path)
     assert os.path.samefile(kept, _base_of(run.model_path))
@@ -99,7 +106,7 @@ def test_other_file_system_gets_one_copy(
     first, second = (_base_of(run.model_path) for run in runs)
     assert not os.path.samefile(first, options.path)
     assert os.path.samefile(first, second)
-    assert os.path.samefile(first, names.bases_directory() / first.name)
+    assert os.path.samefile(first, bases_directory() / first.name)
 
 
 def test_base_beside_active_models_is_a_file_of_its_own(active: Path, run: Run) -> None:
@@ -130,7 +137,7 @@ def test_model_where_everything_is_tuned_is_plain(
     assert note is not None
     assert "Nearly all weights were tuned" in note
     assert list_names(person.runs_directory) == ["model.onnx"]
-    assert not names.bases_directory().exists()
+    assert not bases_directory().exists()
 
 
 def test_linked_base_gives_a_plain_model(person: Person, run: Run) -> None:
@@ -151,7 +158,7 @@ def test_base_that_changed_during_training_is_noticed(
     with pytest.raises(RegistryError, match="not the 0000000000000000"):
         bases.write_run_model(base, "0" * 64, "demo", folder / "model.onnx", move_weights(base), {})
     assert list_names(folder) == []
-    assert list_names(names.bases_directory()) == []
+    assert list_names(bases_directory()) == []
 
 
 @pytest.mark.parametrize("suffix", [".base", ".onnx"])
@@ -171,7 +178,7 @@ def test_full_disk_leaves_no_model_and_no_base(
     with pytest.raises(OSError, match="No space left"):
         create_finished_run(person, options)
     assert list_names(person.runs_directory) == ["config.toml"]
-    assert list_names(names.bases_directory()) == []
+    assert list_names(bases_directory()) == []
     monkeypatch.undo()
 
 
@@ -256,12 +263,12 @@ def test_activation_repairs_the_run_from_the_host(
     person: Person, run: Run, options: SwapperOptions, host: Path
 ) -> None:
     """The user's FaceFusion has the file under its own name; nothing else is left of it."""
-    models = names.models_directory(host).parent
+    models = models_directory(host).parent
     models.mkdir(parents=True)
     shutil.move(options.path, models / "inswapper_anything.onnx")
     expected = _answer(run.model_path)
     _base_of(run.model_path).unlink()
-    shutil.rmtree(names.bases_directory())
+    shutil.rmtree(bases_directory())
     (models / "larger.onnx").write_bytes(bytes(10_000_000))
     path = store.activate(person, run, host, force=True)
     assert store.verify(path)
@@ -289,7 +296,7 @@ def test_base_that_is_nowhere(
     digest = digest_file(options.path)
     options.path.unlink()
     _base_of(run.model_path).unlink()
-    shutil.rmtree(names.bases_directory())
+    shutil.rmtree(bases_directory())
     with pytest.raises(RegistryError, match=digest) as caught:
         store.activate(person, run, host, force=True)
     assert "linked to demo" in caught.value.why
@@ -305,7 +312,7 @@ def test_two_persons_share_one_base_until_the_last_goes(
     eve = add_person("eve", create_consent(None, "yes"))
     other = store.activate(eve, create_finished_run(eve, options), host, force=True)
     base = _base_of(active)
-    kept = names.bases_directory() / base.name
+    kept = bases_directory() / base.name
     removed = remove_person("ada", host).removed
     assert base not in removed
     assert kept.is_file()
@@ -340,14 +347,14 @@ def test_base_without_a_model_that_can_be_read_is_kept(
     person: Person, active: Path, host: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What another user's file needs cannot be seen, so nothing is taken from it."""
-    from facefusion_finetune.swappers.files import linked
+    from facefusion_finetune.swappers.files import bases
 
     def refuse(path: Path) -> None:
         raise PermissionError(errno.EACCES, "Permission denied")
 
     foreign = active.parent / "eve-1.onnx"
     foreign.write_bytes(b"x")
-    monkeypatch.setattr(linked, "scan_links", refuse)
+    monkeypatch.setattr(bases, "scan_links", refuse)
     store.deactivate(person, host)
     assert [path.suffix for path in active.parent.iterdir() if path != foreign] == [".base"]
 
@@ -355,12 +362,12 @@ def test_base_without_a_model_that_can_be_read_is_kept(
 def test_model_activated_in_the_middle_of_a_release_keeps_its_base(
     active: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facefusion_finetune.swappers.files import linked
+    from facefusion_finetune.swappers.files import bases
 
     base = _base_of(active)
     answers = iter([False, True])
-    monkeypatch.setattr(linked, "is_needed", lambda path: next(answers))
-    assert linked.release_bases(active.parent) == []
+    monkeypatch.setattr(bases, "is_needed", lambda path: next(answers))
+    assert release_bases(active.parent) == []
     monkeypatch.undo()
     assert store.verify(active).person == "ada"
     assert base.is_file()
@@ -404,4 +411,4 @@ def test_weights_that_do_not_fit_leave_nothing(person: Person, options: SwapperO
     with pytest.raises(SwapperError, match="not finite"):
         create_finished_run(person, options, weights=wrong)
     assert list_names(person.runs_directory) == ["config.toml"]
-    assert list_names(names.bases_directory()) == []
+    assert list_names(bases_directory()) == []

@@ -14,13 +14,15 @@ from onnx import ModelProto, helper, numpy_helper
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, UsageError
+from facefusion_finetune.host.models import hash_path
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
-from facefusion_finetune.registry import bases, names, store, transfer
-from facefusion_finetune.registry.card import encode_metadata
+from facefusion_finetune.registry import bases, store, transfer
 from facefusion_finetune.swappers.branches.gate import Gate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.split import read_gate
+from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.swappers.files.bases import bases_directory
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
 from facefusion_finetune.training.run import Run
@@ -264,7 +266,7 @@ def test_foreign_or_damaged_nodes_are_found_by_verify(
 ) -> None:
     path = store.activate(person, run, tmp_path / "facefusion")
     _spoil(path, fault)
-    names.hash_path(path).write_text(f"{zlib.crc32(path.read_bytes()):08x}")
+    hash_path(path).write_text(f"{zlib.crc32(path.read_bytes()):08x}")
     with pytest.raises(RegistryError, match=message):
         store.verify(path)
 
@@ -279,7 +281,7 @@ def test_foreign_or_damaged_nodes_are_not_taken_in(
         transfer.import_model(path, None, [tmp_path])
     assert caught.value.given == str(path)
     assert list_names(load_person("ada").directory) == ["person.toml"]
-    assert list_names(names.bases_directory()) == []
+    assert list_names(bases_directory()) == []
 
 
 @pytest.mark.parametrize("fault", [_open_for_all, _drop_gate])

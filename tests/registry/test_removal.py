@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune import cli
+from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry import names, store
+from facefusion_finetune.registry import store
 from facefusion_finetune.registry.exports import export_privately, list_exports
 from facefusion_finetune.registry.removal import remove_version
+from facefusion_finetune.swappers.files.bases import bases_directory
 from facefusion_finetune.training.run import Run, find_run
 from tests.support.host import create_fake_checkout
 from tests.support.inswapper import write_inswapper
@@ -29,7 +31,7 @@ def hosts(tmp_path: Path) -> list[Path]:
 
 
 def _find_active(host: Path) -> dict[str, list[int]]:
-    active = names.find_active(names.models_directory(host))
+    active = find_active(models_directory(host))
     return {name: list(versions) for name, versions in active.items()}
 
 
@@ -46,10 +48,10 @@ def test_it_goes_everywhere(person: Person, runs: list[Run], hosts: list[Path]) 
     assert runs[1].model_path.is_file()
     assert {path.name for path in removed} >= {"ada-1.onnx", "ada-1.hash", "ada-1.json", "1"}
     assert not any(path.exists() for path in removed)
-    assert [path.suffix for path in names.bases_directory().iterdir()] == [".base"]
+    assert [path.suffix for path in bases_directory().iterdir()] == [".base"]
     removed = remove_version(person, runs[1], None)
-    assert list(names.bases_directory().iterdir()) == []
-    assert any(path.parent == names.bases_directory() for path in removed)
+    assert list(bases_directory().iterdir()) == []
+    assert any(path.parent == bases_directory() for path in removed)
 
 
 def test_a_host_that_is_not_on_record(person: Person, runs: list[Run], hosts: list[Path]) -> None:
@@ -79,7 +81,7 @@ def test_command_says_what_it_removed(
         cli.main()
     assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
-    directory = names.models_directory(hosts[0])
+    directory = models_directory(hosts[0])
     assert lines[:3] == [
         f"removed {directory / name}" for name in ("ada-1.onnx", "ada-1.hash", "ada-1.json")
     ]

@@ -11,10 +11,11 @@ import pytest
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, TrainingError
+from facefusion_finetune.host.models import card_path, hash_path, models_directory
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.people.removal import remove_person
-from facefusion_finetune.registry import names, store
-from facefusion_finetune.registry.card import (
+from facefusion_finetune.registry import store
+from facefusion_finetune.swappers.card import (
     decode_card,
     decode_metadata,
     encode_card,
@@ -70,7 +71,7 @@ def test_active_model_is_whole(trained: Person, run: Run, host: Path, bases: lis
     path = store.activate(trained, run, host, force=True)
     assert _files(host) == ["ada-1.hash", "ada-1.json", "ada-1.onnx", *bases]
     assert path.read_bytes() == run.model_path.read_bytes()
-    digest = names.hash_path(path).read_bytes()
+    digest = hash_path(path).read_bytes()
     assert len(digest) == 8
     assert digest == digest.lower()
     assert store.verify(path).person == "ada"
@@ -161,14 +162,14 @@ def test_host_is_on_record_before_the_model_is_there(
 def test_new_version_takes_the_place_of_the_old(
     trained: Person, run: Run, host: Path, bases: list[str]
 ) -> None:
-    directory = names.models_directory(host)
+    directory = models_directory(host)
     store.activate(trained, run, host, force=True)
     for suffix in ("onnx", "hash", "json"):
         (directory / f"ada-1.{suffix}").rename(directory / f"ada-3.{suffix}")
     other = directory / "ada-b-1.onnx"
     other.write_bytes(b"somebody else's")
-    names.hash_path(other).write_text("0")
-    names.card_path(other).write_text("{}")
+    hash_path(other).write_text("0")
+    card_path(other).write_text("{}")
     store.activate(trained, run, host, force=True)
     assert _files(directory) == [
         "ada-1.hash",
@@ -190,10 +191,10 @@ def test_damage_is_found(trained: Person, run: Run, host: Path, fault: str) -> N
     elif fault == "short":
         path.write_bytes(content[:-1])
     elif fault == "no hash":
-        names.hash_path(path).unlink()
+        hash_path(path).unlink()
     elif fault == "foreign card":
-        text = names.card_path(path).read_text()
-        names.card_path(path).write_text(text.replace('\\"ada\\"', '\\"eve\\"'))
+        text = card_path(path).read_text()
+        card_path(path).write_text(text.replace('\\"ada\\"', '\\"eve\\"'))
     else:
         for suffix in ("onnx", "hash", "json"):
             (path.parent / f"ada-1.{suffix}").rename(path.parent / f"eve-1.{suffix}")

@@ -28,11 +28,12 @@ from facefusion_finetune.errors import (
 )
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
-from facefusion_finetune.registry import names, store, transfer
-from facefusion_finetune.registry.card import PREFIX, ModelCard, encode_metadata
+from facefusion_finetune.registry import store, transfer
+from facefusion_finetune.swappers.card import PREFIX, ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import bases_directory, digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.recipe import resume_person
 from facefusion_finetune.training.run import Run, find_run, list_runs
@@ -92,7 +93,7 @@ def _write_sent(tmp_path: Path, options: SwapperOptions, **changes: object) -> P
 def _assert_nothing_left(tmp_path: Path) -> None:
     person = load_person("ada")
     assert list_names(person.directory) == ["person.toml"]
-    assert list_names(names.bases_directory()) == []
+    assert list_names(bases_directory()) == []
 
 
 # Export
@@ -353,7 +354,7 @@ def test_base_beside_the_hosts_models_stays_a_file_of_its_own(
     host = tmp_path / "facefusion"
     active = store.activate(person, run, host, force=True)
     sent = elsewhere()
-    transfer.import_model(sent, None, [names.models_directory(host)])
+    transfer.import_model(sent, None, [models_directory(host)])
     sent.unlink()
     assert store.verify(active).person == "ada"
 
@@ -577,7 +578,7 @@ def test_commands(
     (host / "facefusion").mkdir(parents=True)
     (host / "facefusion.py").touch()
     (host / "facefusion" / "metadata.py").write_text("METADATA = { 'version': '3.8.1' }")
-    models = names.models_directory(host).parent
+    models = models_directory(host).parent
     models.mkdir(parents=True)
     shutil.copy(options.path, models / "demo.onnx")
     sent = tmp_path / "sent.onnx"
@@ -628,7 +629,7 @@ def test_commands(
 def test_half_that_is_refused_leaves_nothing(
     person: Person, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facefusion_finetune.swappers.files import precision
+    from facefusion_finetune.swappers import precision
 
     monkeypatch.setattr(precision, "LIMIT", 1e-9)
     with pytest.raises(SwapperError, match="differs by"):

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from facefusion_finetune.registry import names, store
+from facefusion_finetune.registry import store
 from facefusion_finetune.registry.versions import (
     find_previous,
     list_versions,
@@ -100,13 +101,13 @@ def test_signature_follows_what_is_listed(trained: Person, host: Path) -> None:
 def test_back_to_the_newest_finished_one_below(trained: Person, host: Path) -> None:
     _activate(trained, 4, host)
     assert roll_back(host, "ada").reference == "ada@2"
-    assert list(names.find_active(names.models_directory(host))["ada"]) == [2]
+    assert list(find_active(models_directory(host))["ada"]) == [2]
     previous = find_previous(host, "ada")
     assert previous is not None
     assert previous.reference == "ada@1"
     with pytest.raises(RegistryError, match="did not prove"):
         roll_back(host, "ada")
-    assert list(names.find_active(names.models_directory(host))["ada"]) == [2]
+    assert list(find_active(models_directory(host))["ada"]) == [2]
     assert roll_back(host, "ada", force=True).reference == "ada@1"
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 
 
 def create_card(**changes: Any) -> ModelCard:

@@ -16,8 +16,8 @@ import numpy
 import onnx
 
 from facefusion_finetune.host.locate import BENCH_MARKER, PATH_VARIABLE, is_facefusion
-from facefusion_finetune.registry.card import ModelCard, encode_card, encode_metadata
-from facefusion_finetune.registry.names import card_path, hash_path, model_path, models_directory
+from facefusion_finetune.host.models import card_path, hash_path, model_path, models_directory
+from facefusion_finetune.swappers.card import ModelCard, encode_card, encode_metadata
 
 HOST_MODULES = ("cv2", "gradio", "numpy", "onnx", "onnxruntime", "scipy", "tqdm")
 BENCH_VARIABLE = "FACEFUSION_FINETUNE_BENCH"

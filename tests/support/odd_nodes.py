@@ -7,7 +7,7 @@ import numpy
 import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from facefusion_finetune.swappers.files.kinds import OPERATORS
+from facefusion_finetune.swappers.files.checks import OPERATORS
 
 ODD_INTS = (0, 1, 2, 3, 4, -1, -2, -5, 7, 16, 255, 65_535, (1 << 31) - 1, -(1 << 31), 1 << 40)
 LAST_INTS = ((1 << 63) - 1, -(1 << 63))

@@ -33,11 +33,11 @@ from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.demo import SWAPPER, DemoAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.registry.bases import write_run_model
-from facefusion_finetune.registry.card import encode_metadata
+from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.convert.frontier import split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.convert.parity import run_session
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.writeback import Weights
 from facefusion_finetune.swappers.graphs.costs import measure_cost
 from facefusion_finetune.swappers.graphs.graph import select_layers

@@ -9,9 +9,9 @@ import numpy
 
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.bases import write_run_model
-from facefusion_finetune.registry.card import ModelCard, encode_metadata
+from facefusion_finetune.swappers.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.training.presets import load_preset

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.faces.protocol import VisionFrame
 from facefusion_finetune.host.locate import read_host
-from facefusion_finetune.registry.names import card_path, hash_path
+from facefusion_finetune.host.models import card_path, hash_path
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from tests.support import host as support
 from tests.support.families import ENTRIES, build, build_converter

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune.evaluation.pictures import save_picture
-from facefusion_finetune.registry import names
+from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.training.run import Run
 from tests.support.reports import build_pictures, build_report
 
@@ -22,9 +22,9 @@ def write_report(run: Run, verdict: str = "better", **changes: Any) -> None:
         save_picture(run.directory / "previews" / picture.name, picture.pixels)
 
 
-def find_active(host: Path) -> list[int]:
+def list_active(host: Path) -> list[int]:
     """Ada's versions that the host uses."""
-    return list(names.find_active(names.models_directory(host)).get("ada", {}))
+    return list(find_active(models_directory(host)).get("ada", {}))
 
 
 def get(changes: dict[Any, Any], component: Any, key: str = "value") -> Any:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from facefusion_finetune.swappers.branches.gate import FLOOR, Gate
-from facefusion_finetune.swappers.files.additions import Additions
+from facefusion_finetune.swappers.files.modelfile import Additions
 
 PREFIX = "branch/"
 GATE = PREFIX + "gate"

@@ -20,9 +20,8 @@ from facefusion_finetune.swappers.branches.nodes import (
     build_additions,
     name_part,
 )
-from facefusion_finetune.swappers.files.additions import Additions, list_nodes
 from facefusion_finetune.swappers.files.checks import check_graph, get_opset
-from facefusion_finetune.swappers.files.modelfile import ModelFile
+from facefusion_finetune.swappers.files.modelfile import Additions, ModelFile, list_nodes
 
 _LAYER = re.compile(re.escape(PREFIX) + r"(0|[1-9][0-9]{0,4})/layer")
 

@@ -4,18 +4,17 @@ An ONNX file is untrusted input. Nothing is taken from it before it was checked:
 file's own size, external data against the folder, the graph against `checks`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files import wire
-from facefusion_finetune.swappers.files.additions import Additions, extend_graph
 from facefusion_finetune.swappers.files.checks import check_graph, check_tensor
 from facefusion_finetune.swappers.files.messages import check_messages
 from facefusion_finetune.swappers.files.stored import (
@@ -28,6 +27,40 @@ from facefusion_finetune.swappers.files.stored import (
     read_payload,
     read_stored,
 )
+
+
+@dataclass(frozen=True)
+class Additions:
+    """Nodes and initializers that a file has not."""
+
+    first: tuple[NodeProto, ...]
+    """Nodes before all of the file's."""
+    instead: Mapping[int, tuple[NodeProto, ...]]
+    """What stands for a node, by its number in the file: the node with its output renamed, and
+    nodes after it that make what it made."""
+    tensors: tuple[TensorProto, ...]
+    """Initializers before the file's last one, which the host may read as the emap."""
+
+
+def extend_graph(model: ModelProto, additions: Additions) -> ModelProto:
+    """A copy of a model with more nodes and initializers."""
+    made = ModelProto()
+    made.CopyFrom(model)
+    del made.graph.node[:], made.graph.initializer[:]
+    made.graph.node.extend(list_nodes(model.graph.node, additions))
+    made.graph.initializer.extend(model.graph.initializer[:-1])
+    made.graph.initializer.extend(additions.tensors)
+    made.graph.initializer.extend(model.graph.initializer[-1:])
+    return made
+
+
+def list_nodes(nodes: Sequence[NodeProto], additions: Additions) -> list[NodeProto]:
+    """The nodes of a file with the added ones among them, each after those it needs."""
+    listed = list(additions.first)
+    for number, node in enumerate(nodes):
+        listed.extend(additions.instead.get(number, (node,)))
+    return listed
+
 
 __all__ = [
     "LARGEST_FILE",

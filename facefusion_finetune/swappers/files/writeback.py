@@ -15,8 +15,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from facefusion_finetune import home
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files import wire
-from facefusion_finetune.swappers.files.additions import Additions
-from facefusion_finetune.swappers.files.modelfile import ModelFile, Payload, StoredTensor
+from facefusion_finetune.swappers.files.modelfile import Additions, ModelFile, Payload, StoredTensor
 from facefusion_finetune.swappers.files.stored import open_file
 
 CHUNK = 1 << 22

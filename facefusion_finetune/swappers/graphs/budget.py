@@ -7,9 +7,10 @@ them a thousand times. FaceFusion's largest swapper stays far below every limit 
 import math
 from collections.abc import Iterable, Sequence
 
+from facefusion_finetune.swappers.files.checks import LARGEST_RANK
+
 LARGEST_ACTIVATION = 1 << 27
 """Numbers in one tensor at batch 1."""
-LARGEST_RANK = 8
 MOST_ACTIVATIONS = 1 << 32
 """Numbers in all tensors that depend on the inputs."""
 MOST_WEIGHTS = 1 << 29

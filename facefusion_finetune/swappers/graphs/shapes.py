@@ -18,15 +18,14 @@ from onnx import NodeProto, TypeProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.files.checks import fits_convolution, get_opset
-from facefusion_finetune.swappers.files.kinds import NUMBERS
-from facefusion_finetune.swappers.files.modelfile import ADVICE, ModelFile
-from facefusion_finetune.swappers.graphs.budget import (
-    LARGEST_ACTIVATION,
+from facefusion_finetune.swappers.files.checks import (
     LARGEST_RANK,
-    AbsurdError,
-    Budget,
+    NUMBERS,
+    fits_convolution,
+    get_opset,
 )
+from facefusion_finetune.swappers.files.modelfile import ADVICE, ModelFile
+from facefusion_finetune.swappers.graphs.budget import LARGEST_ACTIVATION, AbsurdError, Budget
 
 # fmt: off
 FOLDED = frozenset({

@@ -25,12 +25,18 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import 
 )
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
 from facefusion_finetune.host import adapter
+from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, confirm_consent, load_person
-from facefusion_finetune.registry import names, store
+from facefusion_finetune.registry import store
 from facefusion_finetune.registry.bases import check_graph
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES
-from facefusion_finetune.swappers.files.linked import check_base, digest_file, name_base
+from facefusion_finetune.swappers.files.bases import (
+    bases_directory,
+    check_base,
+    digest_file,
+    name_base,
+)
 from facefusion_finetune.swappers.source import restore_source
 from facefusion_finetune.training.run import Run, RunConfig
 
@@ -170,8 +176,8 @@ def find_base(run: Run, card: ModelCard) -> Path:
     beside = name_base(card.base_name, card.base_sha256)
     paths = [
         run.directory / beside,
-        names.bases_directory() / beside,
-        names.models_directory(adapter.HOST_PATH).parent / f"{card.base_name}.onnx",
+        bases_directory() / beside,
+        models_directory(adapter.HOST_PATH).parent / f"{card.base_name}.onnx",
     ]
     if isinstance(run.record, RunConfig):
         paths.append(Path(run.record.base_argument))

@@ -9,7 +9,7 @@ from facefusion import process_manager
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import models
 from facefusion_finetune.host import adapter
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 
 KEY = "embedding_converter"
 """Of the file in the host's model set, and of its session in the pool."""

@@ -31,7 +31,7 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types i
     FinetunedSwapperInputs,
 )
 from facefusion_finetune.host import adapter
-from facefusion_finetune.registry.card import ModelCard, decode_metadata
+from facefusion_finetune.swappers.card import ModelCard, decode_metadata
 from facefusion_finetune.swappers.catalogue import FAMILIES
 
 KEYS = ["finetuned_swapper_model", "finetuned_swapper_pixel_boost", "finetuned_swapper_weight"]

@@ -16,11 +16,11 @@ from facefusion_finetune.errors import FinetuneError, RegistryError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import choices
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
 from facefusion_finetune.host import adapter
+from facefusion_finetune.host.models import card_path, find_active, hash_path, models_directory
 from facefusion_finetune.people.names import split_reference
-from facefusion_finetune.registry.card import ModelCard, decode_card
-from facefusion_finetune.registry.names import card_path, find_active, hash_path, models_directory
+from facefusion_finetune.swappers.card import ModelCard, decode_card
 from facefusion_finetune.swappers.catalogue import FAMILIES
-from facefusion_finetune.swappers.files.linked import check_base
+from facefusion_finetune.swappers.files.bases import check_base
 from facefusion_finetune.swappers.source import restore_source
 
 CHUNK_SIZE = 1 << 20

@@ -7,7 +7,7 @@ from facefusion import logger, state_manager
 
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import choices, models
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES
 
 MODEL = "finetuned_swapper_model"

@@ -12,7 +12,7 @@ from facefusion.vision import read_static_images
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import models
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
 from facefusion_finetune.host import adapter
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from facefusion_finetune.swappers.source import restore_source
 from facefusion_finetune.swappers.vectors import (

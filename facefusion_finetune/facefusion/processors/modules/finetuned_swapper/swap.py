@@ -21,7 +21,7 @@ from facefusion.thread_helper import conditional_thread_semaphore
 from facefusion.vision import unpack_resolution
 
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import choices, models
-from facefusion_finetune.registry.card import ModelCard
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from facefusion_finetune.swappers.vectors import balance_source_vector
 

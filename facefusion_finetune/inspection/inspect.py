@@ -9,18 +9,13 @@ from functools import cached_property
 from typing import Any
 
 from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.inspection.blocks import Block, Blocks, count_numbers, gather_blocks
+from facefusion_finetune.inspection.findings import Reason, list_notes, list_reasons
 from facefusion_finetune.swappers.convert.batching import is_batchable
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.costs import Cost, measure_cost
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
 from facefusion_finetune.swappers.graphs.layers import Layer
-from facefusion_finetune.swappers.inspection.blocks import (
-    Block,
-    Blocks,
-    count_numbers,
-    gather_blocks,
-)
-from facefusion_finetune.swappers.inspection.findings import Reason, list_notes, list_reasons
 
 
 @dataclass(frozen=True)

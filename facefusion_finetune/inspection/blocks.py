@@ -10,15 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from facefusion_finetune.inspection.flow import PICTURE, Origin, follow_blocks, place_injections
 from facefusion_finetune.swappers.graphs.layers import FLOATS, Layer
 from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET, Partition, is_gate
 from facefusion_finetune.swappers.graphs.shapes import Trace
-from facefusion_finetune.swappers.inspection.flow import (
-    PICTURE,
-    Origin,
-    follow_blocks,
-    place_injections,
-)
 
 State = Literal["frozen", "candidate", "decoder", "tail"]
 """`tail`: may be trained and lies after the last injection; `decoder`: may be trained and belongs

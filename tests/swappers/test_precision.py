@@ -9,14 +9,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.swappers import precision
 from facefusion_finetune.swappers.branches.gate import Gate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.split import split_branches
-from facefusion_finetune.swappers.files import precision
 from facefusion_finetune.swappers.files.modelfile import open_model
-from facefusion_finetune.swappers.files.precision import create_inputs, write_half
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
+from facefusion_finetune.swappers.precision import create_inputs, write_half
 from tests.support.families import ENTRIES, build
 from tests.support.inswapper import write_inswapper
 

@@ -16,8 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto
 from facefusion_finetune import home
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.branches.split import halve_branches, read_gate, split_branches
-from facefusion_finetune.swappers.files.additions import extend_graph
-from facefusion_finetune.swappers.files.modelfile import ModelFile
+from facefusion_finetune.swappers.files.modelfile import ModelFile, extend_graph
 from facefusion_finetune.swappers.sessions import create_session
 
 LIMIT = 2e-2

@@ -3,14 +3,7 @@
 import re
 from pathlib import Path
 
-from facefusion_finetune import home
-
 _STEM = re.compile(r"(?P<person>.+)-(?P<version>[1-9][0-9]*)")
-
-
-def bases_directory() -> Path:
-    """Folder of the base files that linked models of all persons share."""
-    return home.home_directory() / "bases"
 
 
 def models_directory(host: Path) -> Path:

@@ -11,9 +11,16 @@ import onnx
 import pytest
 
 from facefusion_finetune.errors import RegistryError
-from facefusion_finetune.registry.card import encode_metadata
-from facefusion_finetune.swappers.files import linked
-from facefusion_finetune.swappers.files.links import LARGEST_ENTRY, MOST_ENTRIES, read_links
+from facefusion_finetune.swappers.card import encode_metadata
+from facefusion_finetune.swappers.files import bases
+from facefusion_finetune.swappers.files.bases import (
+    check_base,
+    digest_file,
+    find_base,
+    name_base,
+    place_base,
+)
+from facefusion_finetune.swappers.files.metadata import LARGEST_ENTRY, MOST_ENTRIES, read_links
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
 from tests.support.inswapper import write_inswapper
@@ -31,7 +38,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def digest(source: Path) -> str:
-    return linked.digest_file(source)
+    return digest_file(source)
 
 
 @pytest.fixture
@@ -52,13 +59,13 @@ def folder(tmp_path: Path) -> Path:
     ],
 )
 def test_name_of_a_base_is_a_plain_file_name(name: str, expected: str) -> None:
-    assert linked.name_base(name, "0123456789abcdef" + "0" * 48) == expected
+    assert name_base(name, "0123456789abcdef" + "0" * 48) == expected
 
 
 def test_copy_is_whole_private_and_a_file_of_its_own(
     source: Path, digest: str, folder: Path
 ) -> None:
-    placed = linked.place_base(source, digest, "x", folder)
+    placed = place_base(source, digest, "x", folder)
     assert placed == folder / f"x-{digest[:16]}.base"
     assert placed.read_bytes() == CONTENT
     assert placed.stat().st_nlink == 1
@@ -78,13 +85,13 @@ def test_file_system_that_cannot_copy_by_itself(
         return real(origin, target, 1000)
 
     monkeypatch.setattr(os, "copy_file_range", fail)
-    assert linked.place_base(source, digest, "x", folder).read_bytes() == CONTENT
+    assert place_base(source, digest, "x", folder).read_bytes() == CONTENT
     monkeypatch.setattr(os, "copy_file_range", lambda *_: 0)
     (folder / f"x-{digest[:16]}.base").unlink()
-    assert linked.place_base(source, digest, "x", folder).read_bytes() == CONTENT
+    assert place_base(source, digest, "x", folder).read_bytes() == CONTENT
     monkeypatch.delattr(os, "copy_file_range")
     (folder / f"x-{digest[:16]}.base").unlink()
-    assert linked.place_base(source, digest, "x", folder).read_bytes() == CONTENT
+    assert place_base(source, digest, "x", folder).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("hard_links", [False, True])
@@ -92,7 +99,7 @@ def test_wrong_source_is_refused_and_leaves_nothing(
     source: Path, folder: Path, hard_links: bool
 ) -> None:
     with pytest.raises(RegistryError, match="not the aaaaaaaaaaaaaaaa"):
-        linked.place_base(source, "a" * 64, "x", folder, hard_links)
+        place_base(source, "a" * 64, "x", folder, hard_links)
     assert list_names(folder) == []
     assert source.read_bytes() == CONTENT
 
@@ -110,7 +117,7 @@ def test_what_lies_there_is_not_trusted(
     else:
         path.write_bytes(CONTENT if former == "right" else bytes(len(CONTENT)))
     inode = path.lstat().st_ino
-    assert linked.place_base(source, digest, "x", folder, hard_links) == path
+    assert place_base(source, digest, "x", folder, hard_links) == path
     assert path.read_bytes() == CONTENT
     assert source.read_bytes() == CONTENT
     assert not path.is_symlink()
@@ -125,7 +132,7 @@ def test_hard_link_of_a_linked_source(
 ) -> None:
     """A hard link to a symbolic link would be a symbolic link."""
     (tmp_path / "alias.onnx").symlink_to(source)
-    placed = linked.place_base(tmp_path / "alias.onnx", digest, "x", folder, hard_links=True)
+    placed = place_base(tmp_path / "alias.onnx", digest, "x", folder, hard_links=True)
     assert not placed.is_symlink()
     assert os.path.samefile(placed, source)
 
@@ -133,9 +140,9 @@ def test_hard_link_of_a_linked_source(
 def test_base_beside_active_models_gets_no_second_name(
     source: Path, digest: str, folder: Path, tmp_path: Path
 ) -> None:
-    active = linked.place_base(source, digest, "x", folder)
+    active = place_base(source, digest, "x", folder)
     (tmp_path / "run").mkdir()
-    linked.place_base(active, digest, "x", tmp_path / "run", hard_links=True)
+    place_base(active, digest, "x", tmp_path / "run", hard_links=True)
     assert active.stat().st_nlink == 1
 
 
@@ -169,16 +176,16 @@ def test_find_reads_only_files_of_a_possible_size(
     (models / "loop.onnx").symlink_to(models / "loop.onnx")
     (models / "folder.onnx").mkdir()
     read = []
-    real = linked.digest_file
-    monkeypatch.setattr(linked, "digest_file", lambda path: read.append(path.name) or real(path))
+    real = digest_file
+    monkeypatch.setattr(bases, "digest_file", lambda path: read.append(path.name) or real(path))
     sizes = range(len(CONTENT), len(CONTENT) + 100)
     places = [tmp_path / "nowhere", models]
-    assert linked.find_base(digest, "x", sizes, places) == models / "x.onnx"
+    assert find_base(digest, "x", sizes, places) == models / "x.onnx"
     assert read == ["x.onnx"]
     read.clear()
-    assert linked.find_base(digest, "y", sizes, places) == models / "x.onnx"
+    assert find_base(digest, "y", sizes, places) == models / "x.onnx"
     assert read == ["a.onnx", "x.onnx"]
-    assert linked.find_base("0" * 64, "x", sizes, places) is None
+    assert find_base("0" * 64, "x", sizes, places) is None
 
 
 def test_digest_is_calculated_once_and_again_after_a_change(
@@ -193,12 +200,12 @@ def test_digest_is_calculated_once_and_again_after_a_change(
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", watch)
-        assert linked.digest_file(source) == digest
+        assert digest_file(source) == digest
     assert opened == []
     status = source.stat()
     source.write_bytes(CONTENT[::-1])
     os.utime(source, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert linked.digest_file(source) != digest
+    assert digest_file(source) != digest
 
 
 def test_links_are_read_without_the_base(tmp_path: Path) -> None:
@@ -213,8 +220,8 @@ def test_links_are_read_without_the_base(tmp_path: Path) -> None:
     assert base.size in links.sizes
     assert read_links(options.path).locations == frozenset()
     with pytest.raises(RegistryError, match=r"lie in \['nowhere.base'\], but its card names"):
-        linked.check_base(path)
-    linked.check_base(options.path)
+        check_base(path)
+    check_base(options.path)
 
 
 def test_links_agree_with_onnx(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from typing import BinaryIO
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError
-from facefusion_finetune.registry.card import decode_metadata
-from facefusion_finetune.swappers.files.links import read_links, scan_links
+from facefusion_finetune.swappers.card import decode_metadata
+from facefusion_finetune.swappers.files.metadata import read_links, scan_links
 from facefusion_finetune.swappers.files.wire import WireError
 
 CHUNK = 1 << 22
@@ -277,3 +277,8 @@ def _require(digest: str, sha256: str, source: Path) -> None:
             f"its sha256 is {digest[:16]}…, not the {sha256[:16]}… of the base that is needed.",
             "Put the base back as it was, for example by letting FaceFusion download it again.",
         )
+
+
+def bases_directory() -> Path:
+    """Folder of the base files that linked models of all persons share."""
+    return home.home_directory() / "bases"

@@ -9,11 +9,16 @@ from xml.etree import ElementTree
 import onnx
 import pytest
 
+from facefusion_finetune.inspection.drawing import (
+    WIDTH,
+    Arrow,
+    Box,
+    draw_swapper,
+    place_boxes,
+    route_arrows,
+)
+from facefusion_finetune.inspection.inspect import Inspection, inspect_swapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
-from facefusion_finetune.swappers.inspection.draw import draw_swapper
-from facefusion_finetune.swappers.inspection.inspect import Inspection, inspect_swapper
-from facefusion_finetune.swappers.inspection.layout import WIDTH, Box, place_boxes
-from facefusion_finetune.swappers.inspection.routes import Arrow, route_arrows
 from tests.support.families import build
 from tests.support.inswapper import build_inswapper
 

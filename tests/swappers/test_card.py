@@ -8,7 +8,7 @@ import numpy
 import pytest
 
 from facefusion_finetune.errors import RegistryError
-from facefusion_finetune.registry.card import (
+from facefusion_finetune.swappers.card import (
     PREFIX,
     decode_card,
     decode_metadata,

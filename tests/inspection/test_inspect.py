@@ -13,11 +13,11 @@ import pytest
 from onnx import TensorProto, helper
 
 from facefusion_finetune import cli
-from facefusion_finetune.swappers.files.linked import digest_file
+from facefusion_finetune.inspection import findings
+from facefusion_finetune.inspection.drawing import draw_swapper
+from facefusion_finetune.inspection.inspect import Inspection, inspect_swapper
+from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.graph import read_swapper
-from facefusion_finetune.swappers.inspection import words
-from facefusion_finetune.swappers.inspection.draw import draw_swapper
-from facefusion_finetune.swappers.inspection.inspect import Inspection, inspect_swapper
 from facefusion_finetune.training.presets import list_presets, load_preset
 from tests.support.families import ENTRIES, build, facts
 from tests.support.inswapper import build_inswapper, write_inswapper
@@ -363,11 +363,11 @@ def test_wrong_use(
     ],
 )
 def test_numbers_in_few_characters(number: int, text: str) -> None:
-    assert words.count(number) == text
+    assert findings.count(number) == text
 
 
 def test_long_texts_are_shortened_in_the_middle() -> None:
-    assert words.shorten("abcdefghij", 7) == "ab...ij"
-    assert words.shorten("abc", 7) == "abc"
-    assert words.shorten("a\nb\x00\u202e", 9) == "a?b??"
-    assert len(words.shorten("x" * 5000, 30)) == 30
+    assert findings.shorten("abcdefghij", 7) == "ab...ij"
+    assert findings.shorten("abc", 7) == "abc"
+    assert findings.shorten("a\nb\x00\u202e", 9) == "a?b??"
+    assert len(findings.shorten("x" * 5000, 30)) == 30
