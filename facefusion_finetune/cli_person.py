@@ -53,8 +53,8 @@ def list_persons(as_json: Json = False) -> None:
 @person_app.command("show")
 def show_person(name: str, as_json: Json = False) -> None:
     """Show everything that is held about a person, and where."""
-    from facefusion_finetune.people.inventory import take_inventory
-    from facefusion_finetune.people.inventory_text import describe_inventory
+    from facefusion_finetune.privacy.inventory import take_inventory
+    from facefusion_finetune.privacy.text import describe_inventory
 
     held = take_inventory(name)
     if as_json:
@@ -74,8 +74,9 @@ def remove_person(
 ) -> None:
     """Delete a person's crops, vectors, runs and models, in FaceFusion's folders too."""
     from facefusion_finetune.host.locate import locate
-    from facefusion_finetune.people import elsewhere, profile, removal
-    from facefusion_finetune.people.inventory_text import describe_removal
+    from facefusion_finetune.people import elsewhere, profile
+    from facefusion_finetune.privacy import removal
+    from facefusion_finetune.privacy.text import describe_removal
 
     directory = profile.find_directory(name)
     if not yes:

@@ -17,8 +17,7 @@ from rich.progress import (
 )
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.people.names import split_reference
-from facefusion_finetune.people.profile import Person, load_person
+from facefusion_finetune.people.profile import Person, load_person, split_reference
 from facefusion_finetune.training.options import JUDGE_VARIABLE
 from facefusion_finetune.training.progress import format_seconds
 

@@ -1,1 +1,1 @@
-"""Who: profile, consent, deletion."""
+"""Who, with what consent, and what of theirs lies outside the home."""

@@ -1,6 +1,7 @@
-"""A person's record: name and consent, in `person.toml`."""
+"""A person's record, in `person.toml`: the name, which becomes a folder and a file name, and consent."""
 
 import hashlib
+import re
 import tomllib
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -11,7 +12,47 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, UsageError
-from facefusion_finetune.people.names import validate_name
+
+_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
+_RESERVED = {"con", "prn", "aux", "nul"} | {
+    f"{device}{number}" for device in ("com", "lpt") for number in range(10)
+}
+
+
+def validate_name(name: str) -> str:
+    """Return `name` if it can be a person's name.
+
+    Raises:
+        UsageError: It is empty, too long, or holds anything but letters, digits, `_`, `-`, `.`.
+    """
+    if not _NAME.fullmatch(name) or name.split(".")[0].lower() in _RESERVED:
+        raise UsageError(
+            f"person name {name!r}",
+            "it becomes a folder and file name, so it may hold only letters, digits, '_', '-' and"
+            " '.', begins with a letter or digit, and has 1 to 64 characters.",
+            "Choose another name, for example 'jane_doe'.",
+        )
+    return name
+
+
+def split_reference(reference: str) -> tuple[str, int | None]:
+    """Split `NAME` or `NAME@VERSION`.
+
+    Raises:
+        UsageError: The name or the version is not valid.
+    """
+    name, mark, version = reference.partition("@")
+    validate_name(name)
+    if not mark:
+        return name, None
+    if not version.isdecimal() or int(version) < 1:
+        raise UsageError(
+            f"model {reference!r}",
+            "the part after '@' is no version.",
+            "Write NAME@VERSION, for example jane_doe@2.",
+        )
+    return name, int(version)
+
 
 RECORD_FILE = "person.toml"
 DEFAULT_SCOPE = "training and use of a face swapper of this person"

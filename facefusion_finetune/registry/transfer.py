@@ -20,8 +20,7 @@ import numpy
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
 from facefusion_finetune.people import elsewhere, profile
-from facefusion_finetune.people.names import validate_name
-from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.profile import Person, validate_name
 from facefusion_finetune.registry.bases import (
     check_graph,
     release_home_bases,

@@ -16,8 +16,8 @@ from facefusion_finetune.dataset.thumbnails import (
     thumbnail_path,
     write_thumbnails,
 )
-from facefusion_finetune.people.inventory import take_inventory
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.privacy.inventory import take_inventory
 from tests.support.records import make_other, make_record, write_records
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.errors import ConsentError, FootageError, RegistryError
 from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.known import get_known_swapper

@@ -8,7 +8,7 @@ import pytest
 
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.transfer import export_model, import_model
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.run import Run

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.errors import ConsentError, UsageError
-from facefusion_finetune.people.names import split_reference
 from facefusion_finetune.people.profile import (
     add_person,
     create_consent,
     list_names,
     load_person,
+    split_reference,
 )
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
 
 
 def test_record_survives_reading_back() -> None:

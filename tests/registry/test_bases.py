@@ -16,7 +16,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry import bases, store
 from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions

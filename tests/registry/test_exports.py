@@ -7,9 +7,9 @@ import pytest
 
 from facefusion_finetune.errors import ConsentError, RegistryError, UsageError
 from facefusion_finetune.people import elsewhere
-from facefusion_finetune.people.inventory import take_inventory
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.inventory import take_inventory
+from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.exports import (
     export_privately,
     exports_directory,

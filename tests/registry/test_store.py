@@ -13,7 +13,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, TrainingError
 from facefusion_finetune.host.models import card_path, hash_path, models_directory
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry import store
 from facefusion_finetune.swappers.card import (
     decode_card,

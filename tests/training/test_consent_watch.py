@@ -18,7 +18,7 @@ from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people import profile
 from facefusion_finetune.people.elsewhere import list_elsewhere
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.training import feed
 from facefusion_finetune.training.cache_header import read_owner

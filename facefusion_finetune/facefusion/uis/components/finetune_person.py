@@ -10,8 +10,8 @@ from facefusion_finetune.facefusion.uis import embed, following, page, people_te
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
 from facefusion_finetune.people import profile
-from facefusion_finetune.people.inventory_text import describe_removal
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
+from facefusion_finetune.privacy.text import describe_removal
 
 PERSON_DROPDOWN: gradio.Dropdown
 PERSON_HTML: gradio.HTML

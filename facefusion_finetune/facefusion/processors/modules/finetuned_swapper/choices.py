@@ -7,7 +7,7 @@ from pathlib import Path
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.host import adapter
 from facefusion_finetune.host.models import card_path, find_active, models_directory
-from facefusion_finetune.people.names import split_reference
+from facefusion_finetune.people.profile import split_reference
 from facefusion_finetune.swappers.card import ModelCard, decode_card
 from facefusion_finetune.swappers.catalogue import FAMILIES
 

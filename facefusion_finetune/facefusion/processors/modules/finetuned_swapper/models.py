@@ -17,7 +17,7 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import 
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
 from facefusion_finetune.host import adapter
 from facefusion_finetune.host.models import card_path, find_active, hash_path, models_directory
-from facefusion_finetune.people.names import split_reference
+from facefusion_finetune.people.profile import split_reference
 from facefusion_finetune.swappers.card import ModelCard, decode_card
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from facefusion_finetune.swappers.files.bases import check_base

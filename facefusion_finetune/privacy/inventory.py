@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune.errors import ConsentError, UsageError
-from facefusion_finetune.people import elsewhere, traces
+from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import find_directory, load_person
+from facefusion_finetune.privacy import traces
 from facefusion_finetune.registry.store import list_model_files
 from facefusion_finetune.swappers.files.bases import bases_directory
 

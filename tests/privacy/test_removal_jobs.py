@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.jobs import queue, stopping
-from facefusion_finetune.people import removal
-from facefusion_finetune.people.inventory import take_inventory
 from facefusion_finetune.people.profile import Person, add_person, create_consent, list_names
-from facefusion_finetune.people.removal import RemovalError, remove_person
+from facefusion_finetune.privacy import removal
+from facefusion_finetune.privacy.inventory import take_inventory
+from facefusion_finetune.privacy.removal import RemovalError, remove_person
 from tests.support.job_processes import open_runners, submit, wait_for_work
 
 REPOSITORY = Path(__file__).parents[2]

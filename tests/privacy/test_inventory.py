@@ -12,9 +12,9 @@ from facefusion_finetune import cli
 from facefusion_finetune.dataset.manifest import read_manifest, write_manifest
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people import elsewhere
-from facefusion_finetune.people.inventory import Inventory, take_inventory
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.people.traces import find_vectors
+from facefusion_finetune.privacy.inventory import Inventory, take_inventory
+from facefusion_finetune.privacy.traces import find_vectors
 from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.training.run import find_run
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from facefusion_finetune import home
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import list_names, person_directory
-from facefusion_finetune.people.traces import (
+from facefusion_finetune.privacy.traces import (
     NamePattern,
     Traces,
     find_digests,

@@ -12,8 +12,8 @@ from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.jobs.stopping import STOP_SECONDS, stop_all
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import RECORD_FILE, find_directory
-from facefusion_finetune.people.proof import Finding, search_disk
-from facefusion_finetune.people.traces import (
+from facefusion_finetune.privacy.search import Finding, search_disk
+from facefusion_finetune.privacy.traces import (
     MANIFEST_FILE,
     SOURCES_FILE,
     Traces,

@@ -23,7 +23,7 @@ from facefusion_finetune.errors import UsageError
 from facefusion_finetune.evaluation.targets import collect_targets
 from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.host.models import models_directory
-from facefusion_finetune.people import elsewhere, removal
+from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import (
     Person,
     add_person,
@@ -31,8 +31,9 @@ from facefusion_finetune.people.profile import (
     list_names,
     load_person,
 )
-from facefusion_finetune.people.removal import RemovalError, remove_person
-from facefusion_finetune.people.traces import NamePattern, collect_traces
+from facefusion_finetune.privacy import removal
+from facefusion_finetune.privacy.removal import RemovalError, remove_person
+from facefusion_finetune.privacy.traces import NamePattern, collect_traces
 from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.training import feed
 from facefusion_finetune.training.observer import Observer

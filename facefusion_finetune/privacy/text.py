@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from facefusion_finetune.people.inventory import Inventory, Size
+from facefusion_finetune.privacy.inventory import Inventory, Size
 
 if TYPE_CHECKING:
-    from facefusion_finetune.people.removal import Removal
+    from facefusion_finetune.privacy.removal import Removal
 
 MOST_FOLDERS = 5
 """Folders of footage that are named; of the rest, how many there are."""
