@@ -13,11 +13,11 @@ from pathlib import Path
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.demo.analyser import SWAPPER, DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.evaluation.rerun import evaluate_run
-from facefusion_finetune.faces.demo import SWAPPER, DemoAnalyser
 from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import train_person

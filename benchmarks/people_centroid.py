@@ -10,19 +10,19 @@ import numpy
 from facefusion_finetune import __version__, home
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import digest_dataset, stack_embeddings
+from facefusion_finetune.demo.analyser import SWAPPER
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import open_judge, open_recogniser
 from facefusion_finetune.evaluation.report import write_report
 from facefusion_finetune.evaluation.swaps import make_swaps
 from facefusion_finetune.evaluation.truths import World
-from facefusion_finetune.faces.demo import SWAPPER
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.base import open_base, resolve_base
 from facefusion_finetune.training.crops import split_crops
 from facefusion_finetune.training.making import BaseSwapper

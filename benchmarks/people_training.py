@@ -12,6 +12,7 @@ from benchmarks.people_centroid import compare_centroid
 from benchmarks.people_results import World
 from facefusion_finetune import __version__, home
 from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.demo.analyser import SWAPPER, WEIGHTS, DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.run import (
     CONSENT,
@@ -25,7 +26,6 @@ from facefusion_finetune.demo.run import (
 from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS, create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import FinetuneError, TrainingError, UsageError
-from facefusion_finetune.faces.demo import SWAPPER, WEIGHTS, DemoAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.training.observer import Observer

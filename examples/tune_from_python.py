@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.world import write_footage
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.training.recipe import train_person
 

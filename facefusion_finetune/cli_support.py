@@ -136,7 +136,7 @@ def reopen_analyser(
     """
     analyser = run.config.analyser
     if analyser.startswith("demo "):
-        from facefusion_finetune.faces.demo import DemoAnalyser
+        from facefusion_finetune.demo.analyser import DemoAnalyser
 
         # Judging warps and reads stored pictures; no footage has to be known for that.
         return DemoAnalyser([])

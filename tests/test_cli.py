@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune import cli, cli_extract, cli_support
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training.run import Run
 from tests.support.commands import run_command

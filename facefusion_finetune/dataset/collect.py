@@ -29,8 +29,8 @@ from facefusion_finetune.dataset.staging import FrameEntry, Pictures, write_pict
 from facefusion_finetune.dataset.tracks import Tracker
 from facefusion_finetune.dataset.videos import Layout
 from facefusion_finetune.errors import FootageError, UnreadableError
-from facefusion_finetune.faces.align import fit_similarity
 from facefusion_finetune.faces.protocol import DetectedFace, FaceAnalyser, Matrix, VisionFrame
+from facefusion_finetune.faces.warp import fit_similarity
 
 MASK_TEMPLATE = "ffhq_512"
 """The view face parsers are trained on; an analyser without it gives its first one."""

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import numpy
 
-from facefusion_finetune.faces.align import fit_similarity
 from facefusion_finetune.faces.protocol import Points, VisionFrame
+from facefusion_finetune.faces.warp import fit_similarity
 
 MARGIN_SHARE = 0.08
 """Added on each side: a host fits its matrix robustly, which may differ from least squares."""

@@ -35,8 +35,8 @@ from facefusion_finetune.dataset.sources import Source
 from facefusion_finetune.dataset.staging import Staging
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person, confirm_consent
-from facefusion_finetune.swappers.vectors import create_centroid
 
 
 def extract_footage(

@@ -8,10 +8,14 @@ seen from the front. The head is a shallow paraboloid, so that turning it moves 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy
 import torch
+from numpy.typing import NDArray
 
 from facefusion_finetune.demo.people import Cast
+from facefusion_finetune.faces.warp import fit_similarity
 
 FRAME_SIZE = 192
 """Width and height of a demo frame in pixels."""
@@ -151,3 +155,26 @@ class Layout:
     def lip_line(self, share: torch.Tensor) -> torch.Tensor:
         """Height of the closed mouth's line at -1 (left corner) to 1 (right corner)."""
         return self.mouth_y + self.corner_rise * (0.4 - share * share)
+
+
+READ = ("yaw", "pitch", "mouth_open", "eye_close", "gaze_x", "gaze_y")
+"""Factors of the scene that the reader tells, in its order."""
+
+
+Matrices = NDArray[numpy.float64]
+"""(batch, 2, 3) affine matrices."""
+
+
+def align_to_template(landmark_5: NDArray[Any], size: int = CROP_SIZE) -> Matrices:
+    """(batch, 2, 3): frame pixels to pixels of the `size` x `size` crop.
+
+    Args:
+        landmark_5: (batch, 5, 2) in frame pixels.
+    """
+    return fit_similarity(landmark_5, numpy.array(TEMPLATE_POINTS) * size)
+
+
+def invert_affine(matrices: Matrices) -> Matrices:
+    """(batch, 2, 3): the way back."""
+    linear = numpy.linalg.inv(matrices[:, :, :2])
+    return numpy.concatenate([linear, -linear @ matrices[:, :, 2:]], axis=2)

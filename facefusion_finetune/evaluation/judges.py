@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, ValueInfoProto
 
 from facefusion_finetune.errors import EvaluationError, SwapperError
-from facefusion_finetune.evaluation.metrics import leave_one_out, measure_similarity
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.vectors import leave_one_out, measure_similarity
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model

@@ -1,6 +1,5 @@
 """Scores of single pictures and pairs of pictures. All pictures are BGR, 0 to 255."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,33 +113,6 @@ def measure_flicker(
     expected = targets[second].astype(numpy.float32) - targets[first]
     return _weigh(
         numpy.abs(moved - expected).mean(axis=3), numpy.minimum(faces[first], faces[second])
-    )
-
-
-def measure_similarity(embeddings: NDArray[Any], centroid: NDArray[numpy.float64]) -> Values:
-    """(n,): cosine of each row of (n, d) with a unit vector, or with its own row of (n, d)."""
-    lengths = numpy.linalg.norm(embeddings, axis=1)
-    products = (embeddings * centroid).sum(axis=1)
-    return numpy.asarray(products / numpy.maximum(lengths, 1e-12), dtype=numpy.float64)
-
-
-def leave_one_out(embeddings: NDArray[Any], clips: Sequence[str] | None = None) -> Values:
-    """(n,): cosine of each row of (n, d) with the mean direction of the others.
-
-    Args:
-        embeddings: (n, d).
-        clips: (n,), where each was taken. A row is then compared with those of other clips, since
-            its neighbours are too like it; with one clip only, with its neighbours after all.
-    """
-    directions = embeddings / numpy.maximum(
-        numpy.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12
-    )
-    rest = directions.sum(axis=0) - directions
-    if clips is not None and len(set(clips)) > 1:
-        names = numpy.array(clips)
-        rest = (names[:, None] != names[None]).astype(directions.dtype) @ directions
-    return measure_similarity(
-        directions, rest / numpy.maximum(numpy.linalg.norm(rest, axis=1, keepdims=True), 1e-12)
     )
 
 

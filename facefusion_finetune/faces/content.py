@@ -18,8 +18,8 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.ffmpeg import read_every_second
 from facefusion_finetune.faces.protocol import VisionFrame
-from facefusion_finetune.faces.video import read_every_second
 from facefusion_finetune.swappers.known import is_whole
 from facefusion_finetune.swappers.sessions import create_session
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.errors import HostError, SwapperError, UnreadableError
 from facefusion_finetune.faces.attributes import find_nearest, measure_landmarks
-from facefusion_finetune.faces.others import sample_directions
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
     FaceAttributes,
@@ -22,6 +21,7 @@ from facefusion_finetune.faces.protocol import (
     Points,
     VisionFrame,
 )
+from facefusion_finetune.faces.vectors import sample_directions
 from facefusion_finetune.host.locate import Host
 from facefusion_finetune.host.session import import_adapter, initialise_state
 from facefusion_finetune.swappers.catalogue import (

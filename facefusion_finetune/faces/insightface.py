@@ -14,7 +14,6 @@ from facefusion_finetune.faces import outlines, warp
 from facefusion_finetune.faces.attributes import find_nearest, measure_landmarks
 from facefusion_finetune.faces.content import ContentCheck, find_content_directory
 from facefusion_finetune.faces.insightface_pack import find_pack, import_insightface, open_network
-from facefusion_finetune.faces.others import sample_directions
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
     FaceAttributes,
@@ -24,6 +23,7 @@ from facefusion_finetune.faces.protocol import (
     Points,
     VisionFrame,
 )
+from facefusion_finetune.faces.vectors import sample_directions
 from facefusion_finetune.host.locate import BENCH_MARKER, STAND_INS
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
 from facefusion_finetune.swappers.known import (

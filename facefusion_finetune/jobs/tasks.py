@@ -190,8 +190,8 @@ def open_analyser(
         first = run.config.analyser.partition(" ")[0]
         faces = "demo" if first == "demo" else "insightface" if first == "insightface" else None
     if faces == "demo":
+        from facefusion_finetune.demo.analyser import DemoAnalyser
         from facefusion_finetune.demo.world import WORLD_FILE
-        from facefusion_finetune.faces.demo import DemoAnalyser
 
         return DemoAnalyser([path for path in footage if (path / WORLD_FILE).is_file()])
     if faces == "insightface":

@@ -1,4 +1,4 @@
-"""A person's record, in `person.toml`: the name, which becomes a folder and a file name, and consent."""
+"""A person's record in `person.toml`: consent, and a name that folders and files can have."""
 
 import hashlib
 import re

@@ -19,21 +19,6 @@ Warp = Callable[[Any, Any, str, tuple[int, int]], tuple[Any, Any]]
 """Frame, (5, 2) landmarks, name of a template, (width, height) to the crop and its matrix."""
 
 
-def create_centroid(embeddings: NDArray[Any]) -> NDArray[numpy.float64]:
-    """Mean direction of a person's vectors.
-
-    Args:
-        embeddings: (n, 512), of any length.
-
-    Returns:
-        (512,), of unit length.
-    """
-    directions = embeddings / numpy.linalg.norm(embeddings, axis=1, keepdims=True)
-    mean = directions.astype(numpy.float64).mean(axis=0)
-    centroid: NDArray[numpy.float64] = mean / numpy.linalg.norm(mean)
-    return centroid
-
-
 def create_source_vector(
     family: Family,
     embedding: NDArray[Any],

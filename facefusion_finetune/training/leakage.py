@@ -11,8 +11,9 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.evaluation.metrics import measure_similarity, warp_crops
+from facefusion_finetune.evaluation.metrics import warp_crops
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.vectors import measure_similarity
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
 from facefusion_finetune.training.making import CycleInputs
 

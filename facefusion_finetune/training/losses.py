@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
 
-from facefusion_finetune.evaluation.metrics import leave_one_out
+from facefusion_finetune.faces.vectors import leave_one_out
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
 from facefusion_finetune.training.pairs import KINDS, Batch, Kind
 from facefusion_finetune.training.perceptual import (

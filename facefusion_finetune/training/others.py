@@ -21,9 +21,8 @@ from facefusion_finetune.dataset.manifest import (
 )
 from facefusion_finetune.dataset.others import find_origins, strip_record
 from facefusion_finetune.errors import EvaluationError, FinetuneError, TrainingError, UsageError
-from facefusion_finetune.evaluation.metrics import measure_similarity
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.swappers.vectors import create_centroid
+from facefusion_finetune.faces.vectors import create_centroid, measure_similarity
 from facefusion_finetune.training.run import Run
 
 MOST_OTHERS = 240

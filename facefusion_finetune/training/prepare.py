@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
 from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.swappers.branches.gate import create_gate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.select import select_branches
@@ -24,7 +25,7 @@ from facefusion_finetune.swappers.convert.parity import check_parity, get_parity
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
 from facefusion_finetune.swappers.sessions import create_session, normalise_crops
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.swappers.vectors import create_centroid, prepare_source_inputs
+from facefusion_finetune.swappers.vectors import prepare_source_inputs
 from facefusion_finetune.training.cache_chunks import Draws
 from facefusion_finetune.training.cache_header import Origin, check_folder
 from facefusion_finetune.training.checkpoint import identify_run

@@ -23,7 +23,7 @@ from benchmarks.people_results import (
     summarise,
 )
 from benchmarks.people_training import CENTROID, Subject, choose_subjects, tune_subject
-from facefusion_finetune.demo.figures import PEOPLE
+from facefusion_finetune.demo.networks.figures import PEOPLE
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.run import TARGETS
 from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS

@@ -10,8 +10,8 @@ from facefusion_finetune import home
 from facefusion_finetune.dataset import curation, manifest
 from facefusion_finetune.dataset.extract import extract_footage
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError, DatasetError, UsageError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from tests.support.records import make_other, make_record, write_records
 

@@ -15,8 +15,8 @@ from facefusion_finetune.dataset.manifest import (
     read_manifest,
     write_manifest,
 )
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import DatasetError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training.crops import split_crops
 

@@ -21,6 +21,7 @@ from facefusion_finetune.dataset.extraction import ExtractSettings, Progress
 from facefusion_finetune.dataset.lock import hold_crops
 from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest, read_records
 from facefusion_finetune.dataset.sources import list_sources
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.world import WorldFace, write_footage
 from facefusion_finetune.errors import (
     ConsentError,
@@ -29,7 +30,6 @@ from facefusion_finetune.errors import (
     UnreadableError,
     UsageError,
 )
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.faces.protocol import DetectedFace, VisionFrame
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.training.others import check_apart
@@ -297,7 +297,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from facefusion_finetune.dataset import extract, staging
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
 
 footage, place, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -5,7 +5,7 @@ import numpy
 import pytest
 
 from facefusion_finetune.dataset.cutouts import cut_out, find_cutout_box
-from facefusion_finetune.faces.align import fit_similarity
+from facefusion_finetune.faces.warp import fit_similarity
 
 TEMPLATES = {
     "narrow": numpy.array([[0.35, 0.4], [0.65, 0.4], [0.5, 0.56], [0.37, 0.72], [0.63, 0.72]]),

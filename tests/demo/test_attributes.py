@@ -5,9 +5,9 @@ import math
 import numpy
 import pytest
 
-from facefusion_finetune.demo.attributes import convert_factors
+from facefusion_finetune.demo.analyser import convert_factors
+from facefusion_finetune.demo.geometry import READ
 from facefusion_finetune.demo.landmarks import locate_landmarks
-from facefusion_finetune.demo.networks import READ
 from facefusion_finetune.demo.people import COARSE, DETAIL, OUTER, SCENE, Cast
 from facefusion_finetune.faces.protocol import FaceAttributes
 

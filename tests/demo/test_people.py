@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from facefusion_finetune.demo import people
-from facefusion_finetune.demo.crops import gather_crowd
 from facefusion_finetune.demo.geometry import FRAME_SIZE, Pose
 from facefusion_finetune.demo.landmarks import locate_landmarks
+from facefusion_finetune.demo.networks.crops import gather_crowd
 from facefusion_finetune.demo.people import (
     COARSE,
     DETAIL,

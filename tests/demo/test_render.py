@@ -4,15 +4,16 @@ import cv2
 import numpy
 import torch
 
-from facefusion_finetune.demo.align import align_to_template, fit_similarity, invert_affine
-from facefusion_finetune.demo.crops import gather_crowd
 from facefusion_finetune.demo.geometry import (
     CROP_SIZE,
     FRAME_SIZE,
     TEMPLATE_POINTS,
     Pose,
+    align_to_template,
+    invert_affine,
 )
 from facefusion_finetune.demo.landmarks import bound_face, locate_landmarks
+from facefusion_finetune.demo.networks.crops import gather_crowd
 from facefusion_finetune.demo.people import (
     FIRST_UNSEEN_SEED,
     SCENE,
@@ -23,6 +24,7 @@ from facefusion_finetune.demo.people import (
 )
 from facefusion_finetune.demo.render import render
 from facefusion_finetune.demo.world import WorldFace, render_frames, render_truth
+from facefusion_finetune.faces.warp import fit_similarity
 
 COUNT = 32
 SEEDS = list(range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + COUNT))

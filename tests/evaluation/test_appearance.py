@@ -8,6 +8,7 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.evaluation.appearance import (
     ATTRIBUTES,
     AppearanceOnTargets,
@@ -22,7 +23,6 @@ from facefusion_finetune.evaluation.material import Material
 from facefusion_finetune.evaluation.metrics import measure_face_l1
 from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.evaluation.truths import Truths
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.faces.protocol import FaceAttributes, Points, VisionFrame
 from tests.support.swaps import copy_targets
 

@@ -10,9 +10,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+from facefusion_finetune.demo.analyser import WEIGHTS, DemoAnalyser
 from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.judges import check_can_tell, open_judge, open_recogniser
-from facefusion_finetune.faces.demo import WEIGHTS, DemoAnalyser
 from facefusion_finetune.faces.protocol import FaceAnalyser, Points
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
 from facefusion_finetune.swappers.files.bases import digest_file

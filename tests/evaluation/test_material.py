@@ -8,6 +8,7 @@ import pytest
 from facefusion_finetune.dataset.crops import AlignedCrop, load_crops
 from facefusion_finetune.dataset.duplicates import find_near_duplicates
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stack_embeddings
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.material import (
     OTHER_PEOPLE,
@@ -18,12 +19,11 @@ from facefusion_finetune.evaluation.material import (
     pair_others,
     spread,
 )
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.base import open_base
 from facefusion_finetune.training.making import BaseSwapper
 from facefusion_finetune.training.run import Run

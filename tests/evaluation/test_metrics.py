@@ -16,15 +16,14 @@ from facefusion_finetune.evaluation.appearance import measure_held_out
 from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.metrics import (
     lay_on,
-    leave_one_out,
     measure_colour,
     measure_face_l1,
     measure_flicker,
     measure_seam,
-    measure_similarity,
     measure_ssim,
     warp_crops,
 )
+from facefusion_finetune.faces.vectors import leave_one_out, measure_similarity
 
 SIZE = 32
 generator = numpy.random.default_rng(0)

@@ -16,6 +16,7 @@ from facefusion_finetune.dataset.manifest import (
     read_manifest,
     write_manifest,
 )
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import (
     DatasetError,
     EvaluationError,
@@ -25,7 +26,6 @@ from facefusion_finetune.errors import (
 from facefusion_finetune.evaluation.figures import KINDS
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.evaluation.targets import read_targets, targets_directory
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry import store
 from facefusion_finetune.registry.store import read_card
@@ -38,7 +38,7 @@ from tests.support.runs import list_names, read_digests
 
 CODE = """
 from facefusion_finetune.evaluation.rerun import evaluate_run
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.training.run import find_run
 

@@ -7,6 +7,7 @@ import cv2
 import pytest
 
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stack_embeddings
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import EvaluationError, FootageError
 from facefusion_finetune.evaluation import targets
 from facefusion_finetune.evaluation.targets import (
@@ -15,7 +16,6 @@ from facefusion_finetune.evaluation.targets import (
     read_targets,
     targets_directory,
 )
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.others import PersonFilter

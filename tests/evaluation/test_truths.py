@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
 from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.truths import OTHERS, create_world
 from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.targets import (
@@ -23,7 +24,6 @@ from facefusion_finetune.evaluation.truths import (
     draw_truths,
     load_truths,
 )
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training.run import Run
 from tests.support.demo_world import NOBODY, OTHER_SEED

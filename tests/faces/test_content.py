@@ -18,8 +18,8 @@ from facefusion_finetune.faces.content import (
     ContentCheck,
     find_content_directory,
 )
+from facefusion_finetune.faces.ffmpeg import read_every_second
 from facefusion_finetune.faces.protocol import VisionFrame
-from facefusion_finetune.faces.video import read_every_second
 
 NEUTRAL = (90, 90, 90)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune import cli
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import (
     Person,
     add_person,

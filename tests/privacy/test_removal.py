@@ -19,9 +19,9 @@ import pytest
 from facefusion_finetune import home
 from facefusion_finetune.dataset.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.evaluation.targets import collect_targets
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import (
@@ -193,7 +193,7 @@ def test_killed_removal_can_be_repeated(
     total = len(_list_files(home_folder)) + len(_list_files(host))
     code = f"""
 import os, pathlib, signal
-from facefusion_finetune.people.removal import remove_person
+from facefusion_finetune.privacy.removal import remove_person
 real, left = pathlib.Path.unlink, [{after}]
 def unlink(path, missing_ok=False):
     if not left[0]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from facefusion_finetune import cli, home
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import (
     ConsentError,
     FinetuneError,
@@ -27,7 +28,6 @@ from facefusion_finetune.errors import (
     UsageError,
 )
 from facefusion_finetune.evaluation.rerun import evaluate_run
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.registry import store, transfer

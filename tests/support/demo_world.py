@@ -10,13 +10,13 @@ from facefusion_finetune import home
 from facefusion_finetune.dataset.crops import AlignedCrop, load_crops, load_folder
 from facefusion_finetune.dataset.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.evaluation.material import Material, Pairs
 from facefusion_finetune.evaluation.targets import collect_targets, targets_directory
 from facefusion_finetune.evaluation.truths import World
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.training.others import PersonFilter
 from facefusion_finetune.training.recipe import train_person

@@ -8,7 +8,7 @@ import numpy
 import onnx
 from numpy.typing import NDArray
 
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.faces.protocol import Points
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from tests.support.families import ENTRIES, build, build_converter

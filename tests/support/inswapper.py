@@ -5,8 +5,8 @@ from pathlib import Path
 import onnx
 import torch
 
-from facefusion_finetune.demo.graphs import write_swapper
-from facefusion_finetune.demo.networks import Swapper
+from facefusion_finetune.demo.networks.graphs import write_swapper
+from facefusion_finetune.demo.networks.modules import Swapper
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 
 

@@ -25,12 +25,13 @@ from facefusion_finetune.dataset.manifest import (
     stack_embeddings,
 )
 from facefusion_finetune.dataset.split import split_by_shot
-from facefusion_finetune.demo.crops import Crowd, Shoot, gather_crowd
+from facefusion_finetune.demo.analyser import SWAPPER, DemoAnalyser
+from facefusion_finetune.demo.networks.crops import Crowd, Shoot, gather_crowd
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.evaluation.truths import World
-from facefusion_finetune.faces.demo import SWAPPER, DemoAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.registry.bases import write_run_model
 from facefusion_finetune.swappers.card import encode_metadata
@@ -43,7 +44,6 @@ from facefusion_finetune.swappers.graphs.costs import measure_cost
 from facefusion_finetune.swappers.graphs.graph import select_layers
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.base import open_base
 from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.run import Run, RunConfig, create_run, next_version

@@ -2,9 +2,9 @@
 
 import numpy
 
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.swappers.vectors import (
     balance_source_vector,
-    create_centroid,
     prepare_source_inputs,
     prepare_source_vector,
 )

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError
 from facefusion_finetune.evaluation import held_out
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people import profile
 from facefusion_finetune.people.elsewhere import list_elsewhere
 from facefusion_finetune.people.profile import Person, add_person, create_consent

@@ -13,8 +13,8 @@ import numpy
 import pytest
 
 from facefusion_finetune import home
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import SwapperError, TrainingError, UsageError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.branches.gate import Gate
@@ -135,7 +135,7 @@ def test_killed_engine_is_resumed_to_the_same_weights(
 import os, signal, sys
 from pathlib import Path
 from facefusion_finetune import home
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.training import crops
 from facefusion_finetune.training.observer import Observer

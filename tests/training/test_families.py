@@ -12,12 +12,12 @@ from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.evaluation.rerun import evaluate_run
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
 from facefusion_finetune.swappers.source import SourceMaker, restore_source
-from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.sources import gather_sources
 from tests.support.demo_world import PERSON_SEED, QUICK_PRESET

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop, load_crops
 from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.leakage import LOWEST_LIMIT, LeakageCheck
 from facefusion_finetune.training.making import DRAWS, BaseSwapper, Forward, create_checked_inputs
 from facefusion_finetune.training.pairs import PairSet, create_pairs

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.training import vgg
 from facefusion_finetune.training.losses import (
     SwapLoss,

@@ -4,7 +4,7 @@ import numpy
 import pytest
 import torch
 
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.losses import APPLIES, SwapLoss

@@ -9,9 +9,9 @@ import pytest
 
 from facefusion_finetune.dataset.crops import load_folder
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stack_embeddings
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import FootageError, TrainingError, UsageError
 from facefusion_finetune.evaluation.targets import collect_targets, read_targets
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training import others
 from facefusion_finetune.training.others import (

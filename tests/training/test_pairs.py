@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop, load_crops
 from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from facefusion_finetune.swappers.convert.parity import run_session
@@ -22,7 +23,6 @@ from facefusion_finetune.swappers.sessions import (
     scale_output,
 )
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.swappers.vectors import create_centroid
 from facefusion_finetune.training.losses import scale_to_rgb
 from facefusion_finetune.training.making import BaseSwapper, create_cycle_inputs
 from facefusion_finetune.training.pairs import KINDS, PairSet, create_pairs, draw_batch

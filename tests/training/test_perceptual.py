@@ -8,8 +8,8 @@ import torch
 from torchvision.models import vgg as published
 
 from facefusion_finetune import home
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.training import vgg
 from facefusion_finetune.training.losses import create_loss
 from facefusion_finetune.training.perceptual import (

@@ -20,13 +20,13 @@ from facefusion_finetune.dataset.manifest import (
     cutout_path,
     read_manifest,
 )
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import (
     ConsentError,
     DatasetError,
     SwapperError,
     TrainingError,
 )
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -106,7 +106,7 @@ def test_killed_process_is_resumed_to_the_same_weights(
     code = f"""
 import os, signal, sys
 from pathlib import Path
-from facefusion_finetune.faces.demo import DemoAnalyser
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import resume_person, train_person

@@ -10,8 +10,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
 from facefusion_finetune.training.recogniser import TorchRecogniser

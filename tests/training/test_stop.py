@@ -13,8 +13,8 @@ from torch import Tensor
 from facefusion_finetune import home
 from facefusion_finetune.dataset.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError, StoppedError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.training import loop
 from facefusion_finetune.training.checkpoint import load_checkpoint

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import FinetuneError, SwapperError, TrainingError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper

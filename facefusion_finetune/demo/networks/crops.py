@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy
 import torch
 
-from facefusion_finetune.demo.align import align_to_template, invert_affine
-from facefusion_finetune.demo.geometry import CROP_SIZE
+from facefusion_finetune.demo.geometry import CROP_SIZE, align_to_template, invert_affine
 from facefusion_finetune.demo.landmarks import locate_landmarks
 from facefusion_finetune.demo.people import (
     COARSE,

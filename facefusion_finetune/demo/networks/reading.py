@@ -8,14 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from facefusion_finetune.demo.crops import (
+from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.networks.crops import (
     draw_random_crowd,
     photograph,
     photograph_twins,
     pose_heads,
 )
-from facefusion_finetune.demo.learning import SWAPPED, Report, normalise, spread_factors
-from facefusion_finetune.demo.networks import READ, Reader, Recogniser
+from facefusion_finetune.demo.networks.learning import SWAPPED, Report, normalise, spread_factors
+from facefusion_finetune.demo.networks.modules import Reader, Recogniser
 from facefusion_finetune.demo.people import COARSE, DETAIL, SCENE, Values
 
 RATE = 3e-3

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from facefusion_finetune.demo.optimiser import Orthogonal, orthogonalise
+from facefusion_finetune.demo.networks.optimiser import Orthogonal, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6)])

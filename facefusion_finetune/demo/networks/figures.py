@@ -7,12 +7,19 @@ import numpy
 import torch
 from torch import nn
 
-from facefusion_finetune.demo.crops import Crowd, Shoot, gather_crowd, photograph, pose_heads
-from facefusion_finetune.demo.learning import embed, normalise, rank_first, tell_siblings
-from facefusion_finetune.demo.networks import READ, Reader, Recogniser, Swapper
+from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.networks.crops import (
+    Crowd,
+    Shoot,
+    gather_crowd,
+    photograph,
+    pose_heads,
+)
+from facefusion_finetune.demo.networks.learning import embed, normalise, rank_first, tell_siblings
+from facefusion_finetune.demo.networks.modules import Reader, Recogniser, Swapper
+from facefusion_finetune.demo.networks.reading import name_scenes
+from facefusion_finetune.demo.networks.swapping import draw_face
 from facefusion_finetune.demo.people import DETAIL, FIRST_UNSEEN_SEED, Values
-from facefusion_finetune.demo.reading import name_scenes
-from facefusion_finetune.demo.swapping import draw_face
 
 PEOPLE, SIBLINGS = 200, 500
 SWAPS = 128

@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from facefusion_finetune.demo.train import STEPS, train_demo
+from facefusion_finetune.demo.networks.train import STEPS, train_demo
 
 FILES = ("recogniser.onnx", "judge.onnx", "reader.onnx", "swapper.onnx", "others.npy")
 
@@ -33,7 +33,7 @@ FEW = {
 def few_pictures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in FEW.items():
-            patch.setattr(f"facefusion_finetune.demo.{name}", value)
+            patch.setattr(f"facefusion_finetune.demo.networks.{name}", value)
         yield
 
 
@@ -71,7 +71,13 @@ def test_it_writes_checked_graphs_and_a_log(trained: Path) -> None:
 
 
 def test_the_command_refuses_unknown_stages(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "facefusion_finetune.demo.train", "--output", str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "facefusion_finetune.demo.networks.train",
+        "--output",
+        str(tmp_path),
+    ]
     command += ["--stages", "nonsense"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2

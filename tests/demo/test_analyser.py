@@ -7,11 +7,11 @@ import numpy
 import onnxruntime
 import pytest
 
+from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.geometry import LIMITS
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, SCENE, draw_person
 from facefusion_finetune.demo.world import hash_frame, render_truth, write_footage
 from facefusion_finetune.errors import FootageError, SwapperError
-from facefusion_finetune.faces.demo import DemoAnalyser
 from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
 
 SIZE = (64, 64)

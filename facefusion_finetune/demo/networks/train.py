@@ -1,4 +1,6 @@
-"""Make the demo's networks anew: `python -m facefusion_finetune.demo.train --seed 1 --output DIR`.
+"""Make the demo's networks anew.
+
+`python -m facefusion_finetune.demo.networks.train --seed 1 --output DIR`
 
 The same seed gives the same bytes on the same machine and number of threads.
 """
@@ -16,24 +18,23 @@ import numpy
 import onnx
 import torch
 
-from facefusion_finetune.demo import figures, learning, reading, swapping
-from facefusion_finetune.demo.graphs import (
+from facefusion_finetune.demo.networks import figures, learning, reading, swapping
+from facefusion_finetune.demo.networks.graphs import (
     read_weights,
     write_judge,
     write_reader,
     write_recogniser,
     write_swapper,
 )
-from facefusion_finetune.demo.learning import Report, learn_metric
-from facefusion_finetune.demo.networks import Judge, Reader, Recogniser, Swapper
-from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
-from facefusion_finetune.demo.reading import (
+from facefusion_finetune.demo.networks.learning import Report, learn_metric
+from facefusion_finetune.demo.networks.modules import Judge, Reader, Recogniser, Swapper
+from facefusion_finetune.demo.networks.reading import (
     learn_blindness,
     learn_to_read,
     pose_for_reader,
     pose_for_recogniser,
 )
-from facefusion_finetune.demo.swapping import (
+from facefusion_finetune.demo.networks.swapping import (
     FINISH,
     PEOPLE,
     POLISH,
@@ -43,6 +44,7 @@ from facefusion_finetune.demo.swapping import (
     gather_sources,
     learn_to_swap,
 )
+from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.home import write_bytes, write_text
 
 STEPS = {"recogniser": 3500, "judge": 1200, "reader": 1500, "sketch": 5500, "swapper": 5000}

@@ -10,21 +10,22 @@ import pytest
 import torch
 from onnx import numpy_helper
 
-from facefusion_finetune.demo import figures
-from facefusion_finetune.demo.crops import Crowd, Shoot, gather_crowd
-from facefusion_finetune.demo.graphs import (
+from facefusion_finetune.demo.analyser import WEIGHTS
+from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.networks import figures
+from facefusion_finetune.demo.networks.crops import Crowd, Shoot, gather_crowd
+from facefusion_finetune.demo.networks.graphs import (
     read_weights,
     write_judge,
     write_reader,
     write_recogniser,
     write_swapper,
 )
-from facefusion_finetune.demo.learning import normalise, rank_first, tell_siblings
-from facefusion_finetune.demo.networks import READ, Judge, Reader, Recogniser, Swapper
+from facefusion_finetune.demo.networks.learning import normalise, rank_first, tell_siblings
+from facefusion_finetune.demo.networks.modules import Judge, Reader, Recogniser, Swapper
+from facefusion_finetune.demo.networks.swapping import draw_face
+from facefusion_finetune.demo.networks.train import OTHERS, STEPS
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
-from facefusion_finetune.demo.swapping import draw_face
-from facefusion_finetune.demo.train import OTHERS, STEPS
-from facefusion_finetune.faces.demo import WEIGHTS
 
 KINDS = {"swapper": Swapper, "recogniser": Recogniser, "judge": Judge, "reader": Reader}
 WRITERS = {
@@ -121,14 +122,14 @@ def test_the_judge_tells_siblings_apart_and_the_recogniser_hardly() -> None:
 @pytest.fixture(scope="module")
 def trial() -> figures.Trial:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("facefusion_finetune.demo.figures.SWAPS", 48)
+        patch.setattr("facefusion_finetune.demo.networks.figures.SWAPS", 48)
         return figures.try_swapper(read("swapper"), read("recogniser"))
 
 
 def test_the_swapper_is_not_far_from_the_best_answer_from_the_vector(
     trial: figures.Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("facefusion_finetune.demo.figures.SWAPS", 48)
+    monkeypatch.setattr("facefusion_finetune.demo.networks.figures.SWAPS", 48)
     ladder = figures.judge_swapper(trial)
     assert ladder["base_l1"] < 0.6 * ladder["copy_l1"]
     # 1.27 in the packaged log; 1.15 is what is wanted

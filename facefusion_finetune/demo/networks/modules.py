@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from facefusion_finetune.demo.geometry import READ
+
 ENCODER = {"40": (3, 16, 7, 1), "42": (16, 32, 3, 2), "44": (32, 48, 3, 1), "46": (48, 64, 3, 2)}
 """Convolutions by inswapper's node number: channels in, channels out, kernel, stride."""
 STYLES = ("62", "107", "152", "197", "242", "287")
@@ -23,8 +25,6 @@ DECODER = {
 WIDTH = 64
 """Channels of the style blocks."""
 VECTOR = 512
-READ = ("yaw", "pitch", "mouth_open", "eye_close", "gaze_x", "gaze_y")
-"""Factors of the scene that the reader tells, in its order."""
 
 
 def _convolution(taken: int, made: int, kernel: int, stride: int) -> nn.Conv2d:

@@ -4,16 +4,17 @@ import numpy
 import pytest
 import torch
 
-from facefusion_finetune.demo.learning import spread_factors
-from facefusion_finetune.demo.networks import READ, Recogniser
-from facefusion_finetune.demo.people import COARSE, SCENE
-from facefusion_finetune.demo.reading import (
+from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.networks.learning import spread_factors
+from facefusion_finetune.demo.networks.modules import Recogniser
+from facefusion_finetune.demo.networks.reading import (
     learn_blindness,
     name_scenes,
     pose_for_reader,
     pose_twins,
     soften,
 )
+from facefusion_finetune.demo.people import COARSE, SCENE
 
 
 def test_each_factor_has_a_direction_of_its_own() -> None:
@@ -37,7 +38,7 @@ def test_twins_differ_in_detail_and_scene_alone() -> None:
 
 
 def test_vectors_tell_the_factors_along_their_directions(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facefusion_finetune.demo.reading.FITTED", 4)
+    monkeypatch.setattr("facefusion_finetune.demo.networks.reading.FITTED", 4)
     torch.manual_seed(1)
     recogniser = Recogniser().eval()
     learn_blindness(recogniser, 1.0, 2, 1, lambda step, values: None)

@@ -11,11 +11,11 @@ import numpy
 import torch
 from torch.nn import functional
 
-from facefusion_finetune.demo.crops import Shoot, draw_crowd, draw_random_crowd, photograph
 from facefusion_finetune.demo.geometry import TEMPLATE_POINTS
-from facefusion_finetune.demo.learning import Report, embed, spread_factors
-from facefusion_finetune.demo.networks import Recogniser, Swapper
-from facefusion_finetune.demo.optimiser import Orthogonal
+from facefusion_finetune.demo.networks.crops import Shoot, draw_crowd, draw_random_crowd, photograph
+from facefusion_finetune.demo.networks.learning import Report, embed, spread_factors
+from facefusion_finetune.demo.networks.modules import Recogniser, Swapper
+from facefusion_finetune.demo.networks.optimiser import Orthogonal
 from facefusion_finetune.demo.people import DETAIL, Values
 
 BATCH = 24

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
-from facefusion_finetune.demo.crops import draw_random_crowd, photograph
-from facefusion_finetune.demo.networks import VECTOR, Judge
+from facefusion_finetune.demo.networks.crops import draw_random_crowd, photograph
+from facefusion_finetune.demo.networks.modules import VECTOR, Judge
 from facefusion_finetune.demo.people import COARSE, DETAIL, Values
 
 Report = Callable[[int, dict[str, float]], None]

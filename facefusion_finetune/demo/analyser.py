@@ -4,6 +4,7 @@ No FaceFusion, no download: faces come from the footage's `world.json`, vectors 
 tiny networks in the package. Warp, masks and paste back are this module's own, on OpenCV.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
@@ -13,9 +14,20 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.demo.attributes import convert_factors
-from facefusion_finetune.demo.geometry import CROP_SIZE, TEMPLATE, TEMPLATE_POINTS
-from facefusion_finetune.demo.masks import draw_masks
+from facefusion_finetune.demo.geometry import (
+    CROP_CENTRE,
+    CROP_SIZE,
+    CROP_UNIT,
+    GAPE,
+    GAZE,
+    LID_RANGE,
+    LIMITS,
+    LOWER_LID,
+    MEAN_POINTS,
+    READ,
+    TEMPLATE,
+    TEMPLATE_POINTS,
+)
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, draw_person, draw_scene
 from facefusion_finetune.demo.world import (
     WorldFace,
@@ -25,7 +37,6 @@ from facefusion_finetune.demo.world import (
     render_frames,
 )
 from facefusion_finetune.errors import FootageError, SwapperError
-from facefusion_finetune.faces.align import fit_similarity
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
     FaceAttributes,
@@ -35,7 +46,52 @@ from facefusion_finetune.faces.protocol import (
     Points,
     VisionFrame,
 )
+from facefusion_finetune.faces.warp import fit_similarity
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
+
+ROUNDNESS = 0.70
+"""Height over width of the average eye's opening, one lid alone."""
+CLOSED = 0.7
+"""From this `eye_close` on, the irises are out of sight."""
+MOUTH_WIDTH = 2 * MEAN_POINTS[4][0]
+
+
+def convert_factors(factors: NDArray[Any]) -> FaceAttributes:
+    """The attributes of a picture, from (len(READ),) factors; both eyes are equally open."""
+    values = {name: float(value) for name, value in zip(READ, factors, strict=True)}
+    closing, gaping = (
+        float(numpy.clip(values[name], 0, 1)) for name in ("eye_close", "mouth_open")
+    )
+    opening = ROUNDNESS * (1 - LID_RANGE * closing + LOWER_LID) / 2
+    gaze = (GAZE[0] * values["gaze_x"] / 2, GAZE[1] * ROUNDNESS * values["gaze_y"] / 2)
+    return FaceAttributes(
+        yaw=LIMITS["yaw"] * values["yaw"],
+        pitch=LIMITS["pitch"] * values["pitch"],
+        eye_opening=(opening, opening),
+        mouth_opening=1.5 * GAPE * gaping / MOUTH_WIDTH,
+        gaze=(math.nan, math.nan) if closing > CLOSED else gaze,
+    )
+
+
+def draw_masks(height: int, width: int) -> FaceMasks:
+    """Ovals by the template's geometry; each (height, width), 0 to 1."""
+    across = ((numpy.arange(width) + 0.5) / width - CROP_CENTRE[0])[None] / CROP_UNIT
+    down = ((numpy.arange(height) + 0.5) / height - CROP_CENTRE[1])[:, None] / CROP_UNIT
+
+    def oval(x: float, y: float, wide: float, high: float) -> Mask:
+        radius = numpy.hypot((across - x) / wide, (down - y) / high)
+        cover: Mask = ((1 - radius) / 0.15 + 0.5).clip(0, 1).astype(numpy.float32)
+        return cover
+
+    left, right, _, *corners = MEAN_POINTS
+    mouth = (corners[0][0] + corners[1][0]) / 2, corners[0][1]
+    ovals = [oval(*left, 0.28, 0.19), oval(*right, 0.28, 0.19), oval(*mouth, 0.40, 0.22)]
+    return FaceMasks(
+        face=oval(0.0, 0.14, 0.76, 0.92),
+        visible=numpy.ones((height, width), dtype=numpy.float32),
+        features=numpy.maximum.reduce(ovals),
+    )
+
 
 WEIGHTS = Path(__file__).parent.parent / "demo" / "weights"
 SWAPPER = "demo"
@@ -280,7 +336,8 @@ class DemoAnalyser:
             raise SwapperError(
                 str(path),
                 "is missing, so the demo has no networks.",
-                "Install the package again, or make them: python -m facefusion_finetune.demo.train",
+                "Install the package again, or make them: python -m"
+                " facefusion_finetune.demo.networks.train",
             )
         return path
 

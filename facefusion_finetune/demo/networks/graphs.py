@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from facefusion_finetune.demo.geometry import CROP_SIZE
-from facefusion_finetune.demo.networks import (
+from facefusion_finetune.demo.geometry import CROP_SIZE, READ
+from facefusion_finetune.demo.networks.modules import (
     DECODER,
     ENCODER,
-    READ,
     STYLES,
     VECTOR,
     WIDTH,
