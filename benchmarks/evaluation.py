@@ -60,7 +60,7 @@ def measure(folder: Path) -> dict[str, float]:
 
 def _shorten_preset() -> str:
     """`balanced` with `STEPS` steps and no preview or checkpoint between them."""
-    path = Path(__file__).parents[1] / "facefusion_finetune" / "training" / "presets"
+    path = Path(__file__).parents[1] / "facefusion_finetune" / "presets"
     changed = {"steps": STEPS, "checkpoint_every": STEPS, "preview_every": STEPS}
     lines = []
     for line in (path / "balanced.toml").read_text("utf-8").splitlines():

@@ -19,15 +19,15 @@ from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.presets.preset import load_preset
+from facefusion_finetune.runs.base import open_base, resolve_base
+from facefusion_finetune.runs.base_swapper import BaseSwapper
+from facefusion_finetune.runs.crops import split_crops
+from facefusion_finetune.runs.run import RunConfig, write_record
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.training.base import open_base, resolve_base
-from facefusion_finetune.training.crops import split_crops
-from facefusion_finetune.training.making import BaseSwapper
-from facefusion_finetune.training.presets import load_preset
-from facefusion_finetune.training.run import RunConfig, write_record
 
 PRESET = "reconstruction"
 """A run's record needs one; nothing is trained by it."""

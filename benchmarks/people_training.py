@@ -27,11 +27,11 @@ from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS, create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import FinetuneError, TrainingError, UsageError
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
+from facefusion_finetune.presets.preset import load_preset
+from facefusion_finetune.runs.run import list_runs
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.recipe import resume_person, train_person
-from facefusion_finetune.training.run import list_runs
 
 CENTROID = "centroid"
 """In place of a preset: the base as it is, driven by the person's centroid."""

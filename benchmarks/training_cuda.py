@@ -14,6 +14,7 @@ from torchvision.models import vgg
 
 from benchmarks.training_material import create_pairs, write_base, write_recogniser
 from benchmarks.training_steps import Trained, create_direct, create_loss, create_trained, take_step
+from facefusion_finetune.presets.preset import LossWeights, PairMix
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.training.cache_chunks import Draws
 from facefusion_finetune.training.feed import (
@@ -25,7 +26,6 @@ from facefusion_finetune.training.feed import (
 )
 from facefusion_finetune.training.losses import SwapLoss
 from facefusion_finetune.training.perceptual import VggPerceptual
-from facefusion_finetune.training.presets import LossWeights, PairMix
 from facefusion_finetune.training.recogniser import TorchRecogniser
 from facefusion_finetune.training.vgg import VggFeatures
 

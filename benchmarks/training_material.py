@@ -6,7 +6,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
-from facefusion_finetune.training.pairs import KINDS, Kind, PairSet
+from facefusion_finetune.training.pairs.pair_set import KINDS, Kind, PairSet
 from tests.support.families import build
 from tests.support.families.recogniser import build_recogniser
 

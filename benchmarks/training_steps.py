@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmarks.training_material import create_pairs, write_base, write_recogniser
+from facefusion_finetune.presets.preset import LossWeights, PairMix, Preset, load_preset
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
@@ -25,9 +26,8 @@ from facefusion_finetune.training.feed import (
     choose_feed,
 )
 from facefusion_finetune.training.losses import SwapLoss, scale_to_rgb
-from facefusion_finetune.training.pairs import Batch
+from facefusion_finetune.training.pairs.pair_set import Batch
 from facefusion_finetune.training.perceptual import Perceptual
-from facefusion_finetune.training.presets import LossWeights, PairMix, Preset, load_preset
 from facefusion_finetune.training.recogniser import TorchRecogniser
 
 BATCH = 4

@@ -43,7 +43,7 @@ from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.training.options import DEFAULT_CACHE
 
 if TYPE_CHECKING:
-    from facefusion_finetune.training.run import Run
+    from facefusion_finetune.runs.run import Run
 
 app = typer.Typer(
     name="facefusion-finetune",
@@ -189,7 +189,7 @@ def evaluate(
 ) -> None:
     """Judge a finished model again, from what its run keeps; the card then says the result."""
     from facefusion_finetune.evaluation.rerun import evaluate_run
-    from facefusion_finetune.training.run import find_run
+    from facefusion_finetune.runs.run import find_run
 
     person, version = load_reference(model)
     person.require_consent()

@@ -31,8 +31,8 @@ def inspect(
 ) -> None:
     """Show what of a swapper would be trained, why the rest is not, and what it costs."""
     from facefusion_finetune.inspection.inspect import inspect_swapper
+    from facefusion_finetune.presets.preset import list_presets, load_preset
     from facefusion_finetune.swappers.graphs.graph import read_swapper
-    from facefusion_finetune.training.presets import list_presets, load_preset
 
     _check_paths(model, graph)
     presets = {name: load_preset(name).layers for name in list_presets()}

@@ -18,7 +18,7 @@ from facefusion_finetune.errors import HostError, RegistryError
 
 if TYPE_CHECKING:
     from facefusion_finetune.people.profile import Person
-    from facefusion_finetune.training.run import Run
+    from facefusion_finetune.runs.run import Run
 
 models_app = typer.Typer(help="Versions of a person's model.", no_args_is_help=True)
 
@@ -38,7 +38,7 @@ def list_models(as_json: Json = False, host: HostOption = None) -> None:
     """List all versions of all persons."""
     from facefusion_finetune.people import profile
     from facefusion_finetune.registry import store
-    from facefusion_finetune.training.run import list_runs
+    from facefusion_finetune.runs.run import list_runs
 
     folder = _find_host(host)
     rows: list[dict[str, Any]] = []
@@ -78,7 +78,7 @@ def show_model(model: Reference, as_json: Json = False, host: HostOption = None)
     from dataclasses import asdict
 
     from facefusion_finetune.registry import store
-    from facefusion_finetune.training.run import find_run
+    from facefusion_finetune.runs.run import find_run
 
     person, number = load_reference(model)
     run = find_run(person, number)
@@ -155,7 +155,7 @@ def remove(
 ) -> None:
     """Delete one version: its run, and its model in FaceFusion."""
     from facefusion_finetune.registry.removal import remove_version
-    from facefusion_finetune.training.run import find_run
+    from facefusion_finetune.runs.run import find_run
 
     person, number = load_reference(model)
     if number is None:
@@ -221,7 +221,7 @@ def import_model(
 
 def _find_finished(model: str) -> "tuple[Person, Run]":
     """The run of that version, or the person's last finished one."""
-    from facefusion_finetune.training.run import find_run, list_runs
+    from facefusion_finetune.runs.run import find_run, list_runs
 
     person, number = load_reference(model)
     finished = [run.record.version for run in list_runs(person) if run.is_finished]

@@ -23,8 +23,8 @@ from facefusion_finetune.training.progress import format_seconds
 
 if TYPE_CHECKING:
     from facefusion_finetune.faces.protocol import FaceAnalyser
+    from facefusion_finetune.runs.run import Run
     from facefusion_finetune.training.observer import Observer
-    from facefusion_finetune.training.run import Run
 
 FACEFUSION = "facefusion"
 INSIGHTFACE = "insightface"

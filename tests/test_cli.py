@@ -11,7 +11,7 @@ import pytest
 from facefusion_finetune import cli, cli_extract, cli_support
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 from tests.support.commands import run_command
 
 Result = tuple[int, str, str]

@@ -6,7 +6,7 @@ from pathlib import Path
 import typer
 
 from facefusion_finetune.cli import app
-from facefusion_finetune.training.presets import LossWeights, PairMix, Preset, list_presets
+from facefusion_finetune.presets.preset import LossWeights, PairMix, Preset, list_presets
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")

@@ -16,11 +16,11 @@ from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import add_person, create_consent
+from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.registry import store
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.presets import load_preset
 from facefusion_finetune.training.recipe import train_person
-from facefusion_finetune.training.run import Run
 
 NAME = "ada"
 SHOTS = 16

@@ -36,14 +36,14 @@ from facefusion_finetune.evaluation.targets import (
 from facefusion_finetune.evaluation.truths import Truths, World, draw_truths, load_truths
 from facefusion_finetune.evaluation.watching import write_score
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.runs.base_swapper import BaseSwapper, Forward
+from facefusion_finetune.runs.others import PersonFilter
+from facefusion_finetune.runs.run import Run
+from facefusion_finetune.runs.sources import draw_others
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import rgb_to_crops
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.training.making import BaseSwapper, Forward
-from facefusion_finetune.training.others import PersonFilter
-from facefusion_finetune.training.run import Run
-from facefusion_finetune.training.sources import draw_others
 
 PREVIEW_PAIRS = 4
 

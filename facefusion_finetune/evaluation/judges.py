@@ -17,12 +17,12 @@ from onnx import TensorProto, ValueInfoProto
 from facefusion_finetune.errors import EvaluationError, SwapperError
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import leave_one_out, measure_similarity
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
-from facefusion_finetune.training.run import Run
 
 TEMPLATE = "arcface_112_v2"
 """What recognisers of the ArcFace kind are aligned to."""

@@ -14,10 +14,10 @@ from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.truths import Truths
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.runs.base_swapper import BaseSwapper, paste_others
+from facefusion_finetune.runs.run import Run
+from facefusion_finetune.runs.sources import draw_others
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.making import BaseSwapper, paste_others
-from facefusion_finetune.training.run import Run
-from facefusion_finetune.training.sources import draw_others
 
 Item = TypeVar("Item")
 

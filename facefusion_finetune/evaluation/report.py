@@ -39,8 +39,8 @@ from facefusion_finetune.evaluation.pictures import (
 )
 from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.run import Run
 
 
 def write_report(

@@ -12,13 +12,13 @@ from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.bases import write_again
 from facefusion_finetune.registry.store import read_card, read_model
+from facefusion_finetune.runs.base import check_base, open_base, resolve_base
+from facefusion_finetune.runs.crops import reload_crops
+from facefusion_finetune.runs.run import Run
+from facefusion_finetune.runs.sources import restore_person
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.base import open_base, resolve_base
-from facefusion_finetune.training.crops import reload_crops
 from facefusion_finetune.training.finish import summarise_report
-from facefusion_finetune.training.run import Run, check_base
-from facefusion_finetune.training.sources import restore_person
 
 
 def evaluate_run(

@@ -7,8 +7,8 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.evaluation.material import Material
+from facefusion_finetune.runs.base_swapper import BaseSwapper
 from facefusion_finetune.swappers.sessions import rgb_to_crops
-from facefusion_finetune.training.making import BaseSwapper
 
 Pictures = NDArray[numpy.float32]
 """(n, H, W, 3), BGR, 0 to 255."""

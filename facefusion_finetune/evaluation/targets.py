@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.training.others import Gallery, PersonFilter
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.others import Gallery, PersonFilter
+from facefusion_finetune.runs.run import Run
 
 MOST_TARGETS = 60
 """Half of them are spread over the footage; the other half follow those, to see flicker."""

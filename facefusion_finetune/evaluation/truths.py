@@ -18,8 +18,8 @@ from facefusion_finetune.errors import EvaluationError, UnreadableError
 from facefusion_finetune.evaluation.pictures import save_picture
 from facefusion_finetune.evaluation.targets import targets_directory
 from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.run import Run
 
 Draw = Callable[[CropRecord], VisionFrame]
 """A target's record to the whole frame as it would be with somebody's face."""

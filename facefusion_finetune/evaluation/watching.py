@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 
 
 @dataclass(frozen=True)

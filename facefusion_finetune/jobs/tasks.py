@@ -22,7 +22,7 @@ from facefusion_finetune.people.profile import Person, load_person
 
 if TYPE_CHECKING:
     from facefusion_finetune.faces.protocol import FaceAnalyser
-    from facefusion_finetune.training.run import Run
+    from facefusion_finetune.runs.run import Run
 
 Task = Callable[[Job, Reporter], dict[str, Any]]
 """Does a job; what comes of it."""
@@ -145,7 +145,7 @@ def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
 def evaluate(job: Job, reporter: Reporter) -> dict[str, Any]:
     """The report of a finished run, written anew. Errors as in `evaluate_run`."""
     from facefusion_finetune.evaluation.rerun import evaluate_run
-    from facefusion_finetune.training.run import find_run
+    from facefusion_finetune.runs.run import find_run
 
     arguments = job.request.read_arguments()
     assert isinstance(arguments, EvaluateArguments)

@@ -12,9 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from facefusion_finetune.errors import RegistryError, SwapperError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.runs.run import next_version
 from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import find_family
-from facefusion_finetune.training.run import next_version
 
 LONGEST_TEXT = 500
 LARGEST_SIDE = 4096

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from facefusion_finetune.people.profile import Person, confirm_consent
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 
 if TYPE_CHECKING:
     from facefusion_finetune.registry.transfer import Exported

@@ -6,7 +6,7 @@ from pathlib import Path
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import bases, store
 from facefusion_finetune.registry.exports import list_exports
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 
 
 def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:

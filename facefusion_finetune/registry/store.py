@@ -20,11 +20,11 @@ from facefusion_finetune.host.models import (
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.bases import check_graph, restore_base
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import ModelCard, decode_card, decode_metadata, encode_card
 from facefusion_finetune.swappers.files.bases import bases_directory, check_base, release_bases
 from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
-from facefusion_finetune.training.run import Run
 
 CHUNK = 1 << 20
 

@@ -29,6 +29,7 @@ from facefusion_finetune.registry.bases import (
 )
 from facefusion_finetune.registry.claims import ASK_AGAIN, adopt_card, read_claimed_card
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
+from facefusion_finetune.runs.run import ImportRecord, Run, write_record
 from facefusion_finetune.swappers.branches.select import set_strength
 from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
@@ -43,7 +44,6 @@ from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import LARGEST_FILE, ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.swappers.sessions import create_session
-from facefusion_finetune.training.run import ImportRecord, Run, write_record
 
 CHUNK = 1 << 22
 SHARED_FIELDS = (

@@ -11,8 +11,8 @@ from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people import profile
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import store
+from facefusion_finetune.runs.run import RECORD_FILE, Run, load_run
 from facefusion_finetune.swappers.card import ModelCard
-from facefusion_finetune.training.run import RECORD_FILE, Run, load_run
 
 SIGNED = (RECORD_FILE, "model.onnx", "report.json")
 """Of a run's files, those that a list of versions is made from."""

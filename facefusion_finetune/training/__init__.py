@@ -1,1 +1,1 @@
-"""The recipe: pairs, losses, the loop, checkpoints, presets."""
+"""The recipe: pairs, losses, cached features, the engine, and what a run begins and ends with."""

@@ -14,9 +14,9 @@ import numpy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from facefusion_finetune.presets.preset import PairMix
 from facefusion_finetune.training.cache import RecordStore
-from facefusion_finetune.training.pairs import KINDS, Kind, PairSet, draw_batch
-from facefusion_finetune.training.presets import PairMix
+from facefusion_finetune.training.pairs.pair_set import KINDS, Kind, PairSet, draw_batch
 
 MOST_USES = 4
 """How often a row is drawn on average before its chunk makes way, where training is long enough."""

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training.run import RunConfig
+from facefusion_finetune.runs.run import RunConfig
 
 TensorSet = dict[str, Tensor]
 

@@ -27,7 +27,7 @@ from facefusion_finetune.training.cache import (
 )
 from facefusion_finetune.training.cache_chunks import MOST_USES, ChunkBuffers, ChunkPlan, Draws
 from facefusion_finetune.training.cache_header import Origin
-from facefusion_finetune.training.pairs import Batch
+from facefusion_finetune.training.pairs.pair_set import Batch
 
 WORTHWHILE = 1 / 3
 """Share of a training's multiplications that a cache has to save."""

@@ -9,12 +9,12 @@ from typing import Any
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.pictures import encode_png
 from facefusion_finetune.registry.bases import write_run_model
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.modelfile import ModelFile
 from facefusion_finetune.swappers.files.writeback import Weights
 from facefusion_finetune.swappers.source import PersonSource
-from facefusion_finetune.training.run import Run
 
 
 def create_card(

@@ -10,6 +10,8 @@ import torch
 from accelerate import Accelerator
 
 from facefusion_finetune.errors import ConsentError, StoppedError
+from facefusion_finetune.presets.preset import Preset
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.checkpoint import (
     Identity,
@@ -20,10 +22,8 @@ from facefusion_finetune.training.checkpoint import (
 from facefusion_finetune.training.gradients import Gradients, Loss
 from facefusion_finetune.training.guard import Guard
 from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.presets import Preset
 from facefusion_finetune.training.progress import Clock, Schedule
 from facefusion_finetune.training.rates import Tunable, find_rate
-from facefusion_finetune.training.run import Run
 from facefusion_finetune.training.state import TrainingState
 from facefusion_finetune.training.trackers import Tracking
 

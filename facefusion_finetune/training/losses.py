@@ -17,14 +17,14 @@ from torch.nn import functional
 from torchmetrics.functional.image import structural_similarity_index_measure
 
 from facefusion_finetune.faces.vectors import leave_one_out
+from facefusion_finetune.presets.preset import Preset
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
-from facefusion_finetune.training.pairs import KINDS, Batch, Kind
+from facefusion_finetune.training.pairs.pair_set import KINDS, Batch, Kind
 from facefusion_finetune.training.perceptual import (
     Perceptual,
     RecogniserPerceptual,
     VggPerceptual,
 )
-from facefusion_finetune.training.presets import Preset
 from facefusion_finetune.training.recogniser import TorchRecogniser
 from facefusion_finetune.training.vgg import VggFeatures, find_vgg_weights
 

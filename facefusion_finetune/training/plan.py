@@ -8,16 +8,15 @@ from facefusion_finetune import __version__
 from facefusion_finetune.dataset.manifest import digest_dataset
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.presets.preset import load_preset
+from facefusion_finetune.runs.base import check_licence, open_base, resolve_base
+from facefusion_finetune.runs.crops import RunCrops, split_crops
+from facefusion_finetune.runs.run import JudgeRecord, RunConfig, next_version
+from facefusion_finetune.runs.sources import check_preset
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
-from facefusion_finetune.training.base import open_base, resolve_base
-from facefusion_finetune.training.crops import RunCrops, split_crops
-from facefusion_finetune.training.licence import check_licence
 from facefusion_finetune.training.options import TrainOptions
-from facefusion_finetune.training.presets import load_preset
-from facefusion_finetune.training.run import JudgeRecord, RunConfig, next_version
-from facefusion_finetune.training.sources import check_preset
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,16 @@ from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
 from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
+from facefusion_finetune.runs.base_swapper import BaseSwapper
+from facefusion_finetune.runs.crops import RunCrops
+from facefusion_finetune.runs.others import (
+    PersonFilter,
+    collect_others,
+    others_directory,
+    read_others,
+)
+from facefusion_finetune.runs.run import Run, check_consent
+from facefusion_finetune.runs.sources import SourceTable, gather_sources
 from facefusion_finetune.swappers.branches.gate import create_gate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.select import select_branches
@@ -29,22 +39,13 @@ from facefusion_finetune.swappers.vectors import prepare_source_inputs
 from facefusion_finetune.training.cache_chunks import Draws
 from facefusion_finetune.training.cache_header import Origin, check_folder
 from facefusion_finetune.training.checkpoint import identify_run
-from facefusion_finetune.training.crops import RunCrops
 from facefusion_finetune.training.feed import CacheSettings, DirectFeed, Feed, choose_feed
 from facefusion_finetune.training.loop import Trainer
 from facefusion_finetune.training.losses import create_loss, measure_identity_level
-from facefusion_finetune.training.making import BaseSwapper
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
-from facefusion_finetune.training.others import (
-    PersonFilter,
-    collect_others,
-    others_directory,
-    read_others,
-)
-from facefusion_finetune.training.pairs import PairSet, create_pairs
-from facefusion_finetune.training.run import Run, check_consent
-from facefusion_finetune.training.sources import SourceTable, gather_sources
+from facefusion_finetune.training.pairs.build import create_pairs
+from facefusion_finetune.training.pairs.pair_set import PairSet
 from facefusion_finetune.training.validation import KeptBackScore, create_validation
 from facefusion_finetune.training.vector import tune_vector
 

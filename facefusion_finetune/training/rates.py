@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import nn
 
-from facefusion_finetune.training.presets import Preset
+from facefusion_finetune.presets.preset import Preset
 
 
 class Tunable(Protocol):

@@ -13,28 +13,12 @@ from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person, confirm_consent
-from facefusion_finetune.swappers.convert.parity import check_parity
-from facefusion_finetune.swappers.sessions import create_session
-from facefusion_finetune.training.accelerator import create_accelerator
-from facefusion_finetune.training.base import open_base, resolve_base
-from facefusion_finetune.training.cache_header import remove_cache
-from facefusion_finetune.training.cache_places import release_caches, remember_cache
-from facefusion_finetune.training.checkpoint import has_checkpoint
-from facefusion_finetune.training.crops import reload_crops
-from facefusion_finetune.training.dry_run import Rehearsal, rehearse
-from facefusion_finetune.training.feed import estimate_cache
-from facefusion_finetune.training.finish import create_card, write_candidate, write_model
-from facefusion_finetune.training.licence import check_licence
-from facefusion_finetune.training.observer import STEPS_STAGE, Observer
-from facefusion_finetune.training.options import TrainOptions
-from facefusion_finetune.training.others import check_apart
-from facefusion_finetune.training.pairs import KINDS
-from facefusion_finetune.training.plan import Plan, plan_run
-from facefusion_finetune.training.prepare import find_cache, prepare_training
-from facefusion_finetune.training.run import (
+from facefusion_finetune.runs.base import check_base, check_licence, open_base, resolve_base
+from facefusion_finetune.runs.crops import reload_crops
+from facefusion_finetune.runs.others import check_apart
+from facefusion_finetune.runs.run import (
     JudgeRecord,
     Run,
-    check_base,
     check_consent,
     create_run,
     find_run,
@@ -42,6 +26,20 @@ from facefusion_finetune.training.run import (
     watch_consent,
     write_record,
 )
+from facefusion_finetune.swappers.convert.parity import check_parity
+from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.training.accelerator import create_accelerator
+from facefusion_finetune.training.cache_header import remove_cache
+from facefusion_finetune.training.cache_places import release_caches, remember_cache
+from facefusion_finetune.training.checkpoint import has_checkpoint
+from facefusion_finetune.training.dry_run import Rehearsal, rehearse
+from facefusion_finetune.training.feed import estimate_cache
+from facefusion_finetune.training.finish import create_card, write_candidate, write_model
+from facefusion_finetune.training.observer import STEPS_STAGE, Observer
+from facefusion_finetune.training.options import TrainOptions
+from facefusion_finetune.training.pairs.pair_set import KINDS
+from facefusion_finetune.training.plan import Plan, plan_run
+from facefusion_finetune.training.prepare import find_cache, prepare_training
 
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference between the trained network and the written file, in output ranges. A file of

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.presets.preset import Preset
 from facefusion_finetune.training.checkpoint import (
     Checkpoint,
     Identity,
@@ -18,7 +19,6 @@ from facefusion_finetune.training.checkpoint import (
     read_moments,
     restore_moments,
 )
-from facefusion_finetune.training.presets import Preset
 from facefusion_finetune.training.rates import Tunable, group_by_scale, scale_rates
 from facefusion_finetune.training.selection import Selection
 

@@ -12,7 +12,7 @@ from accelerate import Accelerator
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import person_directory
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 
 TRACKERS: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard", "tensorboardX"),

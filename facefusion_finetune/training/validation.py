@@ -7,17 +7,13 @@ import torch
 
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.runs.base_swapper import FORWARD_BATCH, BaseSwapper, create_cycle_inputs
+from facefusion_finetune.runs.sources import SourceTable
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.training.drafting import Draft
 from facefusion_finetune.training.losses import scale_to_rgb
-from facefusion_finetune.training.making import (
-    FORWARD_BATCH,
-    BaseSwapper,
-    create_cycle_inputs,
-)
-from facefusion_finetune.training.pairs import CYCLE, PairSet
-from facefusion_finetune.training.sources import SourceTable
+from facefusion_finetune.training.pairs.build import Draft
+from facefusion_finetune.training.pairs.pair_set import CYCLE, PairSet
 
 VALIDATION_SEED = 7949
 """Draws who is swapped on; the same in every run, so that scores can be compared."""

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from facefusion_finetune.errors import SwapperError, TrainingError
+from facefusion_finetune.presets.preset import PairMix, Preset, VectorStage
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.training.gradients import is_out_of_memory
 from facefusion_finetune.training.losses import SwapLoss, scale_to_rgb
-from facefusion_finetune.training.pairs import Kind, PairSet, draw_batch
-from facefusion_finetune.training.presets import PairMix, Preset, VectorStage
+from facefusion_finetune.training.pairs.pair_set import Kind, PairSet, draw_batch
 
 DRIVEN: tuple[Kind, ...] = ("cycle", "cross")
 """Pairs that show what the vector does: a self pair is solved by copying its input."""

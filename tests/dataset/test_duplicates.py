@@ -18,7 +18,7 @@ from facefusion_finetune.dataset.manifest import (
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.training.crops import split_crops
+from facefusion_finetune.runs.crops import split_crops
 
 
 @pytest.fixture

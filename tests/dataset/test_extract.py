@@ -32,7 +32,7 @@ from facefusion_finetune.errors import (
 )
 from facefusion_finetune.faces.protocol import DetectedFace, VisionFrame
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from facefusion_finetune.training.others import check_apart
+from facefusion_finetune.runs.others import check_apart
 from tests.support.demo_world import FRAMES_PER_SHOT, PERSON_SEED, SHOTS
 
 

@@ -21,12 +21,12 @@ from facefusion_finetune.evaluation.material import (
 )
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.runs.base import open_base
+from facefusion_finetune.runs.base_swapper import BaseSwapper
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.base import open_base
-from facefusion_finetune.training.making import BaseSwapper
-from facefusion_finetune.training.run import Run
 from tests.support.runs import create_finished_run
 
 Shots = dict[str, list[AlignedCrop]]

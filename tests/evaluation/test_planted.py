@@ -19,11 +19,11 @@ from facefusion_finetune.evaluation.appearance import measure_held_out
 from facefusion_finetune.evaluation.material import HELD_OUT_SEED, make_pairs
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.registry import store
+from facefusion_finetune.runs.base_swapper import BaseSwapper
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import create_session, rgb_to_crops
-from facefusion_finetune.training.making import BaseSwapper
 from facefusion_finetune.training.recogniser import TorchRecogniser
-from facefusion_finetune.training.run import Run
 from tests.support.planted import (
     PERSON,
     TARGETS,

@@ -14,7 +14,7 @@ import pytest
 from facefusion_finetune.evaluation.figures import KINDS
 from facefusion_finetune.evaluation.targets import read_targets
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.training.run import Run, find_run
+from facefusion_finetune.runs.run import Run, find_run
 from tests.support.demo_world import FRAMES_PER_SHOT
 
 KNOWN_IN_DRAWN_WORLDS = {KINDS[key].title for key in ("others_l1", "true_swap")}

@@ -29,18 +29,18 @@ from facefusion_finetune.evaluation.targets import read_targets, targets_directo
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry import store
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.runs.run import JudgeRecord, Run, find_run, write_record
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.finish import summarise_report
-from facefusion_finetune.training.run import JudgeRecord, Run, find_run, write_record
 from tests.support.runs import list_names, read_digests
 
 CODE = """
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.training.run import find_run
+from facefusion_finetune.runs.run import find_run
 
 person = load_person("ada")
 evaluate_run(person, find_run(person, None), DemoAnalyser([]))

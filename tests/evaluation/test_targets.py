@@ -17,10 +17,10 @@ from facefusion_finetune.evaluation.targets import (
     targets_directory,
 )
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.runs.others import PersonFilter
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.others import PersonFilter
 from facefusion_finetune.training.recipe import resume_person, train_person
-from facefusion_finetune.training.run import Run
 from tests.support.demo_world import FRAMES_PER_SHOT
 from tests.support.runs import create_finished_run, list_names
 

@@ -25,7 +25,7 @@ from facefusion_finetune.evaluation.truths import (
     load_truths,
 )
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 from tests.support.demo_world import NOBODY, OTHER_SEED
 from tests.support.runs import create_finished_run
 

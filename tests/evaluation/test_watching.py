@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from facefusion_finetune.evaluation.watching import Score, read_scores, write_score
-from facefusion_finetune.training.run import ImportRecord, Run
+from facefusion_finetune.runs.run import ImportRecord, Run
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ from facefusion_finetune.faces.insightface_pack import PACK_VARIABLE, find_pack
 from facefusion_finetune.faces.protocol import Points
 from facefusion_finetune.faces.vectors import sample_directions
 from facefusion_finetune.faces.warp import TEMPLATES
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.known import MODELS_VARIABLE, get_known_swapper, is_whole
-from facefusion_finetune.training.run import Run
 
 pytest.importorskip("insightface")
 

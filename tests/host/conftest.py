@@ -9,9 +9,9 @@ import pytest
 
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.known import get_known_swapper
-from facefusion_finetune.training.run import Run
 from tests.support.runs import create_finished_run
 from tests.support.tab_models import write_report
 

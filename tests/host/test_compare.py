@@ -16,10 +16,10 @@ from facefusion_finetune.errors import ConsentError, FootageError, RegistryError
 from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.privacy.removal import remove_person
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.known import get_known_swapper
-from facefusion_finetune.training.run import Run
 from tests.support.runs import create_finished_run
 
 pytestmark = pytest.mark.host

@@ -23,13 +23,13 @@ from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.home import HOME_VARIABLE
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.training.run import find_run
+from facefusion_finetune.runs.run import find_run
 from tests.support import host as support
 
 pytestmark = [pytest.mark.host, pytest.mark.slow]
 
 SETTINGS = ["--set", "face_detector_model=yunet", "--set", "execution_providers=cpu"]
-FAST = files("facefusion_finetune.training") / "presets" / "fast.toml"
+FAST = files("facefusion_finetune.presets") / "fast.toml"
 """Shortened here; the whole of it is trained by the test that goes through the tab."""
 OTHERS = ("asl_d", "asl_e")
 SWAP = ["headless-run", "--processors", "finetuned_swapper", "--finetuned-swapper-model", "asl_a"]

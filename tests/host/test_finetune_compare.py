@@ -9,7 +9,7 @@ import pytest
 
 from facefusion_finetune.errors import RegistryError, UsageError
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 from tests.support.tab_models import get
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("said")]

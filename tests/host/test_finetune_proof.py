@@ -10,8 +10,8 @@ from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.transfer import export_model, import_model
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.run import Run
 from tests.support.runs import create_finished_run
 from tests.support.tab_models import SKIPPED, get, list_active, write_report
 

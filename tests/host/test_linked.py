@@ -18,8 +18,8 @@ from facefusion_finetune.host.link import link
 from facefusion_finetune.host.models import model_path, models_directory
 from facefusion_finetune.people.profile import add_person, create_consent, load_person
 from facefusion_finetune.registry import store, transfer
+from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.run import find_run
 from tests.support import host as support
 from tests.support.runs import create_finished_run
 

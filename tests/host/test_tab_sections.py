@@ -399,8 +399,8 @@ def test_curves_follow_what_a_run_has_written(
 def make_run() -> Callable[[Person], Any]:
     """Begins a run of somebody."""
     from facefusion_finetune import __version__
-    from facefusion_finetune.training.presets import load_preset
-    from facefusion_finetune.training.run import RunConfig, create_run
+    from facefusion_finetune.presets.preset import load_preset
+    from facefusion_finetune.runs.run import RunConfig, create_run
 
     def make(person: Person) -> Any:
         config = RunConfig(

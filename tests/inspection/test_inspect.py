@@ -16,9 +16,9 @@ from facefusion_finetune import cli
 from facefusion_finetune.inspection import findings
 from facefusion_finetune.inspection.drawing import draw_swapper
 from facefusion_finetune.inspection.inspect import Inspection, inspect_swapper
+from facefusion_finetune.presets.preset import list_presets, load_preset
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.graph import read_swapper
-from facefusion_finetune.training.presets import list_presets, load_preset
 from tests.support.families import ENTRIES, build, facts
 from tests.support.inswapper import build_inswapper, write_inswapper
 

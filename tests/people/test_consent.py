@@ -18,9 +18,9 @@ from facefusion_finetune.people.profile import (
     create_consent,
     load_person,
 )
+from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import train_person
-from facefusion_finetune.training.run import find_run
 from tests.support.host import create_fake_checkout
 
 Command = Callable[..., tuple[int, str]]

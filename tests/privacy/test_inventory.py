@@ -16,7 +16,7 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.privacy.inventory import Inventory, take_inventory
 from facefusion_finetune.privacy.traces import find_vectors
 from facefusion_finetune.registry import store, transfer
-from facefusion_finetune.training.run import find_run
+from facefusion_finetune.runs.run import find_run
 
 
 @pytest.fixture

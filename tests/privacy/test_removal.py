@@ -35,11 +35,11 @@ from facefusion_finetune.privacy import removal
 from facefusion_finetune.privacy.removal import RemovalError, remove_person
 from facefusion_finetune.privacy.traces import NamePattern, collect_traces
 from facefusion_finetune.registry import store, transfer
+from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.training import feed
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import train_person
-from facefusion_finetune.training.run import find_run
 from tests.support.commands import run_command
 from tests.support.demo_world import NOBODY
 from tests.support.inswapper import write_inswapper

@@ -18,6 +18,7 @@ from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry import bases, store
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import (
@@ -28,7 +29,6 @@ from facefusion_finetune.swappers.files.bases import (
     release_bases,
 )
 from facefusion_finetune.swappers.files.modelfile import open_model
-from facefusion_finetune.training.run import Run
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_card, create_finished_run, list_names, move_weights
 

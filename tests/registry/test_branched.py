@@ -17,6 +17,7 @@ from facefusion_finetune.errors import RegistryError, UsageError
 from facefusion_finetune.host.models import hash_path
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.registry import bases, store, transfer
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.branches.gate import Gate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.split import read_gate
@@ -25,7 +26,6 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import bases_directory
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
-from facefusion_finetune.training.run import Run
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run, list_names
 

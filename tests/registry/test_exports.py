@@ -17,7 +17,7 @@ from facefusion_finetune.registry.exports import (
     name_export,
 )
 from facefusion_finetune.registry.store import read_card
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run
 

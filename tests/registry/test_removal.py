@@ -11,8 +11,8 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import store
 from facefusion_finetune.registry.exports import export_privately, list_exports
 from facefusion_finetune.registry.removal import remove_version
+from facefusion_finetune.runs.run import Run, find_run
 from facefusion_finetune.swappers.files.bases import bases_directory
-from facefusion_finetune.training.run import Run, find_run
 from tests.support.host import create_fake_checkout
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run

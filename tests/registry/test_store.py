@@ -15,13 +15,13 @@ from facefusion_finetune.host.models import card_path, hash_path, models_directo
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry import store
+from facefusion_finetune.runs.run import Run, find_run
 from facefusion_finetune.swappers.card import (
     decode_card,
     decode_metadata,
     encode_card,
     encode_metadata,
 )
-from facefusion_finetune.training.run import Run, find_run
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run
 
@@ -106,7 +106,7 @@ import resource, signal, sys
 from pathlib import Path
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.registry import store
-from facefusion_finetune.training.run import find_run
+from facefusion_finetune.runs.run import find_run
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 person = load_person('ada')
 run = find_run(person, None)

@@ -31,12 +31,12 @@ from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.registry import store, transfer
+from facefusion_finetune.runs.run import Run, find_run, list_runs
 from facefusion_finetune.swappers.card import PREFIX, ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import bases_directory, digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.recipe import resume_person
-from facefusion_finetune.training.run import Run, find_run, list_runs
 from tests.support.inswapper import build_inswapper, write_inswapper
 from tests.support.runs import create_card, create_finished_run, list_names
 
@@ -202,7 +202,7 @@ import resource, signal
 from pathlib import Path
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.registry import transfer
-from facefusion_finetune.training.run import find_run
+from facefusion_finetune.runs.run import find_run
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 person = load_person("ada")
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -18,7 +18,7 @@ from facefusion_finetune.evaluation.material import Material, Pairs
 from facefusion_finetune.evaluation.targets import collect_targets, targets_directory
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
-from facefusion_finetune.training.others import PersonFilter
+from facefusion_finetune.runs.others import PersonFilter
 from facefusion_finetune.training.recipe import train_person
 from tests.support.runs import create_finished_run
 

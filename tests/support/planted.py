@@ -33,7 +33,10 @@ from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person, add_person, create_consent
+from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.registry.bases import write_run_model
+from facefusion_finetune.runs.base import open_base
+from facefusion_finetune.runs.run import Run, RunConfig, create_run, next_version
 from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.convert.frontier import split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
@@ -44,9 +47,6 @@ from facefusion_finetune.swappers.graphs.costs import measure_cost
 from facefusion_finetune.swappers.graphs.graph import select_layers
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.base import open_base
-from facefusion_finetune.training.presets import load_preset
-from facefusion_finetune.training.run import Run, RunConfig, create_run, next_version
 from tests.support.runs import create_card
 
 PERSON = FIRST_UNSEEN_SEED + 4_000

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy
 
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.registry.bases import write_run_model
+from facefusion_finetune.runs.run import Run, RunConfig, create_run, next_version
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
-from facefusion_finetune.training.presets import load_preset
-from facefusion_finetune.training.run import Run, RunConfig, create_run, next_version
 
 TUNED = ("Conv_596.weight", "Conv_596.bias", "Conv_612.weight", "Conv_612.bias")
 

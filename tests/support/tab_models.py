@@ -6,7 +6,7 @@ from typing import Any
 
 from facefusion_finetune.evaluation.pictures import save_picture
 from facefusion_finetune.host.models import find_active, models_directory
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 from tests.support.reports import build_pictures, build_report
 
 SKIPPED = {"__type__": "update"}

@@ -20,13 +20,13 @@ from facefusion_finetune.people.elsewhere import list_elsewhere
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.runs.run import Run, find_run
 from facefusion_finetune.training import feed
 from facefusion_finetune.training.cache_header import read_owner
 from facefusion_finetune.training.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import resume_person, train_person
-from facefusion_finetune.training.run import Run, find_run
 from tests.training.test_loop_world import TinyWorld
 
 TODAY = date(2030, 5, 3)

@@ -17,17 +17,18 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import SwapperError, TrainingError, UsageError
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.runs import crops
+from facefusion_finetune.runs.run import Run, find_run, list_runs
 from facefusion_finetune.swappers.branches.gate import Gate
 from facefusion_finetune.swappers.branches.split import read_gate
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.sessions import create_session
-from facefusion_finetune.training import crops, prepare
+from facefusion_finetune.training import prepare
 from facefusion_finetune.training.checkpoint import load_checkpoint
 from facefusion_finetune.training.feed import CachedFeed
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import rehearse_person, train_person
-from facefusion_finetune.training.run import Run, find_run, list_runs
 from tests.support.runs import read_digests
 
 PRESET = """

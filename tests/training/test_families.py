@@ -15,11 +15,11 @@ from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.runs.sources import gather_sources
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
 from facefusion_finetune.swappers.source import SourceMaker, restore_source
 from facefusion_finetune.training.recipe import train_person
-from facefusion_finetune.training.sources import gather_sources
 from tests.support.demo_world import PERSON_SEED, QUICK_PRESET
 from tests.support.families import ENTRIES
 from tests.support.family_world import FamilyAnalyser

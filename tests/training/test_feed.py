@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.training_material import create_pairs
+from facefusion_finetune.presets.preset import PairMix
 from facefusion_finetune.swappers.convert.frontier import Frontier, split_at_cut
 from facefusion_finetune.swappers.convert.lora import add_low_rank
 from facefusion_finetune.swappers.convert.network import TorchSwapper
@@ -35,8 +36,7 @@ from facefusion_finetune.training.feed import (
     freeze,
     measure_saving,
 )
-from facefusion_finetune.training.pairs import KINDS
-from facefusion_finetune.training.presets import PairMix
+from facefusion_finetune.training.pairs.pair_set import KINDS
 from tests.support.inswapper import write_inswapper
 
 PLENTY = 1 << 40

@@ -19,13 +19,13 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from facefusion_finetune import home
+from facefusion_finetune.presets.preset import Preset, parse_preset
+from facefusion_finetune.runs.run import Run, RunConfig, write_record
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.accelerator import create_accelerator
 from facefusion_finetune.training.checkpoint import has_checkpoint, identify_run
 from facefusion_finetune.training.loop import Trainer
 from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.presets import Preset, parse_preset
-from facefusion_finetune.training.run import Run, RunConfig, write_record
 
 PRESET = """
 description = "Of a tiny network."

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.presets.preset import LossWeights, Preset, parse_preset
 from facefusion_finetune.training import vgg
 from facefusion_finetune.training.losses import (
     SwapLoss,
@@ -18,8 +19,7 @@ from facefusion_finetune.training.losses import (
     high_pass,
     measure_identity_level,
 )
-from facefusion_finetune.training.pairs import KINDS, Batch
-from facefusion_finetune.training.presets import LossWeights, Preset, parse_preset
+from facefusion_finetune.training.pairs.pair_set import KINDS, Batch
 from facefusion_finetune.training.recogniser import TorchRecogniser
 from tests.support.demo_world import QUICK_PRESET
 

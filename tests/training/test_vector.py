@@ -12,6 +12,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import FinetuneError, SwapperError, TrainingError
+from facefusion_finetune.presets.preset import PairMix, Preset, VectorStage
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
@@ -19,8 +20,7 @@ from facefusion_finetune.swappers.sessions import rgb_to_crops, scale_output
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.training import vector as module
 from facefusion_finetune.training.losses import SwapLoss
-from facefusion_finetune.training.pairs import KINDS, PairSet
-from facefusion_finetune.training.presets import PairMix, Preset, VectorStage
+from facefusion_finetune.training.pairs.pair_set import KINDS, PairSet
 from facefusion_finetune.training.vector import tune_vector
 from tests.support.family_world import FamilyAnalyser
 from tests.training.test_losses import CENTROID, create_batch, create_preset

@@ -7,10 +7,10 @@ from typing import Any
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.host import adapter
 from facefusion_finetune.jobs.times import find_time
+from facefusion_finetune.presets.measured import Gain, load_gain
+from facefusion_finetune.presets.preset import Preset, load_preset
+from facefusion_finetune.runs.base import allows_commercial_use
 from facefusion_finetune.swappers.catalogue import FAMILIES, create_options
-from facefusion_finetune.training.gains import Gain, load_gain
-from facefusion_finetune.training.licence import allows_commercial_use
-from facefusion_finetune.training.presets import Preset, load_preset
 from facefusion_finetune.training.progress import format_seconds
 
 DEFAULT_BASE = "inswapper_128"

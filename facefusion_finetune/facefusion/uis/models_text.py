@@ -10,7 +10,7 @@ from facefusion_finetune.evaluation.page import describe_figure, sort_figures
 from facefusion_finetune.facefusion.uis.embed import bullets, embed_picture, link, paragraph
 from facefusion_finetune.facefusion.uis.page import name_on_page, translate
 from facefusion_finetune.registry.versions import ListedVersion
-from facefusion_finetune.training.run import ImportRecord, Run
+from facefusion_finetune.runs.run import ImportRecord, Run
 
 PICTURES = ("held_out", "targets")
 """Of a report, by the stems of their files."""

@@ -7,7 +7,7 @@ from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.jobs import queue
 from facefusion_finetune.people.profile import Person, load_person, person_directory
-from facefusion_finetune.training.run import MODEL_FILE, list_runs
+from facefusion_finetune.runs.run import MODEL_FILE, list_runs
 
 
 def require_name(name: str | None) -> str:

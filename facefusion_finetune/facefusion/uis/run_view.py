@@ -10,7 +10,7 @@ from facefusion_finetune.evaluation.watching import read_scores
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
 from facefusion_finetune.people.profile import load_person, person_directory
-from facefusion_finetune.training.run import MODEL_FILE, RECORD_FILE, Run, list_runs
+from facefusion_finetune.runs.run import MODEL_FILE, RECORD_FILE, Run, list_runs
 
 if TYPE_CHECKING:
     import pandas

@@ -17,8 +17,8 @@ from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs
 from facefusion_finetune.facefusion.uis.uploads import create_upload
 from facefusion_finetune.jobs.times import find_time
+from facefusion_finetune.presets.preset import list_presets
 from facefusion_finetune.training.options import PRECISIONS
-from facefusion_finetune.training.presets import list_presets
 
 BASE_DROPDOWN: gradio.Dropdown
 BASE_TEXTBOX: gradio.Textbox

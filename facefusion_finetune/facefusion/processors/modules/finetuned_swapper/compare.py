@@ -29,6 +29,7 @@ from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, confirm_consent, load_person
 from facefusion_finetune.registry import store
 from facefusion_finetune.registry.bases import check_graph
+from facefusion_finetune.runs.run import Run, RunConfig
 from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from facefusion_finetune.swappers.files.bases import (
@@ -38,7 +39,6 @@ from facefusion_finetune.swappers.files.bases import (
     name_base,
 )
 from facefusion_finetune.swappers.source import restore_source
-from facefusion_finetune.training.run import Run, RunConfig
 
 KEY = "finetuned_swapper"
 """Of the model in its session pool."""

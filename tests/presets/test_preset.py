@@ -3,7 +3,7 @@
 import pytest
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.training.presets import list_presets, load_preset, parse_preset
+from facefusion_finetune.presets.preset import list_presets, load_preset, parse_preset
 from tests.support.demo_world import QUICK_PRESET
 
 

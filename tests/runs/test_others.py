@@ -13,15 +13,15 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import FootageError, TrainingError, UsageError
 from facefusion_finetune.evaluation.targets import collect_targets, read_targets
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.training import others
-from facefusion_finetune.training.others import (
+from facefusion_finetune.runs import others
+from facefusion_finetune.runs.others import (
     PersonFilter,
     check_apart,
     collect_others,
     others_directory,
     read_others,
 )
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 from tests.support.demo_world import FRAMES_PER_SHOT
 from tests.support.runs import create_finished_run, list_names
 

@@ -142,7 +142,7 @@ def list_presets() -> list[str]:
     """Names of the presets that come with the package."""
     return sorted(
         file.name.removesuffix(".toml")
-        for file in resources.files(__package__).joinpath("presets").iterdir()
+        for file in resources.files(__package__).iterdir()
         if file.name.endswith(".toml")
     )
 
@@ -161,7 +161,7 @@ def load_preset(name: str) -> Preset:
                 f"preset {name}", f"it cannot be read ({error.strerror}).", "Check the path."
             ) from error
     elif name in list_presets():
-        text = resources.files(__package__).joinpath(f"presets/{name}.toml").read_text("utf-8")
+        text = resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8")
     else:
         raise UsageError(
             f"preset {name!r}",

@@ -23,7 +23,7 @@ from facefusion_finetune.dataset.others import find_origins, strip_record
 from facefusion_finetune.errors import EvaluationError, FinetuneError, TrainingError, UsageError
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid, measure_similarity
-from facefusion_finetune.training.run import Run
+from facefusion_finetune.runs.run import Run
 
 MOST_OTHERS = 240
 """Frames of others that train."""

@@ -13,8 +13,8 @@ from facefusion_finetune.dataset.split import require_split, split_by_shot
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.run import Run
 
 SHOTS_TO_KEEP_BACK = 6
 """Training shots from which on one of them is kept back; fewer are all needed."""

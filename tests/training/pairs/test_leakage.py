@@ -15,15 +15,17 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.presets.preset import PairMix, parse_preset
+from facefusion_finetune.runs.base_swapper import BaseSwapper, Forward
+from facefusion_finetune.runs.sources import SourceTable, gather_sources
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.leakage import LOWEST_LIMIT, LeakageCheck
-from facefusion_finetune.training.making import DRAWS, BaseSwapper, Forward, create_checked_inputs
-from facefusion_finetune.training.pairs import PairSet, create_pairs
-from facefusion_finetune.training.presets import PairMix, parse_preset
-from facefusion_finetune.training.sources import SourceTable, gather_sources
+from facefusion_finetune.training.pairs.build import create_pairs
+from facefusion_finetune.training.pairs.cycle import DRAWS, create_checked_inputs
+from facefusion_finetune.training.pairs.leakage import LOWEST_LIMIT, LeakageCheck
+from facefusion_finetune.training.pairs.pair_set import PairSet
 from tests.support.demo_world import QUICK_PRESET
 
 COUNT = 6

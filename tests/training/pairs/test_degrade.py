@@ -4,7 +4,7 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from facefusion_finetune.training.degrade import choose_degraded, degrade_picture
+from facefusion_finetune.training.pairs.degrade import choose_degraded, degrade_picture
 
 SIZE = 64
 

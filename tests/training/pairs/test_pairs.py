@@ -13,6 +13,9 @@ from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.presets.preset import PairMix, parse_preset
+from facefusion_finetune.runs.base_swapper import BaseSwapper, create_cycle_inputs
+from facefusion_finetune.runs.sources import OTHER_PEOPLE, SourceTable, gather_sources
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.graphs.graph import read_swapper
@@ -24,10 +27,8 @@ from facefusion_finetune.swappers.sessions import (
 )
 from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.training.losses import scale_to_rgb
-from facefusion_finetune.training.making import BaseSwapper, create_cycle_inputs
-from facefusion_finetune.training.pairs import KINDS, PairSet, create_pairs, draw_batch
-from facefusion_finetune.training.presets import PairMix, parse_preset
-from facefusion_finetune.training.sources import OTHER_PEOPLE, SourceTable, gather_sources
+from facefusion_finetune.training.pairs.build import create_pairs
+from facefusion_finetune.training.pairs.pair_set import KINDS, PairSet, draw_batch
 from facefusion_finetune.training.validation import create_validation
 from tests.support.demo_world import QUICK_PRESET
 

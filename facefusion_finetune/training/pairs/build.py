@@ -1,4 +1,4 @@
-"""Pairs while they are being made: who shows what, every picture once."""
+"""How pairs are made of crops, in the mix the preset names; every picture is kept once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,8 +8,13 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.training.degrade import choose_degraded, degrade_picture
-from facefusion_finetune.training.making import BaseSwapper
+from facefusion_finetune.presets.preset import Preset
+from facefusion_finetune.runs.base_swapper import BaseSwapper
+from facefusion_finetune.runs.sources import SourceTable
+from facefusion_finetune.training.pairs.cycle import create_checked_inputs, find_none
+from facefusion_finetune.training.pairs.degrade import choose_degraded, degrade_picture
+from facefusion_finetune.training.pairs.leakage import LeakageCheck
+from facefusion_finetune.training.pairs.pair_set import CROSS, CYCLE, PRIOR, SELF, PairSet
 
 Rows = NDArray[numpy.int64]
 
@@ -145,3 +150,90 @@ def pool_anchors(swaps: NDArray[Any]) -> NDArray[numpy.float32]:
 
 def _to_bytes(masks: list[NDArray[numpy.float32]]) -> NDArray[numpy.uint8]:
     return (numpy.stack(masks) * 255).round().astype(numpy.uint8)
+
+
+def create_pairs(
+    crops: list[AlignedCrop],
+    sources: SourceTable,
+    base: BaseSwapper,
+    analyser: FaceAnalyser,
+    preset: Preset,
+    generator: numpy.random.Generator,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    others: list[AlignedCrop] | None = None,
+    centroid: NDArray[numpy.float64] | None = None,
+    on_note: Callable[[str], None] = lambda text: None,
+) -> PairSet:
+    """Every pair a preset asks for.
+
+    Args:
+        crops: The crops that train, at least two.
+        sources: Of these crops, of P as deployed, and of others.
+        base: The frozen base.
+        analyser: Aligns, masks, pastes and has the training recogniser.
+        preset: Says which kinds, how many variants of each, and how many inputs are degraded.
+        generator: Draws the sources and the degraded inputs.
+        progress: Told how many of how many rounds over the crops are done.
+        others: Other people's frames, for cross pairs and half of the prior pairs. Without them
+            cycle inputs and P's own frames are taken.
+        centroid: (512,), direction of P's vectors; without it that of the deployed vector.
+        on_note: Told what the user should know.
+
+    Raises:
+        TrainingError: The base's swaps of others do not remove P from any frame.
+    """
+    count, mix = len(crops), preset.pairs
+    draft = Draft([*crops, *(others or [])], analyser, sources.stack())
+    foreign = numpy.arange(count, count + len(others or []))
+    crop, target = foreign, foreign
+    inputs = None
+
+    def draw_own(crop: Rows) -> Rows:
+        # Half the deployed source, half that of another frame: never the truth's own.
+        other = (crop + generator.integers(1, count, len(crop))) % count
+        return numpy.where(generator.random(len(crop)) < 0.5, 0, 1 + other)
+
+    rounds = numpy.tile(numpy.arange(count), preset.variants)
+    if mix.self:
+        draft.add(SELF, rounds, rounds, draw_own(rounds), rounds, True)
+    if mix.cycle or (mix.cross and not others):
+        vector = sources.person.vector if centroid is None else centroid
+        check = LeakageCheck(analyser, vector, draft.matrix)
+        inputs = create_checked_inputs(
+            crops,
+            sources.others,
+            base,
+            analyser,
+            preset.variants,
+            check.find_leaks if mix.cycle else find_none,
+            generator,
+            progress,
+        )
+        swapped = draft.lay(inputs.pictures)
+        if mix.cycle:
+            check.report(inputs, base.options.name, mix.self > 0, on_note)
+            honest = numpy.flatnonzero(~inputs.leaks)
+            frames = inputs.crop[honest]
+            draft.add(CYCLE, frames, swapped[honest], draw_own(frames), frames, True)
+        if not others:
+            crop, target = inputs.crop, swapped
+    else:
+        progress(0, 1)
+    if mix.cross:
+        person = numpy.zeros_like(crop)
+        draft.anchors = draft.swap(base, target, person, pool_anchors)
+        draft.add(CROSS, crop, target, person, numpy.arange(len(crop)), False)
+    if mix.prior:
+        crop = rounds.copy()
+        if others:
+            # every second one, and the others of P's frames in the next round
+            is_foreign = (rounds + numpy.arange(len(rounds)) // count) % 2 == 1
+            crop[is_foreign] = numpy.resize(generator.permutation(foreign), is_foreign.sum())
+        source = 1 + count + generator.integers(0, len(sources.others), len(crop))
+        draft.made = draft.swap(base, crop, source, lambda swaps: swaps.astype(numpy.float16))
+        draft.add(PRIOR, crop, crop, source, numpy.arange(len(crop)), False)
+    return PairSet(
+        **draft.finish(preset.degraded, generator),
+        drawn_again=inputs.drawn_again if inputs else 0,
+        left_out=inputs.left_out if inputs else 0,
+    )

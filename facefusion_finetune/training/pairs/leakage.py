@@ -15,7 +15,7 @@ from facefusion_finetune.evaluation.metrics import warp_crops
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import measure_similarity
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
-from facefusion_finetune.training.making import CycleInputs
+from facefusion_finetune.training.pairs.cycle import CycleInputs
 
 IMPOSTORS = 1000
 IMPOSTOR_SEED = 7937

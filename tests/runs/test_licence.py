@@ -10,15 +10,11 @@ import torch
 from facefusion_finetune.cli_train import create_train_options
 from facefusion_finetune.errors import SwapperError, UsageError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
+from facefusion_finetune.runs.base import COMMERCIAL_BASES, allows_commercial_use, check_licence
 from facefusion_finetune.training.accelerator import (
     choose_precision,
     create_accelerator,
     name_precision,
-)
-from facefusion_finetune.training.licence import (
-    COMMERCIAL_BASES,
-    allows_commercial_use,
-    check_licence,
 )
 from facefusion_finetune.training.options import TrainOptions, parse_size
 from tests.training.test_loop_world import OPTIONS

@@ -18,9 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
 from facefusion_finetune.people.profile import Consent, Person, confirm_consent
-from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.files.bases import digest_file
-from facefusion_finetune.training.presets import Preset
+from facefusion_finetune.presets.preset import Preset
 
 RECORD_FILE = "config.toml"
 MODEL_FILE = "model.onnx"
@@ -262,21 +260,6 @@ def watch_consent(run: Run) -> Iterator[None]:
         raise
     finally:
         _discard_remains(run)
-
-
-def check_base(run: Run, options: SwapperOptions) -> None:
-    """Make sure that a run goes on with the base it was started with.
-
-    Raises:
-        TrainingError: The base file's digest is another one.
-    """
-    if digest_file(options.path) != run.config.base_sha256:
-        raise TrainingError(
-            f"run {run.reference}",
-            f"it was started with another {run.config.base_name} than {options.path} holds now"
-            " (the digests differ).",
-            "Put the former base file back, or train anew without --resume.",
-        )
 
 
 def _discard_remains(run: Run) -> None:

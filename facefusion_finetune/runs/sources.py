@@ -10,11 +10,11 @@ from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.presets.preset import Preset
 from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker, restore_source
 from facefusion_finetune.swappers.vectors import cut_source_picture
-from facefusion_finetune.training.presets import Preset
 
 OTHER_PEOPLE = 64
 

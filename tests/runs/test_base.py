@@ -8,11 +8,11 @@ import onnx
 import pytest
 
 from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.runs.base import open_base, resolve_base
 from facefusion_finetune.swappers.branches.gate import Gate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.training.base import open_base, resolve_base
 from tests.support.families import build
 from tests.support.family_world import FamilyAnalyser
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune.training.gains import Change, load_gain
-from facefusion_finetune.training.presets import list_presets
+from facefusion_finetune.presets.measured import Change, load_gain
+from facefusion_finetune.presets.preset import list_presets
 
 README = Path(__file__).parents[2] / "README.md"
 ROWS = {

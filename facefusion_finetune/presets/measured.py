@@ -34,7 +34,7 @@ class Gain:
 
 def load_gain(preset: str) -> Gain | None:
     """What was measured of a preset; None for one of the user's own, or one not measured."""
-    text = resources.files(__package__).joinpath("presets/measured.json").read_text("utf-8")
+    text = resources.files(__package__).joinpath("measured.json").read_text("utf-8")
     values = json.loads(text)
     measured = values["presets"].get(preset)
     if measured is None:

@@ -11,7 +11,7 @@ G0 is the frozen base, P the person.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
@@ -21,20 +21,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.presets.preset import PairMix
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.sessions import normalise_crops
 from facefusion_finetune.swappers.vectors import prepare_source_inputs
-from facefusion_finetune.training.drafting import Draft, Rows, pool_anchors
-from facefusion_finetune.training.leakage import LeakageCheck
-from facefusion_finetune.training.making import (
-    BaseSwapper,
-    create_checked_inputs,
-    find_none,
-)
-from facefusion_finetune.training.presets import PairMix, Preset
-from facefusion_finetune.training.sources import SourceTable
 
 Kind = Literal["cycle", "self", "cross", "prior"]
 KINDS: tuple[Kind, ...] = ("cycle", "self", "cross", "prior")
@@ -190,90 +180,3 @@ def draw_batch(pairs: PairSet, mix: PairMix, size: int, seed: int, step: int) ->
     positions = (numpy.arange(size) + generator.random()) / size
     places = numpy.searchsorted(ends, positions, side="right").clip(max=len(kinds) - 1)
     return [int(generator.choice(pairs.pools[kinds[place]])) for place in places]
-
-
-def create_pairs(
-    crops: list[AlignedCrop],
-    sources: SourceTable,
-    base: BaseSwapper,
-    analyser: FaceAnalyser,
-    preset: Preset,
-    generator: numpy.random.Generator,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-    others: list[AlignedCrop] | None = None,
-    centroid: NDArray[numpy.float64] | None = None,
-    on_note: Callable[[str], None] = lambda text: None,
-) -> PairSet:
-    """Every pair a preset asks for.
-
-    Args:
-        crops: The crops that train, at least two.
-        sources: Of these crops, of P as deployed, and of others.
-        base: The frozen base.
-        analyser: Aligns, masks, pastes and has the training recogniser.
-        preset: Says which kinds, how many variants of each, and how many inputs are degraded.
-        generator: Draws the sources and the degraded inputs.
-        progress: Told how many of how many rounds over the crops are done.
-        others: Other people's frames, for cross pairs and half of the prior pairs. Without them
-            cycle inputs and P's own frames are taken.
-        centroid: (512,), direction of P's vectors; without it that of the deployed vector.
-        on_note: Told what the user should know.
-
-    Raises:
-        TrainingError: The base's swaps of others do not remove P from any frame.
-    """
-    count, mix = len(crops), preset.pairs
-    draft = Draft([*crops, *(others or [])], analyser, sources.stack())
-    foreign = numpy.arange(count, count + len(others or []))
-    crop, target = foreign, foreign
-    inputs = None
-
-    def draw_own(crop: Rows) -> Rows:
-        # Half the deployed source, half that of another frame: never the truth's own.
-        other = (crop + generator.integers(1, count, len(crop))) % count
-        return numpy.where(generator.random(len(crop)) < 0.5, 0, 1 + other)
-
-    rounds = numpy.tile(numpy.arange(count), preset.variants)
-    if mix.self:
-        draft.add(SELF, rounds, rounds, draw_own(rounds), rounds, True)
-    if mix.cycle or (mix.cross and not others):
-        vector = sources.person.vector if centroid is None else centroid
-        check = LeakageCheck(analyser, vector, draft.matrix)
-        inputs = create_checked_inputs(
-            crops,
-            sources.others,
-            base,
-            analyser,
-            preset.variants,
-            check.find_leaks if mix.cycle else find_none,
-            generator,
-            progress,
-        )
-        swapped = draft.lay(inputs.pictures)
-        if mix.cycle:
-            check.report(inputs, base.options.name, mix.self > 0, on_note)
-            honest = numpy.flatnonzero(~inputs.leaks)
-            frames = inputs.crop[honest]
-            draft.add(CYCLE, frames, swapped[honest], draw_own(frames), frames, True)
-        if not others:
-            crop, target = inputs.crop, swapped
-    else:
-        progress(0, 1)
-    if mix.cross:
-        person = numpy.zeros_like(crop)
-        draft.anchors = draft.swap(base, target, person, pool_anchors)
-        draft.add(CROSS, crop, target, person, numpy.arange(len(crop)), False)
-    if mix.prior:
-        crop = rounds.copy()
-        if others:
-            # every second one, and the others of P's frames in the next round
-            is_foreign = (rounds + numpy.arange(len(rounds)) // count) % 2 == 1
-            crop[is_foreign] = numpy.resize(generator.permutation(foreign), is_foreign.sum())
-        source = 1 + count + generator.integers(0, len(sources.others), len(crop))
-        draft.made = draft.swap(base, crop, source, lambda swaps: swaps.astype(numpy.float16))
-        draft.add(PRIOR, crop, crop, source, numpy.arange(len(crop)), False)
-    return PairSet(
-        **draft.finish(preset.degraded, generator),
-        drawn_again=inputs.drawn_again if inputs else 0,
-        left_out=inputs.left_out if inputs else 0,
-    )

@@ -1,0 +1,1 @@
+"""One run: its record, and all that training and judging both work on."""

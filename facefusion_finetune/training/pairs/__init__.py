@@ -1,0 +1,1 @@
+"""What training learns from: pairs of an input and its truth."""
