@@ -13,8 +13,8 @@ from facefusion_finetune.dataset.manifest import digest_dataset, stack_embedding
 from facefusion_finetune.demo.analyser import SWAPPER
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import open_judge, open_recogniser
+from facefusion_finetune.evaluation.material import make_swaps
 from facefusion_finetune.evaluation.report import write_report
-from facefusion_finetune.evaluation.swaps import make_swaps
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid

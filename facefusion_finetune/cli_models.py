@@ -154,7 +154,7 @@ def remove(
     host: HostOption = None,
 ) -> None:
     """Delete one version: its run, and its model in FaceFusion."""
-    from facefusion_finetune.registry.removal import remove_version
+    from facefusion_finetune.registry.versions import remove_version
     from facefusion_finetune.runs.run import find_run
 
     person, number = load_reference(model)

@@ -9,23 +9,46 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.evaluation import metrics
-from facefusion_finetune.evaluation.attributes import (
-    ATTRIBUTES,
-    DIFFERENCES,
-    compare_attributes,
-    join_differences,
-)
 from facefusion_finetune.evaluation.figures import Figure, compare
 from facefusion_finetune.evaluation.intervals import (
     Block,
     bootstrap_difference,
     bootstrap_mean,
 )
-from facefusion_finetune.evaluation.material import Material, Pairs, name_blocks, spread
-from facefusion_finetune.evaluation.swaps import Swaps
+from facefusion_finetune.evaluation.material import Material, Pairs, Swaps, name_blocks, spread
 from facefusion_finetune.evaluation.targets import find_followers
-from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.faces.protocol import FaceAnalyser, FaceAttributes, VisionFrame
 from facefusion_finetune.swappers.catalogue import SwapperOptions
+
+ATTRIBUTES = ("pose", "blink", "mouth", "gaze")
+DIFFERENCES = 7
+"""Numbers that `compare_attributes` gives."""
+
+Values = NDArray[numpy.float64]
+
+
+def compare_attributes(seen: FaceAttributes, expected: FaceAttributes) -> list[float]:
+    """Signed differences: yaw and pitch, both eyes' lids, mouth, gaze right and down."""
+    lids = numpy.subtract(seen.eye_opening, expected.eye_opening)
+    gaze = numpy.subtract(seen.gaze, expected.gaze)
+    return [
+        *(seen.yaw - expected.yaw, seen.pitch - expected.pitch),
+        *(float(lid) for lid in lids),
+        seen.mouth_opening - expected.mouth_opening,
+        *(float(part) for part in gaze),
+    ]
+
+
+def join_differences(differences: Values) -> dict[str, Values]:
+    """(n, 7) of `compare_attributes` to (n,) errors: degrees, eye, mouth and eye widths."""
+    yaw, pitch, left, right, mouth, across, down = numpy.abs(differences.T)
+    return {
+        "pose": numpy.hypot(yaw, pitch),
+        "blink": (left + right) / 2,
+        "mouth": mouth,
+        "gaze": numpy.hypot(across, down),
+    }
+
 
 MOST_READ = 20
 """Frames of each kind that attributes are read off: finding a face costs more than swapping it."""
@@ -36,7 +59,6 @@ LEAST_READ = 0.5
 WORST_SHARE = 90.0
 """Percentile of the base's own scores above which a frame needs a fix."""
 
-Values = NDArray[numpy.float64]
 Missing = dict[str, str]
 """What was not measured, and why."""
 

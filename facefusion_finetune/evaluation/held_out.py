@@ -21,13 +21,13 @@ from facefusion_finetune.evaluation.material import (
     choose_independent,
     make_pairs,
     make_stand_ins,
+    make_swaps,
     pair_others,
     spread,
 )
 from facefusion_finetune.evaluation.metrics import measure_face_l1
 from facefusion_finetune.evaluation.pictures import draw_grid, save_picture
 from facefusion_finetune.evaluation.report import write_report
-from facefusion_finetune.evaluation.swaps import make_swaps
 from facefusion_finetune.evaluation.targets import (
     collect_targets,
     read_targets,

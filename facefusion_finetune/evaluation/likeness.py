@@ -10,9 +10,8 @@ from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.evaluation.figures import Figure, compare
 from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.judges import Judge, check_can_tell
-from facefusion_finetune.evaluation.material import Material, name_blocks
+from facefusion_finetune.evaluation.material import Material, Swaps, name_blocks
 from facefusion_finetune.evaluation.metrics import warp_crops
-from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid, leave_one_out, measure_similarity
 

@@ -17,7 +17,7 @@ from facefusion_finetune.evaluation.figures import KINDS, Figure
 from facefusion_finetune.evaluation.gate import Check, Decision, Outcome, decide
 from facefusion_finetune.evaluation.judges import Judge
 from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
-from facefusion_finetune.evaluation.material import Material
+from facefusion_finetune.evaluation.material import Material, Swaps
 from facefusion_finetune.evaluation.metrics import measure_face_l1
 from facefusion_finetune.evaluation.notes import (
     JUDGED,
@@ -37,7 +37,6 @@ from facefusion_finetune.evaluation.pictures import (
     label_rows,
     save_picture,
 )
-from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -247,3 +246,20 @@ def _draw(
     rows = choose_rows(change)
     chosen = {key: column[rows] for key, column in columns.items()}
     return Picture(name, title, text, draw_grid(chosen, label_rows(change, rows)))
+
+
+def summarise_report(report: dict[str, Any]) -> dict[str, Any]:
+    """What the card says of how the model was judged.
+
+    Args:
+        report: What `report.json` holds.
+    """
+    figures, judge = report["figures"], report["judge"]
+    return {
+        "verdict": report["verdict"],
+        "proven": report["proven"],
+        "face_l1_change": figures["face_l1"]["change"],
+        "judge": judge["name"] if judge else None,
+        "judge_sha256": judge["sha256"] if judge else None,
+        "judge_change": figures["judge_targets"]["change"] if judge else None,
+    }

@@ -7,6 +7,7 @@ from typing import Any
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import reopen_judge
+from facefusion_finetune.evaluation.report import summarise_report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
@@ -18,7 +19,6 @@ from facefusion_finetune.runs.run import Run
 from facefusion_finetune.runs.sources import restore_person
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.finish import summarise_report
 
 
 def evaluate_run(

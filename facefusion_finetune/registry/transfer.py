@@ -4,32 +4,35 @@ A file from elsewhere is untrusted: it is copied first and only the copy is look
 checked field by field, and that it won over its base is taken as a claim.
 """
 
+import json
+import math
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy
+from pydantic import TypeAdapter, ValidationError
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
 from facefusion_finetune.people import elsewhere, profile
-from facefusion_finetune.people.profile import Person, validate_name
+from facefusion_finetune.people.profile import Person, confirm_consent, validate_name
 from facefusion_finetune.registry.bases import (
     check_graph,
     release_home_bases,
     restore_base,
     write_again,
 )
-from facefusion_finetune.registry.claims import ASK_AGAIN, adopt_card, read_claimed_card
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
-from facefusion_finetune.runs.run import ImportRecord, Run, write_record
+from facefusion_finetune.runs.run import ImportRecord, Run, next_version, write_record
 from facefusion_finetune.swappers.branches.select import set_strength
 from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
@@ -44,6 +47,83 @@ from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import LARGEST_FILE, ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.swappers.sessions import create_session
+
+LONGEST_TEXT = 500
+LARGEST_SIDE = 4096
+ASK_AGAIN = "Ask for it again, as `facefusion-finetune models export` writes it."
+
+
+def read_claimed_card(path: Path, source: Path | None = None) -> ModelCard:
+    """The card of an untrusted file, with every field of its type, and harmless to print.
+
+    Args:
+        path: The file.
+        source: What the user calls it, for the error.
+
+    Raises:
+        RegistryError: The file cannot be read, or its card is missing or damaged.
+    """
+    given = str(source or path)
+    try:
+        # By way of JSON: only from there does a strict check take an object for a dataclass.
+        text = json.dumps(asdict(read_card(path)))
+        card = TypeAdapter(ModelCard).validate_json(text, strict=True)
+        find_family(card.type, "its card")
+        datetime.fromisoformat(card.created)
+    except (RegistryError, SwapperError) as error:
+        raise RegistryError(given, error.why, ASK_AGAIN) from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        reason = f"{fault['loc'][0]}: {fault['msg']}"
+        raise RegistryError(given, f"its card is damaged ({reason}).", ASK_AGAIN) from error
+    except ValueError as error:
+        raise RegistryError(given, "its card is damaged (no date).", ASK_AGAIN) from error
+    problem = _find_problem(card)
+    if problem is not None:
+        raise RegistryError(given, f"its card is damaged ({problem}).", ASK_AGAIN)
+    return card
+
+
+def adopt_card(claimed: ModelCard, person: Person) -> ModelCard:
+    """The card as the next version of a person here; what was proven there is a claim here."""
+    judged = claimed.judge_result
+    return replace(
+        claimed,
+        person=person.name,
+        version=next_version(person),
+        label=ModelCard.label,
+        judge_result=judged
+        | {
+            "proven": False,
+            "made_elsewhere": True,
+            "proven_elsewhere": bool(judged.get("proven_elsewhere", judged.get("proven"))),
+        },
+    )
+
+
+def _find_problem(card: ModelCard) -> str | None:
+    if not re.fullmatch("[0-9a-f]{64}", card.base_sha256):
+        return "the sha256 of its base is none"
+    if card.version < 1 or not all(0 < side <= LARGEST_SIDE for side in card.size):
+        return "its version or the size of its crop is impossible"
+    numbers = [*card.mean, *card.standard_deviation]
+    if not all(map(math.isfinite, numbers)) or min(card.standard_deviation) <= 0:
+        return "its normalisation is impossible"
+    if not card.get_vector().any():
+        return "its person's vector is empty"
+    return _find_bad_text(asdict(replace(card, person_picture=None)))
+
+
+def _find_bad_text(value: object) -> str | None:
+    """Text that is too long or that a terminal would obey; None if there is none."""
+    if isinstance(value, str) and (len(value) > LONGEST_TEXT or not value.isprintable()):
+        return "a text in it is too long or cannot be printed"
+    if isinstance(value, dict):
+        value = [*value.keys(), *value.values()]
+    if isinstance(value, list | tuple):
+        return next(filter(None, map(_find_bad_text, value)), None)
+    return None
+
 
 CHUNK = 1 << 22
 SHARED_FIELDS = (
@@ -300,3 +380,43 @@ def _copy(source: Path, file: BinaryIO) -> None:
         raise RegistryError(str(source), "it is no file, or too large for a model.", ASK_AGAIN)
     with source.open("rb") as origin:
         shutil.copyfileobj(origin, file, CHUNK)
+
+
+def exports_directory(person: Person) -> Path:
+    """Folder of these exports; it goes with the person."""
+    return person.directory / "exports"
+
+
+def name_export(run: Run, standalone: bool, half: bool, strength: float) -> str:
+    """File name that says what the file is, for example `jane-2-standalone.onnx`."""
+    marks = [
+        *(["standalone"] if standalone and not half and strength == 1 else []),
+        *(["fp16"] if half else []),
+        *([f"strength-{strength:g}"] if strength != 1 else []),
+    ]
+    return "-".join([run.record.person, str(run.record.version), *marks]) + ".onnx"
+
+
+def export_privately(
+    person: Person, run: Run, standalone: bool = False, half: bool = False, strength: float = 1.0
+) -> Exported:
+    """Export a finished run into the person's folder.
+
+    A file of the same version with the same options is replaced: it is the same export.
+
+    Args and errors as in `transfer.export_model`; also OSError, where the folder cannot be made.
+    """
+
+    confirm_consent(person.name)
+    folder = exports_directory(person)
+    # Without parents: a person who is being removed must not come back.
+    folder.mkdir(mode=0o700, exist_ok=True)
+    output = folder / name_export(run, standalone, half, strength)
+    return export_model(person, run, output, standalone, half, overwrite=True, strength=strength)
+
+
+def list_exports(person: Person, version: int) -> list[Path]:
+    """What was exported of a version into the person's folder."""
+    name = re.compile(rf"{re.escape(person.name)}-{version}(-[a-z0-9.-]+)?\.onnx")
+    files = exports_directory(person).glob("*.onnx")
+    return sorted(path for path in files if name.fullmatch(path.name))

@@ -2,6 +2,7 @@
 are damaged; and the way back to an earlier version.
 """
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from facefusion_finetune.errors import FinetuneError, RegistryError, TrainingErr
 from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people import profile
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry import store
+from facefusion_finetune.registry import bases, store
+from facefusion_finetune.registry.transfer import list_exports
 from facefusion_finetune.runs.run import RECORD_FILE, Run, load_run
 from facefusion_finetune.swappers.card import ModelCard
 
@@ -196,3 +198,30 @@ def _add(listing: Listing, person: Person, path: Path, active: dict[int, Path]) 
     except (FinetuneError, OSError) as error:
         listing.problems.append(str(error))
     listing.versions.append(ListedVersion(person, run, card, run.record.version in active))
+
+
+def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
+    """Delete a run, and its model and exports wherever this package keeps them.
+
+    Args:
+        person: Whose run.
+        run: Finished or not.
+        host: A FaceFusion folder to look into beside those that are on record.
+
+    Returns:
+        The files and folders that were removed, bases that no model needs any more among them.
+
+    Raises:
+        RegistryError: The file that remembers the FaceFusion folders is damaged.
+        OSError: Something cannot be deleted.
+    """
+    version = run.record.version
+    folders = {*store.known_hosts(person), *([host.resolve()] if host else [])}
+    removed = [
+        path for folder in sorted(folders) for path in store.deactivate(person, folder, version)
+    ]
+    for path in list_exports(person, version):
+        path.unlink(missing_ok=True)
+        removed.append(path)
+    shutil.rmtree(run.directory)
+    return [*removed, run.directory, *bases.release_home_bases()]

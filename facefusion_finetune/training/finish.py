@@ -8,6 +8,7 @@ from typing import Any
 
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.pictures import encode_png
+from facefusion_finetune.evaluation.report import summarise_report
 from facefusion_finetune.registry.bases import write_run_model
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
@@ -52,23 +53,6 @@ def create_card(
         created=config.created.isoformat(timespec="seconds"),
         judge_result=summarise_report(report),
     )
-
-
-def summarise_report(report: dict[str, Any]) -> dict[str, Any]:
-    """What the card says of how the model was judged.
-
-    Args:
-        report: What `report.json` holds.
-    """
-    figures, judge = report["figures"], report["judge"]
-    return {
-        "verdict": report["verdict"],
-        "proven": report["proven"],
-        "face_l1_change": figures["face_l1"]["change"],
-        "judge": judge["name"] if judge else None,
-        "judge_sha256": judge["sha256"] if judge else None,
-        "judge_change": figures["judge_targets"]["change"] if judge else None,
-    }
 
 
 @contextmanager

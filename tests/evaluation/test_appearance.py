@@ -19,9 +19,8 @@ from facefusion_finetune.evaluation.appearance import (
     measure_others,
 )
 from facefusion_finetune.evaluation.figures import Figure
-from facefusion_finetune.evaluation.material import Material
+from facefusion_finetune.evaluation.material import Material, Swaps
 from facefusion_finetune.evaluation.metrics import measure_face_l1
-from facefusion_finetune.evaluation.swaps import Swaps
 from facefusion_finetune.evaluation.truths import Truths
 from facefusion_finetune.faces.protocol import FaceAttributes, Points, VisionFrame
 from tests.support.swaps import copy_targets

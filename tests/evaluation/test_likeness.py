@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.evaluation.judges import Judge, open_recogniser
 from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
-from facefusion_finetune.evaluation.material import Material
-from facefusion_finetune.evaluation.swaps import Swaps
+from facefusion_finetune.evaluation.material import Material, Swaps
 from tests.support.swaps import copy_targets
 
 OF_A_JUDGE = {"judge_targets", "recogniser_gap", "retrieval_margin", "judge_held_out"}

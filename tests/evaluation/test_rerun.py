@@ -24,6 +24,7 @@ from facefusion_finetune.errors import (
     TrainingError,
 )
 from facefusion_finetune.evaluation.figures import KINDS
+from facefusion_finetune.evaluation.report import summarise_report
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.evaluation.targets import read_targets, targets_directory
 from facefusion_finetune.people.profile import Person, load_person
@@ -33,7 +34,6 @@ from facefusion_finetune.runs.run import JudgeRecord, Run, find_run, write_recor
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
-from facefusion_finetune.training.finish import summarise_report
 from tests.support.runs import list_names, read_digests
 
 CODE = """

@@ -10,13 +10,13 @@ from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.privacy.inventory import take_inventory
 from facefusion_finetune.privacy.removal import remove_person
-from facefusion_finetune.registry.exports import (
+from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.registry.transfer import (
     export_privately,
     exports_directory,
     list_exports,
     name_export,
 )
-from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.runs.run import Run
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run

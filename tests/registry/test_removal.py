@@ -9,8 +9,8 @@ from facefusion_finetune import cli
 from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import store
-from facefusion_finetune.registry.exports import export_privately, list_exports
-from facefusion_finetune.registry.removal import remove_version
+from facefusion_finetune.registry.transfer import export_privately, list_exports
+from facefusion_finetune.registry.versions import remove_version
 from facefusion_finetune.runs.run import Run, find_run
 from facefusion_finetune.swappers.files.bases import bases_directory
 from tests.support.host import create_fake_checkout

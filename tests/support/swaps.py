@@ -2,8 +2,7 @@
 
 import numpy
 
-from facefusion_finetune.evaluation.material import Material
-from facefusion_finetune.evaluation.swaps import Swaps
+from facefusion_finetune.evaluation.material import Material, Swaps
 
 
 def copy_targets(material: Material) -> Swaps:

@@ -11,7 +11,7 @@ from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
 from facefusion_finetune.host import adapter
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.registry.exports import export_privately, exports_directory, list_exports
+from facefusion_finetune.registry.transfer import export_privately, exports_directory, list_exports
 from facefusion_finetune.registry.versions import require_version
 
 EXPORT_STANDALONE_CHECKBOX: gradio.Checkbox

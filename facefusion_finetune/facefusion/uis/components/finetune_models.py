@@ -20,12 +20,12 @@ from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
 from facefusion_finetune.jobs import queue
 from facefusion_finetune.registry import store
-from facefusion_finetune.registry.removal import remove_version
 from facefusion_finetune.registry.versions import (
     ListedVersion,
     Listing,
     find_previous,
     list_versions,
+    remove_version,
     require_version,
     roll_back,
     sign_versions,
