@@ -16,18 +16,17 @@ from benchmarks.training_material import create_pairs, write_base, write_recogni
 from benchmarks.training_steps import Trained, create_direct, create_loss, create_trained, take_step
 from facefusion_finetune.presets.preset import LossWeights, PairMix
 from facefusion_finetune.swappers.files.writeback import save_model
-from facefusion_finetune.training.cache_chunks import Draws
-from facefusion_finetune.training.feed import (
+from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.feed import (
     CachedFeed,
     CacheSettings,
     DirectFeed,
     Feed,
     choose_feed,
 )
-from facefusion_finetune.training.losses import SwapLoss
-from facefusion_finetune.training.perceptual import VggPerceptual
-from facefusion_finetune.training.recogniser import TorchRecogniser
-from facefusion_finetune.training.vgg import VggFeatures
+from facefusion_finetune.training.losses.perceptual import VggFeatures, VggPerceptual
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.swap_loss import SwapLoss
 
 CROPS = 100
 ROWS_OF_EACH = 4

@@ -17,18 +17,18 @@ from facefusion_finetune.presets.preset import LossWeights, PairMix, Preset, loa
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.training.cache_chunks import Draws
-from facefusion_finetune.training.feed import (
+from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.feed import (
     CachedFeed,
     CacheSettings,
     DirectFeed,
     Feed,
     choose_feed,
 )
-from facefusion_finetune.training.losses import SwapLoss, scale_to_rgb
+from facefusion_finetune.training.losses.perceptual import Perceptual
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.swap_loss import SwapLoss, scale_to_rgb
 from facefusion_finetune.training.pairs.pair_set import Batch
-from facefusion_finetune.training.perceptual import Perceptual
-from facefusion_finetune.training.recogniser import TorchRecogniser
 
 BATCH = 4
 STEPS = 1000

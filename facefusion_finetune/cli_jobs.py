@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facefusion_finetune.cli_support import Json, print_lines
-from facefusion_finetune.training.progress import format_seconds
+from facefusion_finetune.training.engine.schedule import format_seconds
 
 if TYPE_CHECKING:
     from facefusion_finetune.jobs.record import Job, JobState

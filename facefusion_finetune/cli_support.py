@@ -18,8 +18,8 @@ from rich.progress import (
 
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import Person, load_person, split_reference
+from facefusion_finetune.training.engine.schedule import format_seconds
 from facefusion_finetune.training.options import JUDGE_VARIABLE
-from facefusion_finetune.training.progress import format_seconds
 
 if TYPE_CHECKING:
     from facefusion_finetune.faces.protocol import FaceAnalyser

@@ -75,7 +75,7 @@ def create_train_options(
     if cache is not None and cache.exists() and not cache.is_dir():
         raise UsageError(f"--cache {cache}", "it is a file.", "Give a folder, or a new name.")
     if trackers:
-        from facefusion_finetune.training.trackers import check_trackers
+        from facefusion_finetune.training.engine.trackers import check_trackers
 
         check_trackers(trackers)
     return TrainOptions(

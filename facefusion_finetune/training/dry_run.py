@@ -12,12 +12,11 @@ import torch
 from rich.table import Table
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training.accelerator import name_precision
-from facefusion_finetune.training.gradients import Gradients
-from facefusion_finetune.training.loop import Trainer
-from facefusion_finetune.training.progress import Schedule, format_seconds
-from facefusion_finetune.training.rates import find_rate
-from facefusion_finetune.training.state import TrainingState
+from facefusion_finetune.training.engine.accelerator import name_precision
+from facefusion_finetune.training.engine.gradients import Gradients
+from facefusion_finetune.training.engine.loop import Trainer
+from facefusion_finetune.training.engine.schedule import Schedule, find_rate, format_seconds
+from facefusion_finetune.training.engine.state import TrainingState
 
 STEPS = 2
 """The first one sets up memory and kernels; the second one tells the time."""

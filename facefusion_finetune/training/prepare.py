@@ -36,12 +36,12 @@ from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layer
 from facefusion_finetune.swappers.sessions import create_session, normalise_crops
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.swappers.vectors import prepare_source_inputs
-from facefusion_finetune.training.cache_chunks import Draws
-from facefusion_finetune.training.cache_header import Origin, check_folder
-from facefusion_finetune.training.checkpoint import identify_run
-from facefusion_finetune.training.feed import CacheSettings, DirectFeed, Feed, choose_feed
-from facefusion_finetune.training.loop import Trainer
-from facefusion_finetune.training.losses import create_loss, measure_identity_level
+from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.feed import CacheSettings, DirectFeed, Feed, choose_feed
+from facefusion_finetune.training.cache.store import Origin, check_folder
+from facefusion_finetune.training.engine.checkpoint import identify_run
+from facefusion_finetune.training.engine.loop import Trainer
+from facefusion_finetune.training.losses.swap_loss import create_loss, measure_identity_level
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.pairs.build import create_pairs

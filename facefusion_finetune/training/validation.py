@@ -11,7 +11,7 @@ from facefusion_finetune.runs.base_swapper import FORWARD_BATCH, BaseSwapper, cr
 from facefusion_finetune.runs.sources import SourceTable
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.training.losses import scale_to_rgb
+from facefusion_finetune.training.losses.swap_loss import scale_to_rgb
 from facefusion_finetune.training.pairs.build import Draft
 from facefusion_finetune.training.pairs.pair_set import CYCLE, PairSet
 

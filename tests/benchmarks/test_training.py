@@ -22,7 +22,7 @@ from benchmarks.training_steps import (
     create_trained,
     measure_steps,
 )
-from facefusion_finetune.training.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 
 NARROW = 1 / 64
 

@@ -34,7 +34,7 @@ class Finder:
 
 def make_trouble():
     import torch
-    from facefusion_finetune.training.feed import DirectFeed, CachedFeed
+    from facefusion_finetune.training.cache.feed import DirectFeed, CachedFeed
 
     for kind in (DirectFeed, CachedFeed):
         kind.run = trouble(kind.run, torch.OutOfMemoryError)

@@ -23,7 +23,7 @@ from facefusion_finetune.runs.base_swapper import BaseSwapper
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import create_session, rgb_to_crops
-from facefusion_finetune.training.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from tests.support.planted import (
     PERSON,
     TARGETS,

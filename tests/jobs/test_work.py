@@ -20,7 +20,7 @@ from facefusion_finetune.jobs.record import Job, JobState
 from facefusion_finetune.jobs.reporting import Reporter
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import find_run
-from facefusion_finetune.training.checkpoint import load_checkpoint
+from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from tests.support.job_processes import read_error, submit, wait_for_end
 from tests.support.runs import read_digests
 

@@ -36,7 +36,7 @@ from facefusion_finetune.privacy.removal import RemovalError, remove_person
 from facefusion_finetune.privacy.traces import NamePattern, collect_traces
 from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.runs.run import find_run
-from facefusion_finetune.training import feed
+from facefusion_finetune.training.cache import feed
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import train_person

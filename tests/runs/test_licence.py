@@ -11,7 +11,7 @@ from facefusion_finetune.cli_train import create_train_options
 from facefusion_finetune.errors import SwapperError, UsageError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.runs.base import COMMERCIAL_BASES, allows_commercial_use, check_licence
-from facefusion_finetune.training.accelerator import (
+from facefusion_finetune.training.engine.accelerator import (
     choose_precision,
     create_accelerator,
     name_precision,

@@ -21,9 +21,9 @@ from facefusion_finetune.people.profile import Person, add_person, create_consen
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.runs.run import Run, find_run
-from facefusion_finetune.training import feed
-from facefusion_finetune.training.cache_header import read_owner
-from facefusion_finetune.training.checkpoint import load_checkpoint
+from facefusion_finetune.training.cache import feed
+from facefusion_finetune.training.cache.store import read_owner
+from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import resume_person, train_person
@@ -257,7 +257,7 @@ def test_cache_elsewhere_is_remembered_until_it_is_gone(
 def test_tracker_elsewhere_is_remembered_without_its_password(
     extracted: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facefusion_finetune.training.trackers import Tracking
+    from facefusion_finetune.training.engine.trackers import Tracking
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://ada:secret@example.org:5000/x")
     world = TinyWorld(tmp_path)

@@ -24,8 +24,8 @@ from facefusion_finetune.swappers.branches.split import read_gate
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training import prepare
-from facefusion_finetune.training.checkpoint import load_checkpoint
-from facefusion_finetune.training.feed import CachedFeed
+from facefusion_finetune.training.cache.feed import CachedFeed
+from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import rehearse_person, train_person

@@ -31,7 +31,7 @@ from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training import checkpoint
+from facefusion_finetune.training.engine import checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import resume_person, train_person
 from tests.support.runs import read_digests

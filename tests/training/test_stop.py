@@ -17,8 +17,8 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError, StoppedError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import find_run, list_runs
-from facefusion_finetune.training import loop
-from facefusion_finetune.training.checkpoint import load_checkpoint
+from facefusion_finetune.training.engine import loop
+from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import resume_person, train_person
 from tests.support.runs import read_digests

@@ -19,7 +19,7 @@ from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.swappers.sessions import rgb_to_crops, scale_output
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.training import vector as module
-from facefusion_finetune.training.losses import SwapLoss
+from facefusion_finetune.training.losses.swap_loss import SwapLoss
 from facefusion_finetune.training.pairs.pair_set import KINDS, PairSet
 from facefusion_finetune.training.vector import tune_vector
 from tests.support.family_world import FamilyAnalyser

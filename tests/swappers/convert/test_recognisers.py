@@ -12,7 +12,7 @@ from facefusion_finetune.swappers.convert.convert import convert_graph
 from facefusion_finetune.swappers.convert.parity import measure_difference
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
-from facefusion_finetune.training.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from tests.support.families import build_recogniser
 
 OPSETS = range(11, 19)

@@ -26,7 +26,7 @@ from facefusion_finetune.swappers.sessions import (
     scale_output,
 )
 from facefusion_finetune.swappers.source import SourceMaker
-from facefusion_finetune.training.losses import scale_to_rgb
+from facefusion_finetune.training.losses.swap_loss import scale_to_rgb
 from facefusion_finetune.training.pairs.build import create_pairs
 from facefusion_finetune.training.pairs.pair_set import KINDS, PairSet, draw_batch
 from facefusion_finetune.training.validation import create_validation

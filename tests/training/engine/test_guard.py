@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training.checkpoint import Checkpoint, Identity, Progress
-from facefusion_finetune.training.guard import Guard
-from facefusion_finetune.training.selection import Selection
+from facefusion_finetune.training.engine.checkpoint import Checkpoint, Identity, Progress
+from facefusion_finetune.training.engine.guard import Guard
+from facefusion_finetune.training.engine.state import Selection
 
 
 def _state(step: int, **progress: float) -> Checkpoint:

@@ -13,22 +13,21 @@ from facefusion_finetune.errors import ConsentError, StoppedError
 from facefusion_finetune.presets.preset import Preset
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.checkpoint import (
+from facefusion_finetune.training.engine.checkpoint import (
     Identity,
     Progress,
     restore_checkpoint,
     save_checkpoint,
 )
-from facefusion_finetune.training.gradients import Gradients, Loss
-from facefusion_finetune.training.guard import Guard
+from facefusion_finetune.training.engine.gradients import Gradients, Loss
+from facefusion_finetune.training.engine.guard import Guard
+from facefusion_finetune.training.engine.schedule import Clock, Schedule, Tunable, find_rate
+from facefusion_finetune.training.engine.state import TrainingState
+from facefusion_finetune.training.engine.trackers import Tracking
 from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.progress import Clock, Schedule
-from facefusion_finetune.training.rates import Tunable, find_rate
-from facefusion_finetune.training.state import TrainingState
-from facefusion_finetune.training.trackers import Tracking
 
 if TYPE_CHECKING:
-    from facefusion_finetune.training.feed import Feed
+    from facefusion_finetune.training.cache.feed import Feed
 
 
 @dataclass(frozen=True)

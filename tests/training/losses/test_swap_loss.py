@@ -12,15 +12,15 @@ from torch import Tensor
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.presets.preset import LossWeights, Preset, parse_preset
-from facefusion_finetune.training import vgg
-from facefusion_finetune.training.losses import (
+from facefusion_finetune.training.losses import perceptual
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.swap_loss import (
     SwapLoss,
     create_loss,
     high_pass,
     measure_identity_level,
 )
 from facefusion_finetune.training.pairs.pair_set import KINDS, Batch
-from facefusion_finetune.training.recogniser import TorchRecogniser
 from tests.support.demo_world import QUICK_PRESET
 
 SIDE = 64
@@ -261,7 +261,7 @@ def test_networks_are_opened_only_where_they_are_needed(
     for terms in ({"identity": 0.1}, {"perceptual": 0.1}):
         loss = create_loss(create_preset(**terms), analyser.get_recogniser(), vector, 0.9, "cpu")
         assert float(loss(batch.target, batch)[0].sum()) > 0
-    monkeypatch.setenv(vgg.VGG_VARIABLE, str(tmp_path / "vgg.pth"))
+    monkeypatch.setenv(perceptual.VGG_VARIABLE, str(tmp_path / "vgg.pth"))
     create_loss(create_preset(l1=1.0), missing, vector, 0.5, "cpu")
     with pytest.raises(TrainingError, match=r"vgg\.pth: there is no such file"):
         create_loss(create_preset(perceptual=1.0), missing, vector, 0.5, "cpu")

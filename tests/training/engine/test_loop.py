@@ -13,9 +13,9 @@ from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.presets.preset import parse_preset
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
-from facefusion_finetune.training.checkpoint import load_checkpoint
-from facefusion_finetune.training.gradients import is_out_of_memory
-from facefusion_finetune.training.rates import find_rate, group_by_scale, scale_rates
+from facefusion_finetune.training.engine.checkpoint import load_checkpoint
+from facefusion_finetune.training.engine.gradients import is_out_of_memory
+from facefusion_finetune.training.engine.schedule import find_rate, group_by_scale, scale_rates
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
 from tests.training.test_loop_world import TinyWorld, measure_difference, spoil_once
@@ -290,7 +290,7 @@ def test_more_processes_than_samples(tmp_path: Path) -> None:
         def __getattr__(self, name: str) -> object:
             return getattr(world.accelerator, name)
 
-    from facefusion_finetune.training.gradients import Gradients
+    from facefusion_finetune.training.engine.gradients import Gradients
 
     with pytest.raises(TrainingError, match="would have nothing to do"):
         Gradients(Many(), None, None, 0, None, world.swapper.trained, 1, print)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
-from facefusion_finetune.training.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 
 IDENTITY = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
 

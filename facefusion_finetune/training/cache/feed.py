@@ -18,15 +18,15 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.frontier import Frontier, split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.costs import Cost, measure_cost
-from facefusion_finetune.training.cache import (
+from facefusion_finetune.training.cache.chunks import MOST_USES, ChunkBuffers, ChunkPlan, Draws
+from facefusion_finetune.training.cache.store import (
+    Origin,
     RecordStore,
     Wanted,
     drop_cache,
     is_full,
     open_cache,
 )
-from facefusion_finetune.training.cache_chunks import MOST_USES, ChunkBuffers, ChunkPlan, Draws
-from facefusion_finetune.training.cache_header import Origin
 from facefusion_finetune.training.pairs.pair_set import Batch
 
 WORTHWHILE = 1 / 3

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training import checkpoint as module
-from facefusion_finetune.training.checkpoint import (
+from facefusion_finetune.training.engine import checkpoint as module
+from facefusion_finetune.training.engine.checkpoint import (
     DamagedError,
     has_checkpoint,
     identify_run,

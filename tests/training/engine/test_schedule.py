@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from facefusion_finetune.training.progress import Clock, Schedule, format_seconds
+from facefusion_finetune.training.engine.schedule import Clock, Schedule, format_seconds
 
 TOTAL = 600
 COSTS = {"checkpoint": 4.0, "preview": 9.0, "look": 6.0}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from facefusion_finetune.presets.preset import PairMix
-from facefusion_finetune.training.cache import RecordStore
+from facefusion_finetune.training.cache.store import RecordStore
 from facefusion_finetune.training.pairs.pair_set import KINDS, Kind, PairSet, draw_batch
 
 MOST_USES = 4

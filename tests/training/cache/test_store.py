@@ -15,12 +15,14 @@ import torch
 from torch import Tensor
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training.cache import RecordStore, Wanted, open_cache
-from facefusion_finetune.training.cache_header import (
+from facefusion_finetune.training.cache.store import (
     DATA_FILE,
     HEADER_FILE,
     LARGEST_RESERVE,
     Origin,
+    RecordStore,
+    Wanted,
+    open_cache,
     remove_cache,
 )
 
@@ -285,7 +287,7 @@ import sys
 from pathlib import Path
 import torch
 from facefusion_finetune.training.cache import Wanted, open_cache
-from facefusion_finetune.training.cache_header import Origin
+from facefusion_finetune.training.cache.store import Origin
 
 def read_own():
     lines = Path("/proc/self/status").read_text().splitlines()

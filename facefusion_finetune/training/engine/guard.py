@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training.checkpoint import Checkpoint
+from facefusion_finetune.training.engine.checkpoint import Checkpoint
 
 MAX_RETURNS = 3
 """Without a step further than the one that failed."""

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.training.accelerator import create_accelerator
-from facefusion_finetune.training.trackers import TRACKERS, check_trackers, flatten
+from facefusion_finetune.training.engine.accelerator import create_accelerator
+from facefusion_finetune.training.engine.trackers import TRACKERS, check_trackers, flatten
 from tests.training.test_loop_world import TinyWorld
 
 

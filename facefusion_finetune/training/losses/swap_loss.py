@@ -19,14 +19,15 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from facefusion_finetune.faces.vectors import leave_one_out
 from facefusion_finetune.presets.preset import Preset
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
-from facefusion_finetune.training.pairs.pair_set import KINDS, Batch, Kind
-from facefusion_finetune.training.perceptual import (
+from facefusion_finetune.training.losses.perceptual import (
     Perceptual,
     RecogniserPerceptual,
+    VggFeatures,
     VggPerceptual,
+    find_vgg_weights,
 )
-from facefusion_finetune.training.recogniser import TorchRecogniser
-from facefusion_finetune.training.vgg import VggFeatures, find_vgg_weights
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
+from facefusion_finetune.training.pairs.pair_set import KINDS, Batch, Kind
 
 _TRUE: tuple[Kind, ...] = ("cycle", "self", "prior")
 _REAL: tuple[Kind, ...] = ("cycle", "self")

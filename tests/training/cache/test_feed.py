@@ -23,10 +23,8 @@ from facefusion_finetune.swappers.convert.lora import add_low_rank
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.costs import measure_cost
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.training.cache import RecordStore
-from facefusion_finetune.training.cache_chunks import Draws
-from facefusion_finetune.training.cache_header import DATA_FILE
-from facefusion_finetune.training.feed import (
+from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.feed import (
     CachedFeed,
     CacheSettings,
     DirectFeed,
@@ -36,6 +34,7 @@ from facefusion_finetune.training.feed import (
     freeze,
     measure_saving,
 )
+from facefusion_finetune.training.cache.store import DATA_FILE, RecordStore
 from facefusion_finetune.training.pairs.pair_set import KINDS
 from tests.support.inswapper import write_inswapper
 
@@ -162,7 +161,7 @@ FILL = """
 import os, signal, sys
 from pathlib import Path
 from tests.training.test_feed import _create, _settings
-from facefusion_finetune.training.feed import choose_feed
+from facefusion_finetune.training.cache.feed import choose_feed
 
 def tell(done, total):
     if done >= 16:
@@ -192,7 +191,7 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 from tests.training.test_feed import _create, _settings
-from facefusion_finetune.training.feed import choose_feed
+from facefusion_finetune.training.cache.feed import choose_feed
 
 direct = _create(Path(sys.argv[1]))
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.losses import scale_to_rgb
+from facefusion_finetune.training.losses.swap_loss import scale_to_rgb
 from facefusion_finetune.training.pairs.pair_set import Batch
 
 if TYPE_CHECKING:
-    from facefusion_finetune.training.feed import Feed
+    from facefusion_finetune.training.cache.feed import Feed
 
 _MEMORY_WORDS = (
     "DefaultCPUAllocator: not enough memory",

@@ -22,9 +22,9 @@ from facefusion_finetune import home
 from facefusion_finetune.presets.preset import Preset, parse_preset
 from facefusion_finetune.runs.run import Run, RunConfig, write_record
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.training.accelerator import create_accelerator
-from facefusion_finetune.training.checkpoint import has_checkpoint, identify_run
-from facefusion_finetune.training.loop import Trainer
+from facefusion_finetune.training.engine.accelerator import create_accelerator
+from facefusion_finetune.training.engine.checkpoint import has_checkpoint, identify_run
+from facefusion_finetune.training.engine.loop import Trainer
 from facefusion_finetune.training.observer import Observer
 
 PRESET = """

@@ -8,9 +8,9 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.presets.preset import LossWeights
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
-from facefusion_finetune.training.losses import APPLIES, SwapLoss
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.swap_loss import APPLIES, SwapLoss
 from facefusion_finetune.training.pairs.pair_set import KINDS
-from facefusion_finetune.training.recogniser import TorchRecogniser
 from tests.training.test_losses import create_batch, create_preset
 
 ASKED = {

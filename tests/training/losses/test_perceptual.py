@@ -10,16 +10,19 @@ from torchvision.models import vgg as published
 from facefusion_finetune import home
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training import vgg
-from facefusion_finetune.training.losses import create_loss
-from facefusion_finetune.training.perceptual import (
+from facefusion_finetune.training.losses import perceptual
+from facefusion_finetune.training.losses.perceptual import (
+    VGG_FILE,
+    VGG_VARIABLE,
     RecogniserPerceptual,
+    VggFeatures,
     VggPerceptual,
     compare_stages,
     compute_gradient_loss,
+    find_vgg_weights,
 )
-from facefusion_finetune.training.recogniser import TorchRecogniser
-from facefusion_finetune.training.vgg import VGG_FILE, VGG_VARIABLE, VggFeatures, find_vgg_weights
+from facefusion_finetune.training.losses.recogniser import TorchRecogniser
+from facefusion_finetune.training.losses.swap_loss import create_loss
 from tests.training.test_losses import CENTROID, create_batch, create_preset
 
 WHOLE = torch.eye(3)[:2].expand(2, 2, 3)
@@ -166,7 +169,7 @@ def test_vgg_is_taken_before_the_recogniser(
     fallback = measure()
     monkeypatch.setenv(VGG_VARIABLE, str(weights_file))
     seen = measure()
-    expected = VggPerceptual(vgg.VggFeatures(weights_file))(
+    expected = VggPerceptual(perceptual.VggFeatures(weights_file))(
         batch.target, batch.truth, batch.matrix, torch.full((3, 1, 64, 64), 1.4)
     )
     torch.testing.assert_close(seen[[0, 2]], expected[[0, 2]])

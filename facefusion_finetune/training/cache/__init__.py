@@ -1,0 +1,1 @@
+"""What the frozen part made of each pair, kept: steps run only what is trained."""

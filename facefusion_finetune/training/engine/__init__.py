@@ -1,0 +1,1 @@
+"""The optimisation: steps, their gradients, state, checkpoints, schedule and trackers."""
