@@ -101,8 +101,11 @@ def extract(host: Path, video: Path, frames: int) -> dict[str, float]:
     """Extract, in this process."""
     profile = Profile()
     profile.install()
-    from facefusion_finetune.dataset.extract import extract_footage
-    from facefusion_finetune.dataset.extraction import ExtractSettings, Progress
+    from facefusion_finetune.dataset.extraction.extract import (
+        ExtractSettings,
+        Progress,
+        extract_footage,
+    )
     from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
     from facefusion_finetune.host.locate import read_host
     from facefusion_finetune.people.profile import add_person, create_consent

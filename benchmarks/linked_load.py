@@ -39,7 +39,7 @@ MEASURE = """
 import hashlib, json, re, sys, time, zlib
 from pathlib import Path
 import numpy, onnx, onnxruntime
-from facefusion_finetune.swappers.files.linked import check_base
+from facefusion_finetune.swappers.files.bases import check_base
 
 def time_call(call):
     started = time.perf_counter()

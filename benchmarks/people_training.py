@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from benchmarks.people_centroid import compare_centroid
 from benchmarks.people_results import World
 from facefusion_finetune import __version__, home
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.demo.analyser import SWAPPER, WEIGHTS, DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.run import (

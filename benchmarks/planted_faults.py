@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.extract import extract_footage
-from facefusion_finetune.dataset.extraction import ExtractSettings
+from facefusion_finetune.dataset.extraction.extract import ExtractSettings, extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.host.locate import read_host

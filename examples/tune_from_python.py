@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.world import write_footage

@@ -9,7 +9,7 @@ from facefusion_finetune.cli_support import Json
 from facefusion_finetune.errors import UsageError
 
 if TYPE_CHECKING:
-    from facefusion_finetune.dataset.curation import Curation
+    from facefusion_finetune.dataset.review.curation import Curation
 
 dataset_app = typer.Typer(
     help="What the crops show, what is missing, and which of them train.", no_args_is_help=True
@@ -32,7 +32,7 @@ def show(
 ) -> None:
     """Show which sides, expressions and lights the crops cover, and what to film next."""
     from facefusion_finetune import home
-    from facefusion_finetune.dataset.coverage_report import write_report
+    from facefusion_finetune.dataset.coverage.report import write_report
     from facefusion_finetune.people.profile import load_person
 
     _check_picture(picture)
@@ -51,7 +51,7 @@ def show(
 def review(name: str) -> None:
     """Write contact sheets of all crops, kept and rejected, with their ids."""
     from facefusion_finetune.dataset.manifest import read_manifest
-    from facefusion_finetune.dataset.review import write_sheets
+    from facefusion_finetune.dataset.review.sheets import write_sheets
     from facefusion_finetune.people.profile import load_person
 
     person = load_person(name)
@@ -65,7 +65,7 @@ def review(name: str) -> None:
 @dataset_app.command("reject")
 def reject(name: str, ids: Ids) -> None:
     """Let crops train no more; they stay on disk, and the choice survives a new extraction."""
-    from facefusion_finetune.dataset import curation
+    from facefusion_finetune.dataset.review import curation
     from facefusion_finetune.people.profile import load_person
 
     _print_curation(name, curation.reject(load_person(name), ids), "rejected")
@@ -74,7 +74,7 @@ def reject(name: str, ids: Ids) -> None:
 @dataset_app.command("restore")
 def restore(name: str, ids: Ids) -> None:
     """Let rejected crops train, whatever the checks say of them."""
-    from facefusion_finetune.dataset import curation
+    from facefusion_finetune.dataset.review import curation
     from facefusion_finetune.people.profile import load_person
 
     _print_curation(name, curation.restore(load_person(name), ids), "kept")

@@ -20,7 +20,7 @@ from facefusion_finetune.cli_dataset import print_advice
 from facefusion_finetune.cli_support import FacesOption, HostOption, SetOption, open_analyser
 
 if TYPE_CHECKING:
-    from facefusion_finetune.dataset.extraction import ExtractionResult, Progress
+    from facefusion_finetune.dataset.extraction.extract import ExtractionResult, Progress
 
 
 def extract(
@@ -50,9 +50,8 @@ def extract(
     settings: SetOption = None,
 ) -> None:
     """Cut the person's face out of footage, aligned as FaceFusion will align it."""
-    from facefusion_finetune.dataset.coverage_report import write_report
-    from facefusion_finetune.dataset.extract import extract_footage
-    from facefusion_finetune.dataset.extraction import ExtractSettings
+    from facefusion_finetune.dataset.coverage.report import write_report
+    from facefusion_finetune.dataset.extraction.extract import ExtractSettings, extract_footage
     from facefusion_finetune.people.profile import load_person
 
     person = load_person(name)
@@ -71,14 +70,14 @@ def extract(
     typer.echo(f"coverage: {report.path}")
     if review:
         from facefusion_finetune.dataset.manifest import read_manifest
-        from facefusion_finetune.dataset.review import write_sheets
+        from facefusion_finetune.dataset.review.sheets import write_sheets
 
         for sheet in write_sheets(person, read_manifest(person)):
             typer.echo(f"review: {sheet}")
 
 
 def _print_result(name: str, result: "ExtractionResult") -> None:
-    from facefusion_finetune.dataset.others import ANOTHER_FACE
+    from facefusion_finetune.dataset.extraction.others import ANOTHER_FACE
 
     for note in result.notes:
         typer.echo(note, err=True)

@@ -1,1 +1,1 @@
-"""From footage to crops: sources, cut-outs, identity, split by shot, manifest."""
+"""Footage to crops, stage by stage: footage, extraction, coverage, review, split."""

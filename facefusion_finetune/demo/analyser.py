@@ -93,7 +93,7 @@ def draw_masks(height: int, width: int) -> FaceMasks:
     )
 
 
-WEIGHTS = Path(__file__).parent.parent / "demo" / "weights"
+WEIGHTS = Path(__file__).parent / "weights"
 SWAPPER = "demo"
 SAME_PERSON_COSINE = 0.4
 JUDGING_VECTORS = 16

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.demo.analyser import SWAPPER, DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world

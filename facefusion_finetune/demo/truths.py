@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.dataset.images import read_image
+from facefusion_finetune.dataset.footage.images import read_image
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.geometry import CROP_SIZE, TEMPLATE

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.dataset.images import read_image
+from facefusion_finetune.dataset.footage.images import read_image
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import EvaluationError, UnreadableError
 from facefusion_finetune.evaluation.pictures import save_picture

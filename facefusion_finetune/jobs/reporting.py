@@ -11,7 +11,7 @@ from facefusion_finetune.errors import StoppedError
 from facefusion_finetune.jobs.record import Job, JobState
 
 if TYPE_CHECKING:
-    from facefusion_finetune.dataset.extraction import Progress
+    from facefusion_finetune.dataset.extraction.extract import Progress
     from facefusion_finetune.training.observer import Observer
 
 WRITE_SECONDS = 0.4

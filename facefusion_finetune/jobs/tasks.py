@@ -33,11 +33,10 @@ def extract(job: Job, reporter: Reporter) -> dict[str, Any]:
 
     Errors as in `extract_footage`.
     """
-    from facefusion_finetune.dataset.coverage_report import write_report
-    from facefusion_finetune.dataset.extract import extract_footage
-    from facefusion_finetune.dataset.extraction import ExtractSettings
+    from facefusion_finetune.dataset.coverage.report import write_report
+    from facefusion_finetune.dataset.extraction.extract import ExtractSettings, extract_footage
     from facefusion_finetune.dataset.manifest import read_manifest
-    from facefusion_finetune.dataset.thumbnails import write_thumbnails
+    from facefusion_finetune.dataset.review.thumbnails import write_thumbnails
 
     arguments = job.request.read_arguments()
     assert isinstance(arguments, ExtractArguments)

@@ -10,8 +10,9 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset import sources
-from facefusion_finetune.dataset.collect import collect_folder
+from facefusion_finetune.dataset.extraction.collect import collect_folder
+from facefusion_finetune.dataset.extraction.others import find_origins, strip_record
+from facefusion_finetune.dataset.footage import sources
 from facefusion_finetune.dataset.manifest import (
     CropRecord,
     cutout_name,
@@ -19,7 +20,6 @@ from facefusion_finetune.dataset.manifest import (
     read_records,
     write_records,
 )
-from facefusion_finetune.dataset.others import find_origins, strip_record
 from facefusion_finetune.errors import EvaluationError, FinetuneError, TrainingError, UsageError
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid, measure_similarity

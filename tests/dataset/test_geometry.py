@@ -4,7 +4,7 @@ import cv2
 import numpy
 import pytest
 
-from facefusion_finetune.dataset.cutouts import cut_out, find_cutout_box
+from facefusion_finetune.dataset.extraction.collect import cut_out, find_cutout_box
 from facefusion_finetune.faces.warp import fit_similarity
 
 TEMPLATES = {

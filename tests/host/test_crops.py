@@ -12,10 +12,9 @@ import pytest
 from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import load_crops
-from facefusion_finetune.dataset.extract import extract_footage
-from facefusion_finetune.dataset.extraction import ExtractSettings
+from facefusion_finetune.dataset.extraction.extract import ExtractSettings, extract_footage
+from facefusion_finetune.dataset.footage.sources import list_sources, read_frames
 from facefusion_finetune.dataset.manifest import read_manifest
-from facefusion_finetune.dataset.sources import list_sources, read_frames
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.swappers.catalogue import SwapperOptions

@@ -291,8 +291,8 @@ def test_crops_equal_what_the_processor_feeds(
     workplace: Path, host_analyser: FaceFusionAnalyser
 ) -> None:
     from facefusion_finetune.dataset.crops import load_crops
+    from facefusion_finetune.dataset.footage.sources import list_sources, read_frames
     from facefusion_finetune.dataset.manifest import read_manifest
-    from facefusion_finetune.dataset.sources import list_sources, read_frames
 
     person = load_person("asl_a")
     options = host_analyser.get_swapper("inswapper_128")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.dataset.manifest import read_manifest
-from facefusion_finetune.dataset.thumbnails import thumbnail_path
+from facefusion_finetune.dataset.review.thumbnails import thumbnail_path
 from facefusion_finetune.jobs import queue
 from facefusion_finetune.jobs.record import Job
 from facefusion_finetune.people.profile import Person

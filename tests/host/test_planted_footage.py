@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.people.profile import add_person, create_consent

@@ -213,7 +213,7 @@ def test_gallery_filters_and_decisions_change_the_crops(uis: SimpleNamespace, ru
 def test_gallery_follows_thumbnails_that_come_after_the_crops(
     uis: SimpleNamespace, ruth: Person
 ) -> None:
-    from facefusion_finetune.dataset.thumbnails import thumbnail_path, write_thumbnails
+    from facefusion_finetune.dataset.review.thumbnails import thumbnail_path, write_thumbnails
 
     records = read_manifest(ruth)
     thumbnail_path(ruth, records[0].id).unlink()

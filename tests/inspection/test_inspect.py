@@ -24,7 +24,7 @@ from tests.support.inswapper import build_inswapper, write_inswapper
 
 PRESETS = {"balanced": "decoder", "fast": "last_3", "deep": "last_40"}
 HOSTILE = '\x1b[31mred\r\n[bold]<&">\u202e' + "x" * 3000
-DOCUMENTATION = Path(__file__).parents[3] / "docs" / "inspect.md"
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "inspect.md"
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from facefusion_finetune.dataset.extraction import Progress
+from facefusion_finetune.dataset.extraction.extract import Progress
 from facefusion_finetune.errors import StoppedError
 from facefusion_finetune.jobs import reporting
 from facefusion_finetune.jobs.record import Job, JobState

@@ -12,7 +12,7 @@ import pytest
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.manifest import read_manifest
-from facefusion_finetune.dataset.thumbnails import thumbnail_path
+from facefusion_finetune.dataset.review.thumbnails import thumbnail_path
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.jobs import locks, queue, tasks, work
 from facefusion_finetune.jobs.arguments import EvaluateArguments, ExtractArguments, TrainArguments

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import UsageError

@@ -17,7 +17,7 @@ from facefusion_finetune.training.engine.accelerator import (
     name_precision,
 )
 from facefusion_finetune.training.options import TrainOptions, parse_size
-from tests.training.test_loop_world import OPTIONS
+from tests.training.engine.test_loop_world import OPTIONS
 
 
 @pytest.mark.parametrize("licence", ["Apache-2.0", "MIT", "mit", "BSD-3-Clause", " CC-BY-4.0 "])

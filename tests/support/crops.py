@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset import manifest
-from facefusion_finetune.dataset.coverage_report import write_report
+from facefusion_finetune.dataset.coverage.report import write_report
 from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.dataset.thumbnails import write_thumbnails
+from facefusion_finetune.dataset.review.thumbnails import write_thumbnails
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from tests.support.records import make_measures, make_record
 

@@ -8,7 +8,7 @@ import pytest
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.crops import AlignedCrop, load_crops, load_folder
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED

@@ -12,8 +12,8 @@ from typing import Any
 import cv2
 import numpy
 
+from facefusion_finetune.dataset.footage.sources import list_sources, read_frames
 from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.dataset.sources import list_sources, read_frames
 from facefusion_finetune.faces.protocol import DetectedFace, FaceAnalyser, VisionFrame
 
 GOOD = "good"

@@ -8,8 +8,7 @@ import numpy
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset import manifest
-from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.dataset.measures import CropMeasures
+from facefusion_finetune.dataset.manifest import CropMeasures, CropRecord
 from facefusion_finetune.people.profile import Person
 
 FRONTAL: dict[str, Any] = {

@@ -27,7 +27,7 @@ from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import resume_person, train_person
-from tests.training.test_loop_world import TinyWorld
+from tests.training.engine.test_loop_world import TinyWorld
 
 TODAY = date(2030, 5, 3)
 
@@ -279,7 +279,7 @@ from pathlib import Path
 from dataclasses import replace
 from facefusion_finetune.errors import ConsentError
 from facefusion_finetune.training.observer import Observer
-from tests.training.test_loop_world import TinyWorld
+from tests.training.engine.test_loop_world import TinyWorld
 
 asked = []
 def permit():

@@ -138,7 +138,7 @@ from pathlib import Path
 from facefusion_finetune import home
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.training import crops
+from facefusion_finetune.runs import crops
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import resume_person, train_person

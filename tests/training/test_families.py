@@ -7,7 +7,7 @@ import numpy
 import pytest
 
 from facefusion_finetune.dataset.crops import load_crops
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import SwapperError

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.extract import extract_footage
+from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError, StoppedError
@@ -22,7 +22,7 @@ from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import resume_person, train_person
 from tests.support.runs import read_digests
-from tests.training.test_loop_world import TinyWorld, are_same
+from tests.training.engine.test_loop_world import TinyWorld, are_same
 
 
 class _Stopper:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from facefusion_finetune.dataset.coverage_report import write_report
+from facefusion_finetune.dataset.coverage.report import write_report
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
-from facefusion_finetune.dataset.review import SHORTEST_ID, describe_state, list_tiles
-from facefusion_finetune.dataset.thumbnails import shown_directory, thumbnail_name
+from facefusion_finetune.dataset.review.sheets import SHORTEST_ID, describe_state, list_tiles
+from facefusion_finetune.dataset.review.thumbnails import shown_directory, thumbnail_name
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.facefusion.uis import embed, page
 from facefusion_finetune.facefusion.uis.page import translate

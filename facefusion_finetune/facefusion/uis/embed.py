@@ -12,7 +12,7 @@ from urllib.parse import quote
 import gradio
 from gradio.route_utils import API_PREFIX
 
-from facefusion_finetune.dataset.thumbnails import shown_directory
+from facefusion_finetune.dataset.review.thumbnails import shown_directory
 from facefusion_finetune.people.profile import Person
 
 SERVED: set[Path] = set()

@@ -286,8 +286,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from facefusion_finetune.training.cache import Wanted, open_cache
-from facefusion_finetune.training.cache.store import Origin
+from facefusion_finetune.training.cache.store import Origin, Wanted, open_cache
 
 def read_own():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -21,7 +21,12 @@ from facefusion_finetune.training.engine.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from tests.training.test_loop_world import TinyWorld, are_same, create_run, measure_difference
+from tests.training.engine.test_loop_world import (
+    TinyWorld,
+    are_same,
+    create_run,
+    measure_difference,
+)
 
 SETTINGS = ("steps=20", "validate_every=4", "patience=99")
 RETURNED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -32,7 +37,7 @@ run, and now and then left too little for two samples where memory is limited.""
 def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tensor]:
     """Train in a process of its own; the weights, if it comes to its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.test_loop_world", str(folder), *settings],
+        [sys.executable, "-m", "tests.training.engine.test_loop_world", str(folder), *settings],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **RETURNED},

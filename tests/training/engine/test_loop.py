@@ -18,7 +18,7 @@ from facefusion_finetune.training.engine.gradients import is_out_of_memory
 from facefusion_finetune.training.engine.schedule import find_rate, group_by_scale, scale_rates
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
-from tests.training.test_loop_world import TinyWorld, measure_difference, spoil_once
+from tests.training.engine.test_loop_world import TinyWorld, measure_difference, spoil_once
 
 
 def _scale(swapper: TorchSwapper, rate: str) -> dict[str, float]:
@@ -265,7 +265,7 @@ def test_two_processes_compute_the_same(tmp_path: Path) -> None:
     # On a machine without a GPU accelerate starts several processes only through MPI, torchrun also
     # without it.
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "tests.training.test_loop_world"]
+    command += ["-m", "tests.training.engine.test_loop_world"]
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / "many"), "validate_every=6", "steps=9"],
         capture_output=True,

@@ -1,7 +1,7 @@
 """A training that takes a second: a network of two layers, and what can befall it.
 
-Run as a script, `python -m tests.training.test_loop_world FOLDER KEY=VALUE...`, it trains in a
-process of its own, which can then be killed, starved of memory or one of several.
+Run as a script, `python -m tests.training.engine.test_loop_world FOLDER KEY=VALUE...`, it trains in
+a process of its own, which can then be killed, starved of memory or one of several.
 """
 
 import json

@@ -8,7 +8,7 @@ import pytest
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.trackers import TRACKERS, check_trackers, flatten
-from tests.training.test_loop_world import TinyWorld
+from tests.training.engine.test_loop_world import TinyWorld
 
 
 def _is_installed(name: str) -> bool:

@@ -5,10 +5,10 @@ from typing import Any
 
 import gradio
 
-from facefusion_finetune.dataset import curation
-from facefusion_finetune.dataset.images import IMAGE_SUFFIXES
-from facefusion_finetune.dataset.sources import FRAMES_PER_SECOND, MOST_FRAMES
-from facefusion_finetune.dataset.videos import VIDEO_SUFFIXES
+from facefusion_finetune.dataset.footage.images import IMAGE_SUFFIXES
+from facefusion_finetune.dataset.footage.sources import FRAMES_PER_SECOND, MOST_FRAMES
+from facefusion_finetune.dataset.footage.videos import VIDEO_SUFFIXES
+from facefusion_finetune.dataset.review import curation
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.uis import (
     crops_view,

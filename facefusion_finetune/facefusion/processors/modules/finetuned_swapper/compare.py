@@ -16,7 +16,7 @@ from facefusion import content_analyser, inference_manager, state_manager, visio
 from facefusion.filesystem import is_image, is_video
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.thumbnails import shown_directory
+from facefusion_finetune.dataset.review.thumbnails import shown_directory
 from facefusion_finetune.errors import FinetuneError, FootageError, RegistryError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import (
     models,

@@ -1,0 +1,175 @@
+"""What the pictures of a data set share: colours, lettering, and a face out of its cut-out.
+
+Only Pillow: it comes with torchvision and brings a font that can be scaled.
+"""
+
+import bisect
+import functools
+import io
+
+from PIL import Image, ImageDraw, ImageFont
+
+from facefusion_finetune.dataset import manifest
+from facefusion_finetune.dataset.coverage.text import to_printable
+from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.people.profile import Person
+
+PAPER = "#ffffff"
+INK = "#1f2328"
+FAINT = "#5c636b"
+LINE = "#c9ced4"
+EMPTY = "#f3f4f6"
+BLUE = "#0072b2"
+VERMILION = "#c44e00"
+"""Blue and vermilion are told apart by all kinds of colour blindness: Okabe and Ito, Color
+Universal Design, 2008; the vermilion is darkened, so that white letters on it can be read."""
+
+FACE_MARGIN = 1.3
+"""Side of the picture of a face, in longer sides of its box: hair and chin are shown as well."""
+
+OTHER_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "msyh.ttc",
+    "arial.ttf",
+)
+"""Looked for in the system's folders, for letters that Pillow's own font lacks."""
+
+NO_LETTER = "\U0010ffff"
+"""Is in no font, so that it is drawn as whatever stands for a letter that lacks."""
+
+COMPRESSION = 3
+"""Of PNG files: twice as fast as the usual 6."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@functools.cache
+def list_fonts(size: int) -> tuple[Font, ...]:
+    """Pillow's own font, then those of `OTHER_FONTS` that the system has."""
+    fonts: list[Font] = [ImageFont.load_default(size)]
+    for name in OTHER_FONTS:
+        try:
+            fonts.append(ImageFont.truetype(name, size))
+        except OSError:
+            continue
+    return tuple(fonts)
+
+
+def write(
+    draw: ImageDraw.ImageDraw,
+    position: tuple[float, float],
+    text: str,
+    size: int,
+    colour: str = INK,
+    align: str = "l",
+) -> None:
+    """Write one line.
+
+    Args:
+        draw: Of the picture.
+        position: x and the base line's y, in pixels.
+        text: Any letters; those no font has are drawn as `?`.
+        size: Of the font, in pixels.
+        colour: `#rrggbb`.
+        align: Whether x is the text's `l`eft, `m`iddle or `r`ight.
+    """
+    font, text = _choose_font(text, size)
+    draw.text(position, text, fill=colour, font=font, anchor=f"{align}s")
+
+
+def measure_text(text: str, size: int) -> float:
+    """Width in pixels."""
+    font, text = _choose_font(text, size)
+    return font.getlength(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def shorten(text: str, size: int, width: float) -> str:
+    """Leave out the middle of a text that is wider than `width` pixels; a name's end tells more."""
+    if measure_text(text, size) <= width:
+        return text
+    longest = bisect.bisect_right(
+        range(1, len(text)), width, key=lambda length: measure_text(_leave_out(text, length), size)
+    )
+    return _leave_out(text, longest) if longest else ""
+
+
+def wrap(text: str, size: int, width: float) -> list[str]:
+    """Lines of at most `width` pixels, broken between words; a wider word is shortened."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and measure_text(longer, size) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(shorten(word, size, width))
+    return lines
+
+
+def read_face(person: Person, record: CropRecord, side: int) -> Image.Image | None:
+    """A square picture of a crop's face.
+
+    Args:
+        person: Whose crop it is.
+        record: Of the crop.
+        side: In pixels.
+
+    Returns:
+        None where the cut-out is gone or damaged.
+    """
+    left, top, right, bottom = record.bounding_box
+    try:
+        cutout = Image.open(manifest.cutout_path(person, record.id))
+        with cutout:
+            reach = max(right - left, bottom - top) * FACE_MARGIN
+            length = max(1.0, min(reach, *cutout.size))
+            # A face at the rim of the frame stays in the picture, rather than black beside it.
+            x, y = (
+                min(max((low + high - length) / 2 - start, 0.0), size - length)
+                for low, high, start, size in zip(
+                    (left, top), (right, bottom), record.offset, cutout.size, strict=True
+                )
+            )
+            box = (x, y, x + length, y + length)
+            return cutout.convert("RGB").resize((side, side), Image.Resampling.LANCZOS, box)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        # Pillow raises any of these for a damaged file.
+        return None
+
+
+def encode_png(picture: Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", compress_level=COMPRESSION)
+    return buffer.getvalue()
+
+
+def _leave_out(text: str, length: int) -> str:
+    """Keep `length` letters, half of them at each end."""
+    head = (length + 1) // 2
+    return f"{text[:head]}...{text[len(text) - length + head :]}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _choose_font(text: str, size: int) -> tuple[Font, str]:
+    """The font that lacks the fewest letters of a text, and the text without those."""
+    text = to_printable(text)
+    fonts = list_fonts(size)
+    lacking = [{letter for letter in set(text) if not _has_letter(font, letter)} for font in fonts]
+    best = min(range(len(fonts)), key=lambda number: len(lacking[number]))
+    return fonts[best], "".join("?" if letter in lacking[best] else letter for letter in text)
+
+
+@functools.cache
+def _has_letter(font: Font, letter: str) -> bool:
+    if letter.isspace():
+        return True
+    return _draw_letter(font, letter) != _draw_letter(font, NO_LETTER)
+
+
+@functools.lru_cache(maxsize=64)
+def _draw_letter(font: Font, letter: str) -> tuple[tuple[int, int], bytes]:
+    mask = font.getmask(letter)
+    return mask.size, bytes(mask)

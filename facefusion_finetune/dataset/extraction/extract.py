@@ -1,0 +1,357 @@
+"""Footage -> crops: consent, content check, faces, identity, quality, manifest.
+
+An extraction works in a folder of its own (see `staging`) and changes the person's crops in one go
+at its end. Killed, or out of room, it goes on when it is started again; refused, it leaves
+nothing.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune import home
+from facefusion_finetune.dataset import manifest
+from facefusion_finetune.dataset.extraction.collect import Collector
+from facefusion_finetune.dataset.extraction.identity import IdentityChoice, choose_person
+from facefusion_finetune.dataset.extraction.others import keep_others, strip_record
+from facefusion_finetune.dataset.extraction.quality import SMALLEST_FACE, judge_crops
+from facefusion_finetune.dataset.extraction.seen import (
+    KnownSource,
+    find_incomplete,
+    read_known_sources,
+    write_known_sources,
+)
+from facefusion_finetune.dataset.extraction.staging import Staging
+from facefusion_finetune.dataset.footage import sources
+from facefusion_finetune.dataset.footage.background import Tasks
+from facefusion_finetune.dataset.footage.images import read_image
+from facefusion_finetune.dataset.footage.sources import Source
+from facefusion_finetune.dataset.lock import hold_crops
+from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
+from facefusion_finetune.dataset.review.curation import apply_choices
+from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.vectors import create_centroid
+from facefusion_finetune.people.profile import Person, confirm_consent
+
+
+@dataclass(frozen=True)
+class ExtractSettings:
+    """How footage is looked through."""
+
+    references: tuple[Path, ...] = ()
+    """Images of the person, where the footage shows several people; one for each look."""
+    frames_per_second: float = sources.FRAMES_PER_SECOND
+    """How densely videos are sampled at the most."""
+    most_frames: int = sources.MOST_FRAMES
+    """Taken of one video, spread over its shots."""
+    keep_others: bool = False
+    """Whether the faces of other people are kept, as footage of others for training."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where an extraction stands."""
+
+    stage: str
+    """`checking` or `extracting`."""
+    name: str
+    """Of the file."""
+    number: int
+    """Of the file, from 1."""
+    total: int
+    """Files."""
+    frames: int = 0
+    """Looked at, of this file."""
+    planned: int = 1
+    """Frames to look at, of this file."""
+
+
+@dataclass
+class ExtractionResult:
+    """What an extraction found."""
+
+    frames: int = 0
+    faces: int = 0
+    kept: int = 0
+    rejected: dict[str, int] = field(default_factory=dict)
+    """Faces by why they were not kept; a face can have several faults."""
+    others: int = 0
+    """Other people seen often enough to count."""
+    look_alikes: int = 0
+    """Faces left out that look like the person, but not enough."""
+    others_folder: Path | None = None
+    """Where faces of other people were kept, if they were asked for."""
+    known_sources: int = 0
+    """Sources that were extracted before and add nothing."""
+    resumed_frames: int = 0
+    """Frames that an interrupted extraction had looked at before."""
+    notes: list[str] = field(default_factory=list)
+    """Footage that was left out, or used in part only, with the reason."""
+    shots: int = 0
+    total_kept: int = 0
+    """Kept crops of the person, over all extractions."""
+
+
+def extract_footage(
+    person: Person,
+    paths: list[Path],
+    analyser: FaceAnalyser,
+    settings: ExtractSettings | None = None,
+    progress: Callable[[Progress], object] = lambda progress: None,
+) -> ExtractionResult:
+    """Add the person's faces in some footage to the person's crops.
+
+    Nothing is kept unless the whole call succeeds; what was kept earlier stays in any case.
+
+    Args:
+        person: Whose consent is on record.
+        paths: Images, folders and videos.
+        analyser: Finds and aligns the faces, and checks the content.
+        settings: How.
+        progress: Told about each frame.
+
+    Raises:
+        ConsentError: No valid consent is on record, or it ended meanwhile.
+        FootageError: Nothing to read, nobody or several people in it, or content refused.
+        DatasetError: Another process changes the person's crops right now.
+        OSError: The disk is full, or a file cannot be written; the next call goes on.
+    """
+    person.require_consent()
+    settings = settings or ExtractSettings()
+    with hold_crops(person):
+        return _Extraction(person, paths, analyser, settings, progress).carry_out()
+
+
+class _Extraction:
+    """One call of `extract_footage`."""
+
+    def __init__(
+        self,
+        person: Person,
+        paths: list[Path],
+        analyser: FaceAnalyser,
+        settings: ExtractSettings,
+        progress: Callable[[Progress], object],
+    ) -> None:
+        self.person = person
+        self.analyser = analyser
+        self.settings = settings
+        self.progress = progress
+        self.result = ExtractionResult()
+        self.footage = ", ".join(map(sources.show_path, paths))
+        self.records = manifest.read_manifest(person)
+        self.known = read_known_sources(person, self.records)
+        for digest in find_incomplete(person, self.records):
+            # Given again, such footage is looked through again.
+            del self.known[digest]
+        self.anchors = self._find_anchors()
+        self.sources: dict[str, Source] = {}
+        self.every: list[tuple[Source, str]] = []
+        self.unreadable = 0
+        listed = sources.list_sources(paths, self.result.notes.append)
+        self.is_single = len(listed) == 1
+        for source in listed:
+            self._add(source)
+
+    def carry_out(self) -> ExtractionResult:
+        home.create_private_directory(manifest.crops_directory(self.person))
+        settings = {
+            "analyser": self.analyser.name,
+            "frames_per_second": self.settings.frames_per_second,
+            "most_frames": self.settings.most_frames,
+        }
+        with Staging(self.person, settings) as staging:
+            staging.recover(self.records, set(self.sources))
+            self._collect(staging)
+            confirm_consent(self.person.name)
+            if self.sources or not self.result.known_sources:
+                self._finish(staging)
+        self.result.total_kept = sum(record.kept for record in self.records)
+        return self.result
+
+    def _add(self, source: Source) -> None:
+        try:
+            digest = _digest(source)
+        except UnreadableError as error:
+            self._leave_out(source, error)
+            return
+        if digest in self.known:
+            self.result.known_sources += 1
+        elif digest not in self.sources:
+            self.sources[digest] = source
+        else:
+            return
+        self.every.append((source, digest))
+
+    def _collect(self, staging: Staging) -> None:
+        """Look through everything; its content is checked meanwhile."""
+        collector = Collector(self.analyser)
+        checks = Tasks(
+            {
+                digest: partial(self._check, collector, staging, digest, source)
+                for digest, source in self.sources.items()
+            }
+        )
+        number = 0
+        try:
+            for source, digest in self.every:
+                if digest in self.known:
+                    collector.skip(source, [], self.known[digest].shot)
+                else:
+                    number += 1
+                    self._look_through(collector, staging, checks, digest, number)
+        finally:
+            checks.close()
+        staging.flush()
+
+    def _check(self, collector: Collector, staging: Staging, digest: str, source: Source) -> None:
+        if not staging.read(digest).is_checked:
+            collector.check_content(source)
+            staging.add_content_check(digest)
+
+    def _look_through(
+        self, collector: Collector, staging: Staging, checks: Tasks, digest: str, number: int
+    ) -> None:
+        source, settings = self.sources[digest], self.settings
+        name, total = source.path.name, len(self.sources) + self.unreadable
+        confirm_consent(self.person.name)
+        try:
+            journal = staging.begin(digest)
+            self.result.resumed_frames += len(journal.frames)
+            if journal.is_complete:
+                checks.wait(digest)
+                collector.skip(source, list(journal.frames.values()))
+                return
+            layout = sources.plan_source(source, settings.frames_per_second, settings.most_frames)
+            planned = len(layout.numbers) if layout else 1
+            done = len(journal.frames)
+            for entry, pictures in collector.collect(source, digest, layout, journal.frames):
+                checks.raise_refusal()
+                staging.add_frame(digest, entry, pictures)
+                done += 1
+                self.progress(Progress("extracting", name, number, total, done, planned))
+            if not checks.is_done(digest):
+                self.progress(Progress("checking", name, number, total))
+            checks.wait(digest)
+            if layout and layout.damage:
+                self.result.notes.append(layout.damage)
+            staging.complete(digest)
+        except UnreadableError as error:
+            del self.sources[digest]
+            self._leave_out(source, error)
+
+    def _leave_out(self, source: Source, error: UnreadableError) -> None:
+        if source.explicit and self.is_single:
+            raise error
+        self.unreadable += 1
+        self.result.notes.append(f"left out: {error}")
+
+    def _finish(self, staging: Staging) -> None:
+        """Decide about every face, and make the crops of it."""
+        # Of footage that is looked through again because some of its files were lost.
+        self.records = [
+            record for record in self.records if record.source_sha256 not in self.sources
+        ]
+        found: list[CropRecord] = []
+        seen: dict[str, KnownSource] = {}
+        for digest, source in self.sources.items():
+            frames = list(staging.read(digest).frames.values())
+            faces = [face for frame in frames for face in frame.faces]
+            found += faces
+            seen[digest] = KnownSource(
+                sha256=digest,
+                path=sources.show_path(source.path),
+                frames=len(frames),
+                faces=len(faces),
+                shot=frames[-1].shot if frames else None,
+            )
+        self.result.frames = sum(source.frames for source in seen.values())
+        if not found and not self.result.known_sources:
+            raise self._complain_of_nobody()
+        new = self._decide(found) if found else []
+        if self.settings.keep_others:
+            mine = {record.id for record in new if record.is_person}
+            others = [record for record in found if record.id not in mine]
+            self.result.others_folder = keep_others(self.person, staging.folder, others)
+        for record in new:
+            if record.is_person and record.sha256:
+                for name in manifest.file_names(record.id):
+                    (staging.folder / name).replace(manifest.crops_directory(self.person) / name)
+        self.records += new
+        manifest.write_manifest(self.person, self.records)
+        write_known_sources(self.person, self.known | seen)
+
+    def _decide(self, found: list[CropRecord]) -> list[CropRecord]:
+        choice = choose_person(found, self.anchors, self.analyser.same_person_cosine, self.footage)
+        kept = [record for record in self.records if record.kept]
+        takes = {sources.show_path(source.path): source.take for source, _ in self.every}
+        own = [record for record, is_own in zip(found, choice.is_person, strict=True) if is_own]
+        decided = apply_choices(self.person, judge_crops(own, kept, takes))
+        by_id = {record.id: record for record in decided}
+        new = [by_id.get(record.id) or strip_record(record) for record in found]
+        self._count(new, choice)
+        if not self.result.kept and not kept:
+            reasons = ", ".join(f"{count} {why}" for why, count in self.result.rejected.items())
+            raise FootageError(
+                self.footage,
+                f"no face in it can be used ({reasons}).",
+                "Give footage with a larger, sharper face.",
+            )
+        return new
+
+    def _count(self, new: list[CropRecord], choice: IdentityChoice) -> None:
+        result = self.result
+        rejected = [record for record in new if not record.kept]
+        faults = (fault for record in rejected for fault in record.faults or [record.reason])
+        result.rejected = dict(Counter(faults))
+        result.faces, result.kept = len(new), len(new) - len(rejected)
+        result.others, result.look_alikes = choice.others, choice.look_alikes
+        result.shots = len({record.shot for record in new if record.kept})
+
+    def _find_anchors(self) -> NDArray[numpy.float64]:
+        """(n, 512): the references, or the person's shots so far; none of neither."""
+        rows = [self._read_reference(path) for path in self.settings.references]
+        if not rows:
+            shots: dict[str, list[CropRecord]] = {}
+            for record in self.records:
+                if record.kept:
+                    shots.setdefault(record.shot, []).append(record)
+            rows = [create_centroid(stack_embeddings(part)) for part in shots.values()]
+        return numpy.stack(rows) if rows else numpy.empty((0, 512))
+
+    def _read_reference(self, path: Path) -> NDArray[numpy.float64]:
+        faces = self.analyser.detect_faces(read_image(path))
+        if not faces:
+            raise FootageError(
+                f"reference {sources.show_path(path)}",
+                "no face was found in it.",
+                "Give a clear picture of the person's face.",
+            )
+        return create_centroid(faces[0].embedding.reshape(1, -1))
+
+    def _complain_of_nobody(self) -> FootageError:
+        unread = f" ({self.unreadable} files cannot be read)" if self.unreadable else ""
+        return FootageError(
+            self.footage,
+            f"no face was found in its {self.result.frames} frames{unread}.",
+            "Give footage in which the face is visible, upright and at least"
+            f" {SMALLEST_FACE:.0f} pixels wide.",
+        )
+
+
+def _digest(source: Source) -> str:
+    path = sources.show_path(source.path)
+    try:
+        if not source.path.stat().st_size:
+            raise UnreadableError(path, "it is empty (0 bytes).", "Copy it again.")
+        return source.digest()
+    except OSError as error:
+        raise UnreadableError(
+            path, f"it cannot be read ({error.strerror}).", "Grant access, or leave it out."
+        ) from error

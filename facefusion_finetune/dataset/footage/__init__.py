@@ -1,0 +1,1 @@
+"""What the user gives: files found and read, frame by frame."""

@@ -1,0 +1,1 @@
+"""Crops looked through by eye: contact sheets, thumbnails, decisions by hand."""
