@@ -17,6 +17,7 @@ from pathlib import Path
 from facefusion_finetune import home
 from facefusion_finetune.jobs import locks, processes, queue
 from facefusion_finetune.jobs.failures import MEMORY_TODO, explain
+from facefusion_finetune.jobs.queue import release_uploads
 from facefusion_finetune.jobs.record import (
     JOBS_FOLDER,
     REQUEST_FILE,
@@ -26,7 +27,6 @@ from facefusion_finetune.jobs.record import (
     read_state,
 )
 from facefusion_finetune.jobs.stopping import END_SECONDS, STEP_SECONDS, STOP_SECONDS
-from facefusion_finetune.jobs.uploads import release_uploads
 from facefusion_finetune.training.observer import STEPS_STAGE
 
 WORKER = (*processes.PYTHON, "facefusion_finetune.jobs.work")

@@ -10,9 +10,9 @@ from typing import Any
 from facefusion_finetune.errors import JobError, StoppedError
 from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.failures import explain
+from facefusion_finetune.jobs.queue import release_uploads
 from facefusion_finetune.jobs.record import Failure, Job, load_job
 from facefusion_finetune.jobs.reporting import Reporter, say
-from facefusion_finetune.jobs.uploads import release_uploads
 
 LOCK_SECONDS = 10.0
 

@@ -25,25 +25,25 @@ def components(processor: ModuleType) -> dict[str, ModuleType]:
     following = importlib.import_module(f"{PACKAGE}.following")
     sections = {
         name: importlib.import_module(f"{PACKAGE}.components.finetune_{name}")
-        for name in ("person", "proof", "models", "export", "compare")
+        for name in ("person", "report", "versions", "export", "compare")
     }
     with gradio.Blocks():
         following.render()
-        for name in ("person", "proof", "models"):
+        for name in ("person", "report", "versions"):
             sections[name].render()
-        for name in ("proof", "models"):
+        for name in ("report", "versions"):
             sections[name].listen()
     return sections
 
 
 @pytest.fixture
 def proof(components: dict[str, ModuleType]) -> ModuleType:
-    return components["proof"]
+    return components["report"]
 
 
 @pytest.fixture
 def models(components: dict[str, ModuleType]) -> ModuleType:
-    return components["models"]
+    return components["versions"]
 
 
 @pytest.fixture

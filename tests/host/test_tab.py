@@ -229,18 +229,18 @@ def test_upload_that_facefusion_uses_as_well_stays(
 def test_typed_folders_stay_inside_what_was_opened(
     processor: ModuleType, gradio: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from facefusion_finetune.facefusion.uis import folders
+    from facefusion_finetune.facefusion.uis import uploads
 
     inside, outside = tmp_path / "open" / "clips", tmp_path / "closed"
     inside.mkdir(parents=True)
     outside.mkdir()
-    monkeypatch.delenv(folders.FOOTAGE_VARIABLE, raising=False)
+    monkeypatch.delenv(uploads.FOOTAGE_VARIABLE, raising=False)
     with pytest.raises(UsageError):
-        folders.resolve_folder(str(inside))
-    monkeypatch.setenv(folders.FOOTAGE_VARIABLE, str(tmp_path / "open"))
-    assert folders.resolve_folder(str(inside)) == inside
-    assert folders.resolve_folder("clips") == inside
+        uploads.resolve_folder(str(inside))
+    monkeypatch.setenv(uploads.FOOTAGE_VARIABLE, str(tmp_path / "open"))
+    assert uploads.resolve_folder(str(inside)) == inside
+    assert uploads.resolve_folder("clips") == inside
     (inside / "way-out").symlink_to(outside)
     for typed in (str(outside), "clips/way-out", "../closed", "missing", "/"):
         with pytest.raises(UsageError, match="not inside"):
-            folders.resolve_folder(typed)
+            uploads.resolve_folder(typed)

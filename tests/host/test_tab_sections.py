@@ -25,16 +25,16 @@ def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespa
     gradio = importlib.import_module("gradio")
     from facefusion_finetune.facefusion.uis import (
         crops_view,
-        model_text,
         page,
         people_text,
         progress,
+        recipe_text,
         run_view,
     )
     from facefusion_finetune.facefusion.uis.components import (
         finetune_footage,
-        finetune_model,
         finetune_person,
+        finetune_recipe,
         finetune_training,
     )
     from facefusion_finetune.facefusion.uis.layouts import finetune
@@ -46,9 +46,9 @@ def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespa
     for name in ("warn", "inform"):
         monkeypatch.setattr(page, name, said.append)
     return SimpleNamespace(
-        **{"crops_view": crops_view, "model_text": model_text, "people_text": people_text},
+        **{"crops_view": crops_view, "recipe_text": recipe_text, "people_text": people_text},
         **{"progress": progress, "run_view": run_view, "page": page, "said": said},
-        **{"footage": finetune_footage, "model": finetune_model},
+        **{"footage": finetune_footage, "recipe": finetune_recipe},
         **{"person": finetune_person, "training": finetune_training, "gradio": gradio},
     )
 
@@ -337,31 +337,31 @@ def test_training_is_queued_with_what_was_chosen(
 
 
 def test_bases_state_their_licence_and_those_at_hand_come_first(uis: SimpleNamespace) -> None:
-    choices = uis.model_text.label_bases()
+    choices = uis.recipe_text.label_bases()
     assert len(choices) >= 13
     assert choices[0][1] == "inswapper_128"
     assert "Non-Commercial" in choices[0][0]
     labels = {name: label for label, name in choices}
     assert "not downloaded" in labels["ghost_1_256"]
-    assert "may be used commercially" in uis.model_text.describe_base("ghost_1_256")
-    assert "no commercial use" in uis.model_text.describe_base("inswapper_128")
-    assert "no swapper called" in uis.model_text.describe_base("unheard_of")
+    assert "may be used commercially" in uis.recipe_text.describe_base("ghost_1_256")
+    assert "no commercial use" in uis.recipe_text.describe_base("inswapper_128")
+    assert "no swapper called" in uis.recipe_text.describe_base("unheard_of")
 
 
 def test_preset_states_its_gain_and_its_time_here(uis: SimpleNamespace, ruth: Person) -> None:
-    text = uis.model_text.describe_preset("inswapper_128", "balanced")
+    text = uis.recipe_text.describe_preset("inswapper_128", "balanced")
     assert "+0.31" in text
     assert "11 of 12" in text
     assert "not known yet" in text
     assert "cannot be used on this base" not in text
-    assert "cannot be used on this base" in uis.model_text.describe_preset("uniface_256", "fast")
-    assert "not measured yet" in uis.model_text.describe_preset("inswapper_128", "thorough")
+    assert "cannot be used on this base" in uis.recipe_text.describe_preset("uniface_256", "fast")
+    assert "not measured yet" in uis.recipe_text.describe_preset("inswapper_128", "thorough")
     job = _submit(ruth, "estimate", base="inswapper_128", preset="balanced")
     ended = datetime(2026, 5, 3, tzinfo=UTC)
     job.write_state(
         JobState(status="done", started=ended, ended=ended, result={"seconds_total": 754.0})
     )
-    text = uis.model_text.describe_preset("inswapper_128", "balanced")
+    text = uis.recipe_text.describe_preset("inswapper_128", "balanced")
     assert "about 12:34, by two steps on 2026-05-03" in text
 
 

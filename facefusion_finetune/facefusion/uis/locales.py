@@ -2,8 +2,170 @@
 
 from typing import Any
 
-from facefusion_finetune.facefusion.uis.locales_models import TEXTS as MODEL_TEXTS
-from facefusion_finetune.facefusion.uis.locales_training import TEXTS as TRAINING_TEXTS
+TRAINING_TEXTS: dict[str, Any] = {
+    "jobs": {
+        "queued": "Waiting; {count} jobs before it",
+        "starting": "Starting",
+        "stopping": "Stopping",
+        "steps": "{done} of {total}",
+        "left": "{time} left",
+        "done": "Done.",
+        "stopped": "Stopped; nothing is lost.",
+        "failed": "Failed.",
+        "log": "Log",
+        "progress": "Progress",
+    },
+    "model": {
+        "base_dropdown": "BASE",
+        "base_choice": "{name} ({licence})",
+        "base_choice_download": "{name} ({licence}), not downloaded yet",
+        "base_unknown": "This FaceFusion has no swapper called {name}.",
+        "base": "By {vendor}, licence {licence}, {width} x {height} pixels.",
+        "commercial": "A model tuned from it may be used commercially.",
+        "not_commercial": "A model tuned from it inherits the licence: no commercial use.",
+        "download": "FaceFusion downloads it when it is first needed.",
+        "preset_dropdown": "PRESET",
+        "crops": "Needs {count} crops that train.",
+        "time_unknown": "Time on this machine: not known yet; measure it below, or just start.",
+        "time_estimate": "Time on this machine: about {time}, by two steps on {day}.",
+        "time_measured": "Time on this machine: {time} the last time, on {day}.",
+        "gain": "On {people} drawn people whose true swap is known: likeness {judge}"
+        " [{judge_low}, {judge_high}] in the judge's eyes, {share} nearer to the true swap;"
+        " {passed} of {people} models were proven. On real people it is measured with each"
+        " training.",
+        "gain_unknown": "What it brings was not measured yet; each training measures it.",
+        "gated": "It cannot be used on this base, which is driven by a picture: use the preset"
+        " 'reconstruction', or a preset of your own that is not gated (layers = '{layers}').",
+        "measure_time_button": "MEASURE THE TIME",
+        "options_accordion": "ADVANCED OPTIONS",
+        "target_files": "OTHER PEOPLE TO BE JUDGED ON",
+        "other_files": "OTHER PEOPLE TO TRAIN WITH",
+        "seed_number": "SEED",
+        "precision_dropdown": "PRECISION",
+        "commercial_checkbox": "REFUSE BASES THAT FORBID COMMERCIAL USE",
+    },
+    "training": {
+        "start_button": "START",
+        "stop_button": "STOP",
+        "resume_button": "RESUME",
+        "loss_plot": "LOSS",
+        "score_plot": "HELD-OUT DISTANCE",
+        "step": "step",
+        "loss": "loss",
+        "score": "grey levels",
+        "curve": "curve",
+        "base": "base",
+        "tuned": "tuned",
+        "grid": "Held-out frames before and after so many steps, and the truth",
+        "grid_title": "Held-out pairs, the same at each step; after {step} steps",
+        "grid_final": "Held-out pairs of the report, chosen by their change",
+        "log_accordion": "LOG",
+        "log_textbox": "LOG",
+        "busy_given": "training of '{name}'",
+        "busy_why": "one is waiting or running.",
+        "busy_todo": "Wait for it, or stop it.",
+        "judge": "Judged by {judge}.",
+        "judge_option": "FACEFUSION_FINETUNE_JUDGE",
+        "no_judge": "No independent judge: a model can be used, but not proven. Start FaceFusion"
+        " with FACEFUSION_FINETUNE_JUDGE set to another face recogniser (ONNX).",
+    },
+}
+
+
+MODEL_TEXTS: dict[str, Any] = {
+    "proof": {
+        "version_dropdown": "VERSION",
+        "none": "No model is finished yet. What a training proves is shown here.",
+        "none_of_person": "No model of {name} is finished yet. What a training proves is shown"
+        " here.",
+        "reasons": "Why it is not proven",
+        "notes": "To keep in mind",
+        "figures": "Main figures, on held-out footage",
+        "figure": "FIGURE",
+        "before": "BASE",
+        "after": "TUNED",
+        "interval": "CHANGE (95 %)",
+        "pictures_accordion": "PICTURES",
+        "held_out_picture": "Held-out frames of the person: what went in, base, tuned model, truth",
+        "targets_picture": "Swaps onto other people: target, base, tuned model",
+        "report": "The whole report: {path}",
+        "imported": "Imported on {day} (there: {origin}). It was trained and judged on another"
+        " machine ({verdict}), which proves nothing here, and there is no report.",
+        "no_report": "There is no report of {reference}. Make one: facefusion-finetune evaluate"
+        " {reference}.",
+        "damaged": "The report of {reference} cannot be read ({reason}). Make it again:"
+        " facefusion-finetune evaluate {reference}.",
+        "force_checkbox": "ACTIVATE ALTHOUGH UNPROVEN (FACEFUSION THEN SAYS SO)",
+        "activate_button": "ACTIVATE",
+        "activated": "{reference} is active. In the default tab, tick finetuned_swapper and choose"
+        " {name}.",
+        "activated_unproven": "{reference} is active, marked unproven. In the default tab, tick"
+        " finetuned_swapper and choose {name}.",
+        "unproven_given": "model {reference}",
+        "unproven_why": "it is unproven: on held-out footage it was not shown to be better than its"
+        " base.",
+        "unproven_todo": "To use it all the same, marked unproven, tick ACTIVATE ALTHOUGH"
+        " UNPROVEN.",
+    },
+    "models": {
+        "none": "There is no model yet.",
+        "model": "MODEL",
+        "base": "BASE",
+        "preset": "PRESET",
+        "verdict": "VERDICT",
+        "state": "STATE",
+        "created": "CREATED",
+        "proven": "proven",
+        "unproven": "unproven",
+        "active": "active",
+        "imported": "imported",
+        "model_dropdown": "MODEL",
+        "activate_button": "ACTIVATE",
+        "roll_back_button": "ROLL BACK",
+        "deactivate_button": "DEACTIVATE",
+        "delete_button": "DELETE",
+        "confirm_button": "DELETE {reference}",
+        "cancel_button": "CANCEL",
+        "confirm": "Delete {reference} with its checkpoints, report and exports, and take it out of"
+        " FaceFusion? This cannot be undone.",
+        "deactivated": "{reference} is not active any more; the model is kept.",
+        "not_active": "{reference} is not active.",
+        "deleted": "{reference} is deleted ({count} files).",
+        "at_work_given": "model {reference}",
+        "at_work_why": "it is being trained or judged.",
+        "at_work_todo": "Stop that first, under training.",
+    },
+    "export": {
+        "accordion": "EXPORT",
+        "standalone_checkbox": "STANDALONE: WITH ALL WEIGHTS, NEEDS NO BASE",
+        "half_checkbox": "FP16: HALF THE SIZE, STANDALONE",
+        "strength_slider": "STRENGTH OF A GATED MODEL (BELOW 1 IT IS UNPROVEN)",
+        "export_button": "EXPORT",
+        "exports": "Exports of this version, to download:",
+        "delete_button": "DELETE THESE EXPORTS",
+        "exported": "{reference}: {path} ({size} MB).",
+        "needs_base": "It holds the tuned weights alone. The other machine needs {base}; without"
+        " it, export standalone.",
+    },
+    "compare": {
+        "accordion": "COMPARE",
+        "left_dropdown": "LEFT",
+        "right_dropdown": "RIGHT",
+        "base": "the untuned base of the left one",
+        "base_of": "base of {reference} ({base})",
+        "frame_file": "FRAME: A PICTURE OR A VIDEO (ELSE FACEFUSION'S TARGET)",
+        "frame_slider": "FRAME NUMBER",
+        "from_target": "Compared on FaceFusion's target: {name}",
+        "from_upload": "Compared on the uploaded file: {name}",
+        "from_nothing": "Upload a picture or a video, or choose a target in the default tab.",
+        "compare_button": "COMPARE",
+        "slider": "left: {left} | right: {right}",
+        "nothing_given": "comparison",
+        "nothing_why": "there is no frame to compare on.",
+        "nothing_todo": "Upload a picture or a video, or choose a target in the default tab.",
+    },
+}
+
 
 LOCALES: dict[str, Any] = {
     "en": {

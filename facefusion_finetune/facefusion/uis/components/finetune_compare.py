@@ -7,7 +7,7 @@ import gradio
 
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import compare
-from facefusion_finetune.facefusion.uis import embed, following, models_text, page, uploads
+from facefusion_finetune.facefusion.uis import embed, following, page, uploads, versions_text
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
@@ -216,7 +216,7 @@ def _list_finished(name: str | None = None) -> Listing:
 def _show(chosen: Sides, wanted: Sides) -> dict[Any, Any]:
     sign = sign_versions(adapter.HOST_PATH)
     listing = _list_finished()
-    labels = models_text.label_versions(listing.versions)
+    labels = versions_text.label_versions(listing.versions)
     newest = max(listing.versions, key=lambda version: version.run.record.created, default=None)
     first = listing.find(wanted[0]) or newest
     left = first.reference if first else None

@@ -6,7 +6,7 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import FinetuneError
-from facefusion_finetune.facefusion.uis import embed, models_text, page
+from facefusion_finetune.facefusion.uis import embed, page, versions_text
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
 from facefusion_finetune.host import adapter
@@ -117,7 +117,7 @@ def _show(reference: str | None, said: str) -> dict[Any, Any]:
     exports = _list_exports(reference)
     return {
         EXPORT_HTML: embed.paragraph(said),
-        EXPORT_LINKS_HTML: models_text.draw_links(exports),
+        EXPORT_LINKS_HTML: versions_text.draw_links(exports),
         EXPORT_DELETE_BUTTON: gradio.Button(visible=bool(exports)),
         SEEN_TEXTBOX: _sign(reference, exports),
     }

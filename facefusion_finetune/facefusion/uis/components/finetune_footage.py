@@ -12,7 +12,6 @@ from facefusion_finetune.dataset.review import curation
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.uis import (
     crops_view,
-    folders,
     following,
     page,
     people_text,
@@ -97,7 +96,7 @@ def _render_inputs() -> None:
             file_count="directory",
             height=128,
         )
-    roots = folders.list_roots()
+    roots = uploads.list_roots()
     FOOTAGE_PATH_TEXTBOX = page.create(
         gradio.Textbox,
         "footage.footage_path_textbox",
@@ -190,7 +189,7 @@ def extract(
 ) -> dict[Any, Any]:
     """Queue the extraction of what was chosen; uploaded files move to the job."""
     person = people_text.require_person(name)
-    typed = [str(folders.resolve_folder(path))] if path and path.strip() else []
+    typed = [str(uploads.resolve_folder(path))] if path and path.strip() else []
     uploaded = uploads.list_uploads(files, folder)
     if not typed and not uploaded:
         raise UsageError(

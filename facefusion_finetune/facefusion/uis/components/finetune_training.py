@@ -15,7 +15,7 @@ from facefusion_finetune.facefusion.uis import (
     submitting,
     uploads,
 )
-from facefusion_finetune.facefusion.uis.components import finetune_model, finetune_person
+from facefusion_finetune.facefusion.uis.components import finetune_person, finetune_recipe
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import (
     draw_latest_job,
@@ -120,13 +120,13 @@ def listen() -> None:
     """Wire the section."""
     person = finetune_person.PERSON_DROPDOWN
     options = [
-        finetune_model.BASE_DROPDOWN,
-        finetune_model.PRESET_DROPDOWN,
-        finetune_model.SEED_NUMBER,
-        finetune_model.PRECISION_DROPDOWN,
-        finetune_model.COMMERCIAL_CHECKBOX,
+        finetune_recipe.BASE_DROPDOWN,
+        finetune_recipe.PRESET_DROPDOWN,
+        finetune_recipe.SEED_NUMBER,
+        finetune_recipe.PRECISION_DROPDOWN,
+        finetune_recipe.COMMERCIAL_CHECKBOX,
     ]
-    files = [finetune_model.TARGET_FILES, finetune_model.OTHER_FILES]
+    files = [finetune_recipe.TARGET_FILES, finetune_recipe.OTHER_FILES]
     job = [TRAINING_HTML, START_BUTTON, STOP_BUTTON, RESUME_BUTTON, LOG_TEXTBOX]
     curves = [LOSS_PLOT, SCORE_PLOT, GRID_HTML]
     connect(START_BUTTON.click, start, [person, *options, *files], [*job, *files])
@@ -164,8 +164,8 @@ def start(
             }
         )
     return {
-        finetune_model.TARGET_FILES: None,
-        finetune_model.OTHER_FILES: None,
+        finetune_recipe.TARGET_FILES: None,
+        finetune_recipe.OTHER_FILES: None,
         **show_job(name),
     }
 

@@ -7,20 +7,20 @@ import gradio
 from facefusion_finetune.facefusion.uis import following, page
 from facefusion_finetune.facefusion.uis.components import (
     finetune_footage,
-    finetune_model,
-    finetune_models,
     finetune_person,
-    finetune_proof,
+    finetune_recipe,
+    finetune_report,
     finetune_training,
+    finetune_versions,
 )
 
 SECTIONS = (
     finetune_person,
     finetune_footage,
-    finetune_model,
+    finetune_recipe,
     finetune_training,
-    finetune_proof,
-    finetune_models,
+    finetune_report,
+    finetune_versions,
 )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.facefusion.uis import embed, following, models_text, page
+from facefusion_finetune.facefusion.uis import embed, following, page, versions_text
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
@@ -169,7 +169,7 @@ def _show(name: str | None, chosen: str | None, wanted: str | None) -> dict[Any,
     reference = version.reference if version else None
     return {
         PROOF_VERSION_DROPDOWN: page.offer(
-            models_text.label_versions(finished), reference, chosen, visible=version is not None
+            versions_text.label_versions(finished), reference, chosen, visible=version is not None
         ),
         PROOF_HTML: _draw(name, version) + embed.bullets(listing.problems if listing else []),
         **_show_actions(version),
@@ -180,13 +180,13 @@ def _show(name: str | None, chosen: str | None, wanted: str | None) -> dict[Any,
 
 def _draw(name: str | None, version: ListedVersion | None) -> str:
     if version is not None:
-        return models_text.draw_proof(version)
+        return versions_text.draw_proof(version)
     notation = "proof.none_of_person" if name else "proof.none"
     return embed.paragraph(translate(notation, name=name))
 
 
 def _show_actions(version: ListedVersion | None) -> dict[Any, Any]:
-    pictures = models_text.draw_pictures(version.run) if version else ""
+    pictures = versions_text.draw_pictures(version.run) if version else ""
     needs_force = version is not None and version.card is not None and not version.is_proven
     return {
         PROOF_PICTURES_ACCORDION: gradio.Accordion(visible=bool(pictures)),

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.jobs import queue
+from facefusion_finetune.jobs.queue import release_uploads
 from facefusion_finetune.jobs.record import FOOTAGE_FOLDER, Job, JobState
-from facefusion_finetune.jobs.uploads import release_uploads
 from facefusion_finetune.people.profile import Person
 from tests.support.job_processes import RUNNER, submit
 

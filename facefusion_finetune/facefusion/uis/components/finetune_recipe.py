@@ -7,9 +7,9 @@ import gradio
 from facefusion_finetune.facefusion.uis import (
     embed,
     following,
-    model_text,
     page,
     people_text,
+    recipe_text,
     submitting,
 )
 from facefusion_finetune.facefusion.uis.components import finetune_person
@@ -46,8 +46,8 @@ def render() -> None:
     BASE_DROPDOWN = page.create(
         gradio.Dropdown,
         "model.base_dropdown",
-        choices=[model_text.DEFAULT_BASE],
-        value=model_text.DEFAULT_BASE,
+        choices=[recipe_text.DEFAULT_BASE],
+        value=recipe_text.DEFAULT_BASE,
     )
     BASE_TEXTBOX = following.mirror(BASE_DROPDOWN)
     BASE_HTML = gradio.HTML(elem_id="finetune_base_html", padding=True)
@@ -112,7 +112,7 @@ def listen() -> None:
 
 def open_page(base: str) -> Any:
     """Offer this FaceFusion's bases; asking for them takes too long to do it at the start."""
-    choices = model_text.label_bases()
+    choices = recipe_text.label_bases()
     names = [value for _, value in choices]
     return page.offer(choices, base if base in names else names[0], base)
 
@@ -126,8 +126,8 @@ def show(name: str | None, base: str, preset: str) -> dict[Any, Any]:
     """Describe what is chosen."""
     drawn = draw_latest_job(name, KINDS)
     return {
-        BASE_HTML: embed.paragraph(model_text.describe_base(base)),
-        PRESET_HTML: embed.paragraph(model_text.describe_preset(base, preset)),
+        BASE_HTML: embed.paragraph(recipe_text.describe_base(base)),
+        PRESET_HTML: embed.paragraph(recipe_text.describe_preset(base, preset)),
         MEASURE_TIME_HTML: drawn.html,
         MEASURE_TIME_BUTTON: gradio.Button(interactive=not drawn.is_open),
     }

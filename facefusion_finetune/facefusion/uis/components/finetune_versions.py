@@ -5,13 +5,13 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.facefusion.uis import embed, following, models_text, page
+from facefusion_finetune.facefusion.uis import embed, following, page, versions_text
 from facefusion_finetune.facefusion.uis.components import (
     finetune_compare,
     finetune_export,
     finetune_person,
 )
-from facefusion_finetune.facefusion.uis.components.finetune_proof import (
+from facefusion_finetune.facefusion.uis.components.finetune_report import (
     activate_version,
     require_force,
     tell_active,
@@ -254,9 +254,9 @@ def _show(chosen: str | None, wanted: str | None = None) -> dict[Any, Any]:
     version = listing.find(wanted or chosen) or _find_latest(listing)
     reference = version.reference if version else None
     return {
-        MODELS_HTML: models_text.draw_models(listing.versions, listing.problems),
+        MODELS_HTML: versions_text.draw_models(listing.versions, listing.problems),
         MODELS_MODEL_DROPDOWN: page.offer(
-            models_text.label_versions(listing.versions),
+            versions_text.label_versions(listing.versions),
             reference,
             chosen,
             visible=version is not None,
