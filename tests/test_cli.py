@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import cli, cli_extract, cli_support
+from facefusion_finetune import analysers
+from facefusion_finetune.cli.shared import choose_analyser
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import Run
@@ -22,9 +23,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], analyser: DemoAnalyser
 ):
     """Run a command in this process, with the demo's analyser in FaceFusion's place."""
-    for module in (cli, cli_extract):
-        monkeypatch.setattr(module, "open_analyser", lambda *options: analyser)
-
+    monkeypatch.setattr(analysers, "open_analyser", lambda *options: analyser)
     return functools.partial(run_command, monkeypatch, capsys)
 
 
@@ -117,12 +116,12 @@ def test_setting_that_is_no_pair() -> None:
     from facefusion_finetune.errors import UsageError
 
     with pytest.raises(UsageError, match="not KEY=VALUE"):
-        cli_support.open_analyser(None, ["log_level"])
+        choose_analyser(None, ["log_level"], None)
 
 
 def test_help_of_every_command_is_quick_and_needs_no_torch() -> None:
     code = (
-        "import sys; from facefusion_finetune.cli import app\n"
+        "import sys; from facefusion_finetune.cli.app import app\n"
         "try: app(['train', '--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         "assert 'torch' not in sys.modules and 'onnxruntime' not in sys.modules"

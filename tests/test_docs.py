@@ -5,7 +5,7 @@ from pathlib import Path
 
 import typer
 
-from facefusion_finetune.cli import app
+from facefusion_finetune.cli.app import app
 from facefusion_finetune.presets.preset import LossWeights, PairMix, Preset, list_presets
 
 ROOT = Path(__file__).parents[1]

@@ -9,10 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
-from facefusion_finetune.inspection import findings
 from facefusion_finetune.inspection.blocks import Block, Blocks
 from facefusion_finetune.inspection.flow import Origin
 from facefusion_finetune.inspection.inspect import Inspection
+from facefusion_finetune.inspection.words import (
+    clean,
+    describe_output,
+    format_count,
+    name_layers,
+    shorten,
+)
 from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET
 
 WIDTH = 1000
@@ -257,7 +263,7 @@ def draw_swapper(inspection: Inspection) -> str:
     arrows = route_arrows(boxes, inspection.parts)
     bottom = TOP + max(box.y + box.height for box in boxes) + GAP
     height = bottom + LEGEND_HEIGHT
-    name = findings.shorten(inspection.graph.path.name, 60)
+    name = shorten(inspection.graph.path.name, 60)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"'
         f' viewBox="0 0 {WIDTH} {height}" font-family={quoteattr(FONT)} role="img">',
@@ -283,8 +289,8 @@ def _summarise(inspection: Inspection) -> str:
     width, height = inspection.graph.size
     whole = inspection.everything.cost
     return (
-        f"crop {width} x {height} · {findings.count(inspection.parameters)} parameters,"
-        f" {findings.count(whole.parameters)} may be trained · {findings.count(whole.macs)}"
+        f"crop {width} x {height} · {format_count(inspection.parameters)} parameters,"
+        f" {format_count(whole.parameters)} may be trained · {format_count(whole.macs)}"
         f" multiplications a run · identity injected {len(inspection.graph.partition.injections)} x"
     )
 
@@ -351,18 +357,18 @@ def _draw_box(box: Box, inspection: Inspection) -> Iterator[str]:
 
 def _list_lines(block: Block, inspection: Inspection, room: float) -> list[tuple[str, int, str]]:
     """Text, font size and colour of each line in a block's box."""
-    output = " ".join(findings.describe_output(block)).replace("->", "\N{RIGHTWARDS ARROW}")
+    output = " ".join(describe_output(block)).replace("->", "\N{RIGHTWARDS ARROW}")
     layers = f"{len(block.layers)} layer{'' if len(block.layers) == 1 else 's'}"
-    figures = f"{layers} · {findings.count(block.parameters)} · {findings.count(block.macs)}"
+    figures = f"{layers} · {format_count(block.parameters)} · {format_count(block.macs)}"
     treatment = LABELS[block.state] + TREATMENTS[block.state]
     treatment += block.reason or ", ".join(inspection.name_choices_for(block))
     small = _fit(room, 11)
     return [
-        (findings.shorten(f"{block.number}  {block.role}", _fit(room, 14)), 14, INK),
-        (findings.shorten(output, _fit(room, 12)), 12, INK),
-        (findings.shorten(figures, _fit(room, 12)), 12, INK),
-        (findings.name_layers(block, small), 11, PALE),
-        *((line, 11, INK) for line in textwrap.wrap(findings.clean(treatment), small)[:2]),
+        (shorten(f"{block.number}  {block.role}", _fit(room, 14)), 14, INK),
+        (shorten(output, _fit(room, 12)), 12, INK),
+        (shorten(figures, _fit(room, 12)), 12, INK),
+        (name_layers(block, small), 11, PALE),
+        *((line, 11, INK) for line in textwrap.wrap(clean(treatment), small)[:2]),
     ]
 
 

@@ -1,13 +1,9 @@
-"""What stands out in a swapper, in words: why numbers are never trained, what is worth a sentence.
-
-Names come from a file that anybody may have written: what cannot be printed is left out.
-"""
+"""What stands out in a swapper: why numbers are never trained, and what is worth a sentence."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from facefusion_finetune.inspection.blocks import (
-    Block,
     count_numbers,
     list_numbers,
     simplify_reason,
@@ -87,62 +83,3 @@ def _lacks_bias(graph: SwapperGraph, layer: Layer) -> bool:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def clean(text: str) -> str:
-    """A text without control characters, line breaks and marks that turn the direction."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
-
-
-def shorten(text: str, length: int) -> str:
-    """A printable text of at most `length` characters; what is too much goes from the middle."""
-    text = clean(text)
-    if len(text) <= length:
-        return text
-    kept = max(0, length - 3)
-    return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
-
-
-def count(number: int) -> str:
-    """A number with three digits and a unit: 138 M."""
-    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= size * 0.9995:
-            value = number / size
-            digits = 2 if value < 9.995 else 1 if value < 99.95 else 0
-            return f"{value:.{digits}f} {unit}"
-    return str(number)
-
-
-def name_layers(block: Block, length: int) -> str:
-    """Names of a block's first and last layer."""
-    first, last = clean(block.layers[0].node), clean(block.layers[-1].node)
-    if len(block.layers) == 1:
-        return shorten(first, length)
-    room = length - len(" .. ")
-    half = room // 2
-    if len(first) + len(last) > room:
-        first, last = (
-            shorten(first, max(half, room - len(last))),
-            shorten(last, max(half, room - len(first))),
-        )
-    return f"{first} .. {last}"
-
-
-def describe_shape(shape: tuple[int, ...]) -> str:
-    """Height x width x channels of a map, or how many numbers a vector has."""
-    if len(shape) == 3 and shape[1:] != (1, 1):
-        return f"{shape[1]}x{shape[2]}x{shape[0]}"
-    if len(shape) in (1, 3):
-        return f"vector {shape[0]}"
-    return "x".join(map(str, shape))
-
-
-def describe_output(block: Block) -> list[str]:
-    """What its first layer makes and, if that is something else, its last."""
-    shapes = [describe_shape(shape) for shape in (block.first_output, block.last_output)]
-    return shapes[:1] if shapes[0] == shapes[1] else [shapes[0], f"-> {shapes[1]}"]
-
-
-def describe_inputs(block: Block) -> str:
-    """Which of the two inputs it depends on."""
-    return "both" if len(block.depends_on) == 2 else "".join(block.depends_on) or "neither"

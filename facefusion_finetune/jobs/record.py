@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
+from facefusion_finetune.analysers import Faces
 from facefusion_finetune.errors import FinetuneError, JobError
 from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.arguments import Arguments, check_arguments
@@ -52,7 +53,7 @@ class JobRequest(BaseModel):
     """FaceFusion's folder; otherwise it is looked for."""
     settings: dict[str, Any] = {}
     """Of FaceFusion, by their name in its state."""
-    faces: Literal["facefusion", "insightface", "demo"] | None = None
+    faces: Faces | None = None
     """Who finds faces; `demo` knows drawn footage only."""
     arguments: dict[str, Any] = {}
 

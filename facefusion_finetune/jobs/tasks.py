@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facefusion_finetune import analysers
 from facefusion_finetune.jobs.arguments import (
     EstimateArguments,
     EvaluateArguments,
@@ -16,7 +17,7 @@ from facefusion_finetune.jobs.arguments import (
     TrainArguments,
 )
 from facefusion_finetune.jobs.queue import list_jobs
-from facefusion_finetune.jobs.record import Job, JobRequest
+from facefusion_finetune.jobs.record import Job
 from facefusion_finetune.jobs.reporting import Reporter
 from facefusion_finetune.people.profile import Person, load_person
 
@@ -49,7 +50,7 @@ def extract(job: Job, reporter: Reporter) -> dict[str, Any]:
         "keep_others": arguments.keep_others,
     }
     settings = ExtractSettings(**{key: value for key, value in wanted.items() if value is not None})
-    analyser = open_analyser(job.request, paths, reporter)
+    analyser = _open_analyser(job, paths, reporter)
     found = extract_footage(person, paths, analyser, settings, reporter.on_file)
     # What was extracted is there by now, so that a wish to stop comes too late.
     for note in found.notes:
@@ -93,14 +94,14 @@ def train(job: Job, reporter: Reporter) -> dict[str, Any]:
         run = recipe.find_unfinished(person)
         reporter.tell_version(run.record.version)
         targets = _paths(arguments.targets or _find_targets(job, run))
-        analyser = open_analyser(job.request, targets, reporter, run)
+        analyser = _open_analyser(job, targets, reporter, run)
         reporter.tell_stage("Preparing")
         done, report = recipe.resume_person(
             person, analyser, observer, judge, targets or None, options
         )
     else:
         targets = _paths(arguments.targets)
-        analyser = open_analyser(job.request, [*targets, *options.others], reporter)
+        analyser = _open_analyser(job, [*targets, *options.others], reporter)
         reporter.tell_stage("Preparing")
         done, report = recipe.train_person(
             person,
@@ -124,7 +125,7 @@ def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
     arguments = job.request.read_arguments()
     assert isinstance(arguments, EstimateArguments)
     person = _load(job)
-    analyser = open_analyser(job.request, [], reporter)
+    analyser = _open_analyser(job, [], reporter)
     reporter.tell_stage("Preparing")
     began = time.perf_counter()
     rehearsal = rehearse_person(
@@ -152,7 +153,7 @@ def evaluate(job: Job, reporter: Reporter) -> dict[str, Any]:
     run = find_run(person, arguments.version)
     reporter.tell_version(run.record.version)
     targets = _paths(arguments.targets)
-    analyser = open_analyser(job.request, targets, reporter, run)
+    analyser = _open_analyser(job, targets, reporter, run)
     reporter.check()
     reporter.tell_stage("Judging")
     judge = Path(arguments.judge) if arguments.judge else None
@@ -168,42 +169,14 @@ TASKS: Mapping[Kind, Task] = {
 }
 
 
-def open_analyser(
-    request: JobRequest, footage: Sequence[Path], reporter: Reporter, run: "Run | None" = None
+def _open_analyser(
+    job: Job, footage: Sequence[Path], reporter: Reporter, run: "Run | None" = None
 ) -> "FaceAnalyser":
-    """Whoever finds faces.
-
-    Args:
-        request: Says who.
-        footage: What will be looked at; the demo knows the drawn part of it, and nothing else.
-        reporter: Told that this goes on.
-        run: One that is gone on with, or judged: with the analyser it was trained with, unless
-            the request says another.
-
-    Raises:
-        HostError: There is no FaceFusion, or no insightface, that can be used.
-        UsageError: FaceFusion does not accept a setting.
-    """
-    faces = request.faces
-    if faces is None and run is not None:
-        first = run.config.analyser.partition(" ")[0]
-        faces = "demo" if first == "demo" else "insightface" if first == "insightface" else None
-    if faces == "demo":
-        from facefusion_finetune.demo.analyser import DemoAnalyser
-        from facefusion_finetune.demo.world import WORLD_FILE
-
-        return DemoAnalyser([path for path in footage if (path / WORLD_FILE).is_file()])
-    if faces == "insightface":
-        from facefusion_finetune.faces.insightface import InsightFaceAnalyser
-
-        return InsightFaceAnalyser()
-    from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
-    from facefusion_finetune.host.locate import locate
-
-    reporter.tell_stage("Starting FaceFusion")
-    # FaceFusion's own progress bars have no place in a log.
-    overrides = {"log_level": "warn", **request.settings}
-    return FaceFusionAnalyser(locate(Path(request.host) if request.host else None), overrides)
+    request = job.request
+    host = Path(request.host) if request.host else None
+    return analysers.open_analyser(
+        request.faces, host, request.settings, footage, run, reporter.tell_stage
+    )
 
 
 def _load(job: Job) -> Person:

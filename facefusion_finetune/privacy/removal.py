@@ -22,8 +22,8 @@ from facefusion_finetune.privacy.traces import (
 )
 from facefusion_finetune.registry import bases, store
 from facefusion_finetune.swappers.files.bases import bases_directory, release_bases
+from facefusion_finetune.training.cache.header import list_cache_files, read_owner
 from facefusion_finetune.training.cache.places import list_cache_folders
-from facefusion_finetune.training.cache.store import list_cache_files, read_owner
 
 LAST = (MANIFEST_FILE, SOURCES_FILE, elsewhere.HOSTS_FILE, elsewhere.ELSEWHERE_FILE, RECORD_FILE)
 """What goes last, in this order: as long as anything is left, the person is on record, and the

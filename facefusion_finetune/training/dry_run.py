@@ -15,8 +15,9 @@ from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.training.engine.accelerator import name_precision
 from facefusion_finetune.training.engine.gradients import Gradients
 from facefusion_finetune.training.engine.loop import Trainer
-from facefusion_finetune.training.engine.schedule import Schedule, find_rate, format_seconds
+from facefusion_finetune.training.engine.schedule import Schedule, find_rate
 from facefusion_finetune.training.engine.state import TrainingState
+from facefusion_finetune.training.observer import format_seconds
 
 STEPS = 2
 """The first one sets up memory and kernels; the second one tells the time."""

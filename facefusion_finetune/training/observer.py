@@ -24,3 +24,10 @@ class Observer:
     is_stopped: Callable[[], bool] = field(default=lambda: False)
     """Asked after each step whether to stop: then a checkpoint is written, and StoppedError is
     raised. Before and after the steps, `on_stage` may raise it."""
+
+
+def format_seconds(seconds: float) -> str:
+    """For people, as in `1:02:03` or `0:42`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

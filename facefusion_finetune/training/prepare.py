@@ -38,7 +38,7 @@ from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 from facefusion_finetune.swappers.vectors import prepare_source_inputs
 from facefusion_finetune.training.cache.chunks import Draws
 from facefusion_finetune.training.cache.feed import CacheSettings, DirectFeed, Feed, choose_feed
-from facefusion_finetune.training.cache.store import Origin, check_folder
+from facefusion_finetune.training.cache.header import Origin, check_folder
 from facefusion_finetune.training.engine.checkpoint import identify_run
 from facefusion_finetune.training.engine.loop import Trainer
 from facefusion_finetune.training.losses.swap_loss import create_loss, measure_identity_level

@@ -29,8 +29,8 @@ from facefusion_finetune.runs.run import (
 from facefusion_finetune.swappers.convert.parity import check_parity
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.cache.feed import estimate_cache
+from facefusion_finetune.training.cache.header import remove_cache
 from facefusion_finetune.training.cache.places import release_caches, remember_cache
-from facefusion_finetune.training.cache.store import remove_cache
 from facefusion_finetune.training.dry_run import Rehearsal, rehearse
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.checkpoint import has_checkpoint

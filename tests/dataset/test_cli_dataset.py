@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
-from facefusion_finetune.cli_dataset import dataset_app
+from facefusion_finetune.cli.dataset import dataset_app
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import Person
@@ -92,7 +92,7 @@ def test_unknown_id_is_wrong_use(extracted: Person) -> None:
 
 def test_help_is_quick() -> None:
     code = (
-        "import sys; from facefusion_finetune.cli_dataset import dataset_app\n"
+        "import sys; from facefusion_finetune.cli.dataset import dataset_app\n"
         "try: dataset_app(['show', '--help'])\n"
         "except SystemExit as end: assert not end.code\n"
         "assert not {'torch', 'PIL', 'cv2'} & set(sys.modules)"

@@ -10,7 +10,7 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from facefusion_finetune import cli_support
+from facefusion_finetune.cli.shared import choose_analyser
 from facefusion_finetune.errors import FootageError, HostError, SwapperError, UsageError
 from facefusion_finetune.faces import insightface_pack, outlines
 from facefusion_finetune.faces.insightface import (
@@ -279,20 +279,20 @@ def test_other_people_are_seeded_and_kept_apart() -> None:
 )
 def test_settings_of_facefusion_are_refused(host: Path | None, settings: list[str] | None) -> None:
     with pytest.raises(UsageError, match=r"it is for FaceFusion.*--faces facefusion"):
-        cli_support.open_analyser(host, settings, "insightface")
+        choose_analyser(host, settings, "insightface")
 
 
 def test_who_finds_faces_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="no such analyser"):
-        cli_support.open_analyser(None, None, "dlib")
+        choose_analyser(None, None, "dlib")
     with pytest.raises(HostError, match="insightface's model pack"):
-        cli_support.open_analyser(None, None, "insightface")
+        choose_analyser(None, None, "insightface")
     monkeypatch.delenv("FACEFUSION_PATH", raising=False)
     monkeypatch.setenv("FACEFUSION_FINETUNE_HOME", str(tmp_path / "data"))
     monkeypatch.chdir(tmp_path)
     for faces in (None, "facefusion"):
         with pytest.raises(HostError, match=r"no FaceFusion folder.*--faces insightface"):
-            cli_support.open_analyser(None, None, faces)
+            choose_analyser(None, None, faces)
 
 
 def test_a_run_is_reopened_as_it_was_trained(
@@ -309,8 +309,8 @@ def test_a_run_is_reopened_as_it_was_trained(
     ):
         run = create_run(analyser)
         with pytest.raises(HostError, match=sought):
-            cli_support.reopen_analyser(run, None, None, faces)
-    assert cli_support.reopen_analyser(create_run("demo 0.1"), None, None).name.startswith("demo ")
+            choose_analyser(None, None, faces, run=run)
+    assert choose_analyser(None, None, None, run=create_run("demo 0.1")).name.startswith("demo ")
 
 
 def create_run(analyser: str) -> Run:

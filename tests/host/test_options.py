@@ -25,6 +25,7 @@ pytestmark = [
 
 TICKED = ["face_swapper", "finetuned_swapper"]
 UIS = "facefusion_finetune.facefusion.uis"
+PROCESSOR = "facefusion_finetune.facefusion.processors.modules.finetuned_swapper"
 OPTIONS = f"{UIS}.components.finetuned_swapper_options"
 NO_OPTIONS = "the options of the finetuned_swapper cannot be shown: "
 
@@ -259,13 +260,14 @@ def test_a_given_version_stays_a_choice(
 def build_below_the_hosts(monkeypatch: pytest.MonkeyPatch) -> Any:
     """A page of processors and the face swapper's options, ours attached; undone afterwards."""
     attach = importlib.import_module(f"{UIS}.attach")
+    core = importlib.import_module(f"{PROCESSOR}.core")
     host_options = importlib.import_module("facefusion.uis.components.face_swapper_options")
     processors = importlib.import_module("facefusion.uis.components.processors")
     for name in ("render", "listen"):
         monkeypatch.setattr(host_options, name, getattr(host_options, name))
     monkeypatch.setattr(attach, "IS_ATTACHED", False)
-    attach.attach()
-    attach.attach()
+    attach.attach(core.report_lack_of_options)
+    attach.attach(core.report_lack_of_options)
     with gradio.Blocks() as page:
         for module in (processors, host_options):
             with gradio.Blocks():

@@ -12,10 +12,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from facefusion_finetune import cli
-from facefusion_finetune.inspection import findings
+from facefusion_finetune.cli import main
 from facefusion_finetune.inspection.drawing import draw_swapper
 from facefusion_finetune.inspection.inspect import Inspection, inspect_swapper
+from facefusion_finetune.inspection.words import format_count, shorten
 from facefusion_finetune.presets.preset import list_presets, load_preset
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.graph import read_swapper
@@ -34,7 +34,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["facefusion-finetune", "inspect", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 
@@ -363,11 +363,11 @@ def test_wrong_use(
     ],
 )
 def test_numbers_in_few_characters(number: int, text: str) -> None:
-    assert findings.count(number) == text
+    assert format_count(number) == text
 
 
 def test_long_texts_are_shortened_in_the_middle() -> None:
-    assert findings.shorten("abcdefghij", 7) == "ab...ij"
-    assert findings.shorten("abc", 7) == "abc"
-    assert findings.shorten("a\nb\x00\u202e", 9) == "a?b??"
-    assert len(findings.shorten("x" * 5000, 30)) == 30
+    assert shorten("abcdefghij", 7) == "ab...ij"
+    assert shorten("abc", 7) == "abc"
+    assert shorten("a\nb\x00\u202e", 9) == "a?b??"
+    assert len(shorten("x" * 5000, 30)) == 30

@@ -13,7 +13,6 @@ import pytest
 from facefusion_finetune import home
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.dataset.review.thumbnails import thumbnail_path
-from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.jobs import locks, queue, tasks, work
 from facefusion_finetune.jobs.arguments import EvaluateArguments, ExtractArguments, TrainArguments
 from facefusion_finetune.jobs.record import Job, JobState
@@ -182,28 +181,6 @@ def test_targets_of_a_training_that_ended_early_are_taken_over(
     assert tasks._find_targets(again, run) == [str(names[1])]
     names[1].rmdir()
     assert tasks._find_targets(again, run) == []
-
-
-@pytest.mark.usefixtures("no_runner")
-def test_who_finds_faces(trained: Person, footage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: list[tuple[object, object]] = []
-
-    class Host:
-        def __init__(self, host: object, overrides: object) -> None:
-            given.append((host, overrides))
-
-    monkeypatch.setattr("facefusion_finetune.host.locate.locate", lambda path: path)
-    monkeypatch.setattr("facefusion_finetune.faces.facefusion.FaceFusionAnalyser", Host)
-    job = queue.submit(trained, "estimate", {}, host=footage, settings={"face_detector_size": "1"})
-    reporter = Reporter(job)
-    tasks.open_analyser(job.request, [], reporter)
-    assert given == [(footage, {"log_level": "warn", "face_detector_size": "1"})]
-    demo = job.request.model_copy(update={"faces": "demo"})
-    known = tasks.open_analyser(demo, [footage, footage / "shot-001"], reporter)
-    assert isinstance(known, DemoAnalyser)
-    assert known.is_blocked(footage / "shot-001" / "frame-0001.png") is False
-    run = find_run(trained, 1)
-    assert isinstance(tasks.open_analyser(job.request, [], reporter, run), DemoAnalyser)
 
 
 def test_runs_with_all_processors_and_the_same_home(

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import cli
+from facefusion_finetune import analysers
+from facefusion_finetune.cli import main
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError
 from facefusion_finetune.people.profile import (
@@ -42,12 +43,12 @@ def command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], analyser: DemoAnalyser
 ) -> Command:
     """Run a command in this process; its exit code and what it says on stderr."""
-    monkeypatch.setattr(cli, "open_analyser", lambda *_: analyser)
+    monkeypatch.setattr(analysers, "open_analyser", lambda *_: analyser)
 
     def call(*arguments: str) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         code = ended.value.code
         return int(code) if isinstance(code, int) else 0, capsys.readouterr().err
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import cli
+from facefusion_finetune.cli import main
 from facefusion_finetune.dataset.manifest import read_manifest, write_manifest
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people import elsewhere
@@ -24,7 +24,7 @@ def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     def call(*arguments: str) -> str:
         monkeypatch.setattr(sys, "argv", ["facefusion-finetune", "person", "show", *arguments])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         assert not ended.value.code
         return capsys.readouterr().out
 

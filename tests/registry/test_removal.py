@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import cli
+from facefusion_finetune.cli import main
 from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import store
@@ -78,7 +78,7 @@ def test_command_says_what_it_removed(
     arguments = ["models", "remove", "ada@1", "--yes", "--host", str(hosts[0])]
     monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *arguments])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     assert not ended.value.code
     lines = capsys.readouterr().out.splitlines()
     directory = models_directory(hosts[0])

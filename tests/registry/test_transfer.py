@@ -17,7 +17,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from facefusion_finetune import cli, home
+from facefusion_finetune import home
+from facefusion_finetune.cli import main
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import (
     ConsentError,
@@ -560,7 +561,7 @@ def command(
     def call(*arguments: str | Path) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
-            cli.main()
+            main()
         captured = capsys.readouterr()
         return int(ended.value.code or 0), captured.out, captured.err
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from facefusion_finetune.cli_train import create_train_options
+from facefusion_finetune.cli.train import create_train_options
 from facefusion_finetune.errors import SwapperError, UsageError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.runs.base import COMMERCIAL_BASES, allows_commercial_use, check_licence

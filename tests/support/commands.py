@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from facefusion_finetune import cli
+from facefusion_finetune.cli import main
 
 Result = tuple[int, str, str]
 """Exit code, what was printed, what was said on stderr."""
@@ -16,7 +16,7 @@ def run_command(
     """Run `facefusion-finetune` with these arguments."""
     monkeypatch.setattr(sys, "argv", ["facefusion-finetune", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        cli.main()
+        main()
     captured = capsys.readouterr()
     code = ended.value.code
     return int(code) if isinstance(code, int) else 0, captured.out, captured.err

@@ -22,7 +22,7 @@ from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.runs.run import Run, find_run
 from facefusion_finetune.training.cache import feed
-from facefusion_finetune.training.cache.store import read_owner
+from facefusion_finetune.training.cache.header import read_owner
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.options import TrainOptions

@@ -7,10 +7,9 @@ from typing import Any
 
 from facefusion.uis.components import face_swapper_options
 
-from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.core import (
-    report_lack_of_options,
-)
 from facefusion_finetune.facefusion.uis import undo
+
+Report = Callable[[Exception], None]
 
 OPTIONS = "facefusion_finetune.facefusion.uis.components.finetuned_swapper_options"
 
@@ -19,17 +18,23 @@ RENDERED: Set[int] = frozenset()
 """Our components of the layout that is being built; none where they failed."""
 
 
-def attach() -> None:
-    """Let our options follow the host's, which the layouts call by their module; once is enough."""
+def attach(report: Report) -> None:
+    """Let our options follow the host's, which the layouts call by their module; once is enough.
+
+    Args:
+        report: Told why ours cannot be shown.
+    """
     global IS_ATTACHED
 
     if not IS_ATTACHED:
         IS_ATTACHED = True
-        face_swapper_options.render = follow(face_swapper_options.render, render)
-        face_swapper_options.listen = follow(face_swapper_options.listen, listen)
+        face_swapper_options.render = follow(face_swapper_options.render, render, report)
+        face_swapper_options.listen = follow(face_swapper_options.listen, listen, report)
 
 
-def follow(function: Callable[..., Any], follower: Callable[[], None]) -> Callable[..., Any]:
+def follow(
+    function: Callable[..., Any], follower: Callable[[], None], report: Report
+) -> Callable[..., Any]:
     """The host's function, and ours after it; ours cannot take the page down."""
 
     @functools.wraps(function)
@@ -38,7 +43,7 @@ def follow(function: Callable[..., Any], follower: Callable[[], None]) -> Callab
         try:
             follower()
         except Exception as error:
-            report_lack_of_options(error)
+            report(error)
         return result
 
     return call

@@ -19,8 +19,8 @@ from facefusion_finetune.swappers.convert.frontier import Frontier, split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.costs import Cost, measure_cost
 from facefusion_finetune.training.cache.chunks import MOST_USES, ChunkBuffers, ChunkPlan, Draws
+from facefusion_finetune.training.cache.header import Origin
 from facefusion_finetune.training.cache.store import (
-    Origin,
     RecordStore,
     Wanted,
     drop_cache,

@@ -5,7 +5,7 @@ from pathlib import Path
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import person_directory
 from facefusion_finetune.runs.run import Run
-from facefusion_finetune.training.cache.store import list_cache_files, read_owner, remove_cache
+from facefusion_finetune.training.cache.header import list_cache_files, read_owner, remove_cache
 
 
 def remember_cache(run: Run, folder: Path | None) -> None:

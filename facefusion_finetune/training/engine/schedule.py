@@ -77,13 +77,6 @@ class Clock:
         return left
 
 
-def format_seconds(seconds: float) -> str:
-    """For people, as in `1:02:03` or `0:42`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
 def _average(durations: Iterable[float]) -> float:
     """Mean, with the longest one counted as the next to longest.
 

@@ -34,7 +34,8 @@ from facefusion_finetune.training.cache.feed import (
     freeze,
     measure_saving,
 )
-from facefusion_finetune.training.cache.store import DATA_FILE, RecordStore
+from facefusion_finetune.training.cache.header import DATA_FILE
+from facefusion_finetune.training.cache.store import RecordStore
 from facefusion_finetune.training.pairs.pair_set import KINDS
 from tests.support.inswapper import write_inswapper
 

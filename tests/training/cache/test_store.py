@@ -15,16 +15,14 @@ import torch
 from torch import Tensor
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.training.cache.store import (
+from facefusion_finetune.training.cache.header import (
     DATA_FILE,
     HEADER_FILE,
     LARGEST_RESERVE,
     Origin,
-    RecordStore,
-    Wanted,
-    open_cache,
     remove_cache,
 )
+from facefusion_finetune.training.cache.store import RecordStore, Wanted, open_cache
 
 NAMES = ("map", "style", "flag")
 ROWS = 10

@@ -165,7 +165,7 @@ def attach_options() -> None:
         # imports gradio, which nothing but the UI needs
         from facefusion_finetune.facefusion.uis import attach
 
-        attach.attach()
+        attach.attach(report_lack_of_options)
     except Exception as error:
         report_lack_of_options(error)
 

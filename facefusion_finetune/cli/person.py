@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from facefusion_finetune.cli_support import HostOption, Json, print_lines
+from facefusion_finetune.cli.shared import HostOption, Json, print_lines
 
 person_app = typer.Typer(help="Who: record consent, show and remove persons.", no_args_is_help=True)
 

@@ -16,8 +16,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from facefusion_finetune.cli_dataset import print_advice
-from facefusion_finetune.cli_support import FacesOption, HostOption, SetOption, open_analyser
+from facefusion_finetune.cli.dataset import print_advice
+from facefusion_finetune.cli.shared import FacesOption, HostOption, SetOption, choose_analyser
 
 if TYPE_CHECKING:
     from facefusion_finetune.dataset.extraction.extract import ExtractionResult, Progress
@@ -56,7 +56,7 @@ def extract(
 
     person = load_person(name)
     person.require_consent()
-    analyser = open_analyser(host, settings, faces)
+    analyser = choose_analyser(host, settings, faces, sources)
     wanted = ExtractSettings(tuple(reference or ()), fps, most_frames, others)
     try:
         with _show_progress() as progress:

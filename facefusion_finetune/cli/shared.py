@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,9 +16,10 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from facefusion_finetune import analysers
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import Person, load_person, split_reference
-from facefusion_finetune.training.engine.schedule import format_seconds
+from facefusion_finetune.training.observer import format_seconds
 from facefusion_finetune.training.options import JUDGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from facefusion_finetune.runs.run import Run
     from facefusion_finetune.training.observer import Observer
 
-FACEFUSION = "facefusion"
-INSIGHTFACE = "insightface"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
 HostOption = Annotated[
@@ -70,42 +69,42 @@ TargetsOption = Annotated[
 ]
 
 
-def open_analyser(
-    host: Path | None, settings: list[str] | None, faces: str | None = None
+def choose_analyser(
+    host: Path | None,
+    settings: list[str] | None,
+    faces: str | None,
+    footage: Sequence[Path] = (),
+    run: "Run | None" = None,
 ) -> "FaceAnalyser":
-    """Whoever finds faces.
+    """Open the analyser that the options of a command name; see `analysers.open_analyser`.
 
     Args:
-        host: FaceFusion's folder; otherwise it is looked for.
-        settings: Of FaceFusion, from `--set KEY=VALUE`.
-        faces: `facefusion`, which is meant by None too, or `insightface`.
+        host: From `--host`.
+        settings: From `--set KEY=VALUE`.
+        faces: From `--faces`.
+        footage: What will be looked at.
+        run: The one that is judged.
 
     Raises:
-        UsageError: A setting is not KEY=VALUE, or what is given does not go together.
+        UsageError: An option has no such value, or is given with one that it does not go with.
         HostError: There is no FaceFusion, or no insightface, that can be used.
     """
-    if faces == INSIGHTFACE:
+    chosen = analysers.check_faces(faces) or analysers.find_faces(run)
+    if chosen == "insightface":
         _refuse_with_insightface(host, settings)
-        from facefusion_finetune.faces.insightface import InsightFaceAnalyser
+    return analysers.open_analyser(chosen, host, _parse_settings(settings), footage, run)
 
-        return InsightFaceAnalyser()
-    if faces not in (None, FACEFUSION):
-        raise UsageError(
-            f"--faces {faces}", "there is no such analyser.", f"Use {FACEFUSION} or {INSIGHTFACE}."
-        )
-    from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
-    from facefusion_finetune.host.locate import locate
 
-    # FaceFusion's own progress bars would be drawn over ours.
-    overrides: dict[str, Any] = {"log_level": "warn"}
+def _parse_settings(settings: list[str] | None) -> dict[str, str]:
+    values = {}
     for setting in settings or []:
         key, mark, value = setting.partition("=")
         if not mark or not key:
             raise UsageError(
                 f"--set {setting}", "it is not KEY=VALUE.", "For example: --set log_level=debug."
             )
-        overrides[key] = value
-    return FaceFusionAnalyser(locate(host), overrides)
+        values[key] = value
+    return values
 
 
 def _refuse_with_insightface(host: Path | None, settings: list[str] | None) -> None:
@@ -115,34 +114,8 @@ def _refuse_with_insightface(host: Path | None, settings: list[str] | None) -> N
         raise UsageError(
             ", ".join(given),
             "it is for FaceFusion, and insightface finds the faces.",
-            f"Leave it out, or use --faces {FACEFUSION}.",
+            "Leave it out, or use --faces facefusion.",
         )
-
-
-def reopen_analyser(
-    run: "Run", host: Path | None, settings: list[str] | None, faces: str | None = None
-) -> "FaceAnalyser":
-    """The analyser a run was trained with, or the one that is asked for.
-
-    Args:
-        run: A finished run; that of the demo's world knows no other analyser.
-        host: See `open_analyser`.
-        settings: See `open_analyser`.
-        faces: See `open_analyser`; None for the run's own.
-
-    Raises:
-        UsageError: See `open_analyser`.
-        HostError: See `open_analyser`.
-    """
-    analyser = run.config.analyser
-    if analyser.startswith("demo "):
-        from facefusion_finetune.demo.analyser import DemoAnalyser
-
-        # Judging warps and reads stored pictures; no footage has to be known for that.
-        return DemoAnalyser([])
-    if faces is None and analyser.startswith(f"{INSIGHTFACE} "):
-        faces = INSIGHTFACE
-    return open_analyser(host, settings, faces)
 
 
 def load_reference(model: str) -> tuple[Person, int | None]:

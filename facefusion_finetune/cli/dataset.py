@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from facefusion_finetune.cli_support import Json
+from facefusion_finetune.cli.shared import Json
 from facefusion_finetune.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from facefusion_finetune.cli_support import (
-    HostOption,
-    Json,
-    describe,
-    load_reference,
-    print_lines,
-)
+from facefusion_finetune.cli.shared import HostOption, Json, describe, load_reference, print_lines
 from facefusion_finetune.errors import HostError, RegistryError
 
 if TYPE_CHECKING:

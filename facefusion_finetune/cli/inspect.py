@@ -10,9 +10,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from facefusion_finetune.cli_support import Json
+from facefusion_finetune.cli.shared import Json
 from facefusion_finetune.errors import FinetuneError, UsageError
-from facefusion_finetune.inspection import findings
+from facefusion_finetune.inspection.words import (
+    clean,
+    describe_inputs,
+    describe_output,
+    format_count,
+    name_layers,
+    shorten,
+)
 
 if TYPE_CHECKING:
     from facefusion_finetune.inspection.inspect import Inspection
@@ -83,7 +90,7 @@ def _print(inspection: "Inspection") -> None:
         console.print(_list_choices(inspection))
         console.print(_list_reasons(inspection))
         for note in inspection.notes:
-            console.print(Text(f"Note: {findings.clean(note)}"))
+            console.print(Text(f"Note: {clean(note)}"))
     # Names may hold letters that the terminal or the pipe does not know.
     text = capture.get().encode(console.encoding, "replace").decode(console.encoding)
     typer.echo(text, nl=False)
@@ -95,7 +102,7 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
     shape = graph.source_shape
     weights = f" + {inspection.external_bytes / 1e6:.1f} MB beside it"
     lines = {
-        "file": f"{findings.shorten(graph.path.name, 60)}, {graph.file.size / 1e6:.1f} MB"
+        "file": f"{shorten(graph.path.name, 60)}, {graph.file.size / 1e6:.1f} MB"
         f"{weights if inspection.external_bytes else ''}",
         "sha256": f"{inspection.sha256[:16]}...",
         "format": f"opset {graph.trace.opset}, {graph.precision},"
@@ -104,9 +111,9 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
         "source": f"picture {shape[2]} x {shape[1]}" if len(shape) == 3 else f"vector {shape[0]}",
         "injections": f"{len(graph.partition.injections)}",
         "layers": f"{len(graph.partition.layers)}, of which {len(whole.layers)} may be trained",
-        "parameters": f"{findings.count(inspection.parameters)}, of which"
-        f" {findings.count(whole.cost.parameters)} may be trained",
-        "one run": f"{findings.count(whole.cost.macs)} multiplications",
+        "parameters": f"{format_count(inspection.parameters)}, of which"
+        f" {format_count(whole.cost.parameters)} may be trained",
+        "one run": f"{format_count(whole.cost.macs)} multiplications",
     }
     table = Table.grid(padding=(0, 2))
     for key, value in lines.items():
@@ -127,14 +134,14 @@ def _list_blocks(inspection: "Inspection", width: int) -> Table:
     for block in inspection.blocks:
         choices = ", ".join(inspection.name_choices_for(block)) or "never"
         entering = f"{block.injections} x"
-        names = findings.name_layers(block, room)
+        names = name_layers(block, room)
         table.add_row(
             str(block.number),
             Text.assemble((block.role, "bold"), "\n", (names, "dim")),
             str(len(block.layers)),
-            "\n".join(findings.describe_output(block)),
-            f"{findings.count(block.parameters)}\n{findings.count(block.macs)}",
-            f"{findings.describe_inputs(block)}\n{entering if block.injections else ''}",
+            "\n".join(describe_output(block)),
+            f"{format_count(block.parameters)}\n{format_count(block.macs)}",
+            f"{describe_inputs(block)}\n{entering if block.injections else ''}",
             Text(choices, style=COLOURS[block.state]),
         )
     table.caption = "enters: how many times the identity is injected here."
@@ -153,7 +160,7 @@ def _list_choices(inspection: "Inspection") -> Table:
         table.add_row(
             ", ".join(choice.name for choice in same),
             str(len(same[0].layers)),
-            findings.count(cost.parameters),
+            format_count(cost.parameters),
             f"{same[0].live_share:.1%}",
             f"{cost.cut_bytes / 2**20:.2f}",
             f"{cost.cut_bytes / 2**21:.2f}",
@@ -169,7 +176,7 @@ def _list_reasons(inspection: "Inspection") -> Table:
     table.add_column("layers", justify="right", no_wrap=True)
     table.add_column("param.", justify="right", no_wrap=True)
     for reason in inspection.reasons:
-        table.add_row(Text(reason.text), str(reason.layers), findings.count(reason.parameters))
+        table.add_row(Text(reason.text), str(reason.layers), format_count(reason.parameters))
     return table
 
 

@@ -1,0 +1,91 @@
+"""The command line. Heavy modules are imported inside the commands, so that `--help` is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from facefusion_finetune import __version__
+from facefusion_finetune.cli.dataset import dataset_app
+from facefusion_finetune.cli.extract import extract
+from facefusion_finetune.cli.inspect import inspect
+from facefusion_finetune.cli.jobs import jobs_app
+from facefusion_finetune.cli.link import link, unlink
+from facefusion_finetune.cli.models import models_app
+from facefusion_finetune.cli.person import person_app
+from facefusion_finetune.cli.shared import show_progress
+from facefusion_finetune.cli.train import evaluate, train
+from facefusion_finetune.errors import FinetuneError
+
+
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder to write to; must be new or empty.")] = Path(
+        "facefusion-finetune-demo"
+    ),
+    preset: Annotated[str, typer.Option(help="Preset to train with.")] = "balanced",
+    seed: Annotated[int, typer.Option(min=0, help="Draws the person, the footage, the run.")] = 0,
+) -> None:
+    """See the whole job done on drawn people: no FaceFusion, no download, no GPU."""
+    from facefusion_finetune.demo.run import run_demo
+
+    with show_progress() as observer:
+        result = run_demo(output, preset, seed, observer)
+    typer.echo(result.describe())
+
+
+app = typer.Typer(
+    name="facefusion-finetune",
+    help="Tune FaceFusion's face swappers to one consenting person.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(person_app, name="person")
+app.add_typer(dataset_app, name="dataset")
+app.add_typer(models_app, name="models")
+app.add_typer(jobs_app, name="jobs")
+for command in (demo, link, unlink, inspect, extract, train, evaluate):
+    app.command()(command)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"facefusion-finetune {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run a command; errors in words on stderr, 0 good, 1 the job failed, 2 wrong use."""
+    try:
+        app()
+    except FinetuneError as error:
+        _fail(f"{error.given}\n  why:  {error.why}\n  do:   {error.todo}", error.exit_code)
+    except ModuleNotFoundError as error:
+        if error.name not in {"cv2", "onnxruntime"}:
+            raise
+        _fail(
+            f"the Python module {error.name}\n"
+            "  why:  it is not installed; FaceFusion's environment brings it.\n"
+            "  do:   run in that environment, or: pip install 'facefusion-finetune[demo]'",
+            1,
+        )
+    except OSError as error:
+        _fail(
+            f"{error.filename or 'a file'}\n  why:  {error.strerror or error}.\n"
+            "  do:   check the path, your rights and the room on the disk; what was there is kept.",
+            1,
+        )
+
+
+def _fail(text: str, exit_code: int) -> None:
+    typer.echo(f"error: {text}", err=True)
+    sys.exit(exit_code)
