@@ -1,5 +1,19 @@
 """What can go wrong, in words: what was given, why it fails, what to do."""
 
+_MEMORY_WORDS = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "Failed to allocate memory",
+    "PT_DEVMEM Allocation failed",
+    "std::bad_alloc",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_SUPPORTED",
+)
+"""In messages of PyTorch, ONNX Runtime, CUDA, cuDNN (the last one also for a batch too large), MPS
+and HPU."""
+
 
 class FinetuneError(Exception):
     """A job failed. The command line prints it and ends with `exit_code`.
@@ -17,6 +31,10 @@ class FinetuneError(Exception):
         self.why = why
         self.todo = todo
         super().__init__(f"{given}: {why} {todo}")
+
+    def __reduce__(self) -> tuple[type["FinetuneError"], tuple[str, str, str]]:
+        # An exception is rebuilt from its `args`, which hold the whole sentence, not the parts.
+        return type(self), (self.given, self.why, self.todo)
 
 
 class UsageError(FinetuneError):
@@ -67,3 +85,21 @@ class RegistryError(FinetuneError):
 
 class HostError(FinetuneError):
     """No FaceFusion was found, or the one found cannot be used."""
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an exception, or one it was raised from, says that memory ran out.
+
+    The libraries are told by the words of their messages, so that none has to be imported.
+    """
+    while error is not None:
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+            return True
+        # ONNX Runtime's own exceptions are no RuntimeError.
+        is_library = isinstance(error, RuntimeError) or type(error).__module__.startswith(
+            "onnxruntime."
+        )
+        if is_library and any(word in str(error) for word in _MEMORY_WORDS):
+            return True
+        error = error.__cause__
+    return False

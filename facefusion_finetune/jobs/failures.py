@@ -1,17 +1,8 @@
 """What a user is told about an error that ended a job."""
 
-from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.errors import FinetuneError, is_out_of_memory
 from facefusion_finetune.jobs.record import Failure
 
-MEMORY_WORDS = (
-    "out of memory",
-    "Failed to allocate memory",
-    "not enough memory",
-    "can't allocate memory",
-    "std::bad_alloc",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
-"""In messages of PyTorch, ONNX Runtime and CUDA."""
 MEMORY_TODO = (
     "Close other programs that use the GPU or much memory, FaceFusion's own preview among them, or"
     " choose a smaller base or preset."
@@ -47,15 +38,3 @@ def explain(error: BaseException, given: str) -> Failure:
         why=f"an error nobody foresaw ended it ({type(error).__name__}: {error}).",
         todo="The log shows where. Start it again; if it comes back, report it with the log.",
     )
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it was raised from, says that memory does not suffice."""
-    while error is not None:
-        is_named = type(error).__name__ == "OutOfMemoryError"
-        if isinstance(error, MemoryError) or is_named:
-            return True
-        if isinstance(error, RuntimeError) and any(word in str(error) for word in MEMORY_WORDS):
-            return True
-        error = error.__cause__
-    return False

@@ -15,12 +15,11 @@ from accelerate.utils.memory import clear_device_cache
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from facefusion_finetune.errors import SwapperError, TrainingError
+from facefusion_finetune.errors import SwapperError, TrainingError, is_out_of_memory
 from facefusion_finetune.presets.preset import PairMix, Preset, VectorStage
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.training.engine.gradients import is_out_of_memory
 from facefusion_finetune.training.losses.swap_loss import SwapLoss, scale_to_rgb
 from facefusion_finetune.training.pairs.pair_set import Kind, PairSet, draw_batch
 

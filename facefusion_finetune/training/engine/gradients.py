@@ -5,24 +5,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
+from accelerate.utils.memory import clear_device_cache
 from torch import Tensor, nn
 
-from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.errors import TrainingError, is_out_of_memory
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.losses.swap_loss import scale_to_rgb
 from facefusion_finetune.training.pairs.pair_set import Batch
 
 if TYPE_CHECKING:
     from facefusion_finetune.training.cache.feed import Feed
-
-_MEMORY_WORDS = (
-    "DefaultCPUAllocator: not enough memory",
-    "can't allocate memory",
-    "std::bad_alloc",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)
-"""In messages of PyTorch that accelerate does not know of."""
 
 
 class Loss(Protocol):
@@ -175,16 +167,3 @@ class Gradients:
         summed = self._accelerator.reduce(torch.cat([part.reshape(-1) for part in parts]))
         for tensor, part in zip(tensors, summed.split([p.numel() for p in parts]), strict=True):
             tensor.grad = part.view_as(tensor).clone()
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an exception, or what it was raised from, says that memory does not suffice."""
-    while error is not None:
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-            return True
-        if isinstance(error, RuntimeError) and (
-            should_reduce_batch_size(error) or any(word in str(error) for word in _MEMORY_WORDS)
-        ):
-            return True
-        error = error.__cause__
-    return False

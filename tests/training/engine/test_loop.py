@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.errors import TrainingError, is_out_of_memory
 from facefusion_finetune.presets.preset import parse_preset
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
-from facefusion_finetune.training.engine.gradients import is_out_of_memory
 from facefusion_finetune.training.engine.schedule import find_rate, group_by_scale, scale_rates
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
