@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import DatasetError
-from facefusion_finetune.faces.protocol import FaceAnalyser, Mask, Matrix, VisionFrame
+from facefusion_finetune.faces.protocol import FaceGeometry, Mask, Matrix, VisionFrame
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
 
@@ -32,7 +32,7 @@ class AlignedCrop:
     """(H, W): 1 on eyes and mouth."""
 
     def paste(
-        self, swapped: NDArray[Any], analyser: FaceAnalyser, cutout: VisionFrame | None = None
+        self, swapped: NDArray[Any], analyser: FaceGeometry, cutout: VisionFrame | None = None
     ) -> VisionFrame:
         """The cut-out, or another picture of its size, with a swapped crop laid into it."""
         mask = analyser.create_paste_mask(self.crop)
@@ -40,13 +40,13 @@ class AlignedCrop:
         return analyser.paste_back(under, swapped, mask, self.matrix)
 
     def crop_again(
-        self, cutout: VisionFrame, analyser: FaceAnalyser, options: SwapperOptions
+        self, cutout: VisionFrame, analyser: FaceGeometry, options: SwapperOptions
     ) -> VisionFrame:
         """The aligned crop of this face in another picture of the cut-out's size."""
         landmark_5 = self.record.landmarks_in_cutout()
         return analyser.warp_face(cutout, landmark_5, options.template, options.size)[0]
 
-    def matrix_to(self, analyser: FaceAnalyser, recogniser: RecogniserOptions) -> Matrix:
+    def matrix_to(self, analyser: FaceGeometry, recogniser: RecogniserOptions) -> Matrix:
         """2 x 3 matrix from this crop's pixels to the recogniser's crop of the same face."""
         landmark_5 = self.record.landmarks_in_cutout()
         _, matrix = analyser.warp_face(
@@ -59,14 +59,14 @@ class AlignedCrop:
 
 
 def load_crops(
-    person: Person, records: list[CropRecord], analyser: FaceAnalyser, options: SwapperOptions
+    person: Person, records: list[CropRecord], analyser: FaceGeometry, options: SwapperOptions
 ) -> list[AlignedCrop]:
     """Warp the base's crops from the cut-outs of a person's `records`; see `load_folder`."""
     return load_folder(manifest.crops_directory(person), records, analyser, options)
 
 
 def load_folder(
-    folder: Path, records: list[CropRecord], analyser: FaceAnalyser, options: SwapperOptions
+    folder: Path, records: list[CropRecord], analyser: FaceGeometry, options: SwapperOptions
 ) -> list[AlignedCrop]:
     """Warp the base's crops from the cut-outs of `records` in a folder.
 

@@ -12,7 +12,7 @@ from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.judges import Judge, check_can_tell
 from facefusion_finetune.evaluation.material import Material, Swaps, name_blocks
 from facefusion_finetune.evaluation.metrics import warp_crops
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.protocol import FaceGeometry
 from facefusion_finetune.faces.vectors import create_centroid, leave_one_out, measure_similarity
 
 
@@ -31,7 +31,7 @@ class _View:
     """One recogniser's vectors of everything, each picture looked at once."""
 
     def __init__(
-        self, judge: Judge, material: Material, before: Swaps, after: Swaps, analyser: FaceAnalyser
+        self, judge: Judge, material: Material, before: Swaps, after: Swaps, analyser: FaceGeometry
     ) -> None:
         self._judge = judge
         self._analyser = analyser
@@ -71,7 +71,7 @@ def measure_likeness(
     after: Swaps,
     recogniser: Judge,
     judge: Judge | None,
-    analyser: FaceAnalyser,
+    analyser: FaceGeometry,
 ) -> Likeness:
     """Let both recognisers look.
 

@@ -17,7 +17,7 @@ from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import EvaluationError, UnreadableError
 from facefusion_finetune.evaluation.pictures import save_picture
 from facefusion_finetune.evaluation.targets import targets_directory
-from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.faces.protocol import FaceGeometry, VisionFrame
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 
@@ -63,7 +63,7 @@ def draw_truths(
     run: Run,
     world: World,
     targets: list[AlignedCrop],
-    analyser: FaceAnalyser,
+    analyser: FaceGeometry,
     options: SwapperOptions,
     rows: NDArray[numpy.int64],
 ) -> None:

@@ -73,19 +73,8 @@ class FaceAttributes:
     eyes. Not a number where both eyes are closed."""
 
 
-class FaceAnalyser(Protocol):
-    """Finds, aligns, masks and pastes back faces.
-
-    Training must see what the swapper will be fed later, so that whoever swaps answers here too.
-    """
-
-    @property
-    def name(self) -> str:
-        """Who answers, with a version, for example `facefusion 3.8.1`."""
-
-    @property
-    def same_person_cosine(self) -> float:
-        """Two of the recogniser's vectors with a cosine above this count as one person."""
+class ContentCheck(Protocol):
+    """Refuses footage that must not be worked on; FaceFusion's own networks decide."""
 
     def is_blocked(self, path: Path) -> bool:
         """Whether the content check refuses this image or video file.
@@ -96,6 +85,14 @@ class FaceAnalyser(Protocol):
 
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         """Whether the content check refuses this picture."""
+
+
+class FaceFinder(Protocol):
+    """Finds faces in a frame, and reads off them what they do."""
+
+    @property
+    def same_person_cosine(self) -> float:
+        """Two of the recogniser's vectors with a cosine above this count as one person."""
 
     def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
         """All faces of a frame, best detector score first."""
@@ -112,6 +109,10 @@ class FaceAnalyser(Protocol):
         Returns:
             None where no face is found there.
         """
+
+
+class FaceGeometry(Protocol):
+    """Aligns, masks and pastes back a face whose landmarks are known."""
 
     def warp_templates(self) -> Mapping[str, Points]:
         """Every template's five points in the unit square, by name."""
@@ -132,6 +133,10 @@ class FaceAnalyser(Protocol):
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
         """Face, occlusion and feature masks of an aligned crop."""
 
+
+class SwapperCatalogue(Protocol):
+    """Knows the base swappers, and how each is fed."""
+
     def list_swappers(self) -> list[str]:
         """Names of the base swappers that can be opened."""
 
@@ -146,6 +151,10 @@ class FaceAnalyser(Protocol):
             SwapperError: There is no such swapper, it is of an unknown type, or a file of it is
                 missing or damaged.
         """
+
+
+class Recognisers(Protocol):
+    """Has face recognisers, and embeddings and pictures of people other than the one tuned."""
 
     def get_recogniser(self) -> RecogniserOptions:
         """The recogniser whose vectors the swapper is driven by."""
@@ -181,3 +190,15 @@ class FaceAnalyser(Protocol):
         Returns:
             (count, H, W, 3), BGR; None where there are none.
         """
+
+
+class FaceAnalyser(ContentCheck, FaceFinder, FaceGeometry, SwapperCatalogue, Recognisers, Protocol):
+    """All that is asked of FaceFusion, or of what takes its place.
+
+    Training must see what the swapper will be fed later, so that whoever swaps answers here too.
+    A function that needs one part only says so in its signature.
+    """
+
+    @property
+    def name(self) -> str:
+        """Who answers, with a version, for example `facefusion 3.8.1`."""

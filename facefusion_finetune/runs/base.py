@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facefusion_finetune.errors import SwapperError, TrainingError
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.protocol import FaceAnalyser, SwapperCatalogue
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.branches.split import has_branches
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -14,7 +14,7 @@ from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper
 INSWAPPER_TEMPLATE = "arcface_128"
 
 
-def resolve_base(base: str, analyser: FaceAnalyser) -> SwapperOptions:
+def resolve_base(base: str, analyser: SwapperCatalogue) -> SwapperOptions:
     """The base swapper a user names: by FaceFusion's name, or by the path of an ONNX file.
 
     An ONNX file does not say how it is to be fed. One whose name begins with that of a known

@@ -11,7 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
+from facefusion_finetune.faces.protocol import FaceGeometry, VisionFrame
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.sessions import normalise_crops, rgb_to_crops, scale_output
 from facefusion_finetune.swappers.vectors import prepare_source_inputs
@@ -53,7 +53,7 @@ def paste_others(
     crops: list[AlignedCrop],
     sources: NDArray[Any],
     base: BaseSwapper,
-    analyser: FaceAnalyser,
+    analyser: FaceGeometry,
 ) -> list[VisionFrame]:
     """Each crop's cut-out with somebody else swapped on and pasted back.
 
@@ -76,7 +76,7 @@ def create_cycle_inputs(
     crops: list[AlignedCrop],
     sources: NDArray[Any],
     base: BaseSwapper,
-    analyser: FaceAnalyser,
+    analyser: FaceGeometry,
 ) -> NDArray[numpy.uint8]:
     """(n, H, W, 3), BGR: what `paste_others` makes, cropped as a second swap would see it."""
     cutouts = paste_others(crops, sources, base, analyser)

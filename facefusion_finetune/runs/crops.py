@@ -11,7 +11,7 @@ from facefusion_finetune.dataset.duplicates import find_near_duplicates
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
 from facefusion_finetune.dataset.split import require_split, split_by_shot
 from facefusion_finetune.errors import DatasetError
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.protocol import FaceGeometry
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -34,7 +34,7 @@ class RunCrops:
 
 def split_crops(
     person: Person,
-    analyser: FaceAnalyser,
+    analyser: FaceGeometry,
     options: SwapperOptions,
     needed: int,
     keep_back: bool = False,
@@ -83,7 +83,7 @@ def _choose_shot(crops: list[AlignedCrop], needed: int) -> str | None:
 
 
 def reload_crops(
-    person: Person, run: Run, analyser: FaceAnalyser, options: SwapperOptions
+    person: Person, run: Run, analyser: FaceGeometry, options: SwapperOptions
 ) -> RunCrops:
     """The crops that a run was started with.
 

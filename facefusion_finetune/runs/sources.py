@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.protocol import FaceAnalyser, Recognisers
 from facefusion_finetune.presets.preset import Preset
 from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -80,7 +80,7 @@ def gather_sources(
 
 def draw_others(
     maker: SourceMaker,
-    analyser: FaceAnalyser,
+    analyser: Recognisers,
     count: int,
     seed: int,
     vector: NDArray[numpy.float64],

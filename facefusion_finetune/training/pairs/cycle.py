@@ -8,7 +8,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.protocol import FaceGeometry
 from facefusion_finetune.runs.base_swapper import BaseSwapper, create_cycle_inputs
 
 DRAWS = 4
@@ -48,7 +48,7 @@ def create_checked_inputs(
     crops: list[AlignedCrop],
     sources: NDArray[Any],
     base: BaseSwapper,
-    analyser: FaceAnalyser,
+    analyser: FaceGeometry,
     variants: int,
     find_leaks: FindLeaks,
     generator: numpy.random.Generator,

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.metrics import warp_crops
-from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.faces.protocol import Recognisers
 from facefusion_finetune.faces.vectors import measure_similarity
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
 from facefusion_finetune.training.pairs.cycle import CycleInputs
@@ -33,7 +33,7 @@ class LeakageCheck:
 
     def __init__(
         self,
-        analyser: FaceAnalyser,
+        analyser: Recognisers,
         centroid: NDArray[numpy.float64],
         matrices: NDArray[numpy.float32],
     ) -> None:
