@@ -19,8 +19,9 @@ from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.people.profile import add_person, create_consent
-from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 
 PERSON = FIRST_UNSEEN_SEED + 70_000
 SHOTS, FRAMES = 41, 6
@@ -44,7 +45,8 @@ def measure(folder: Path) -> dict[str, float]:
     ends: dict[int, float] = {}
     observer = Observer(on_step=lambda step, total, values: ends.setdefault(step, time.monotonic()))
     world = create_world(targets, analyser, PERSON)
-    run, _ = train_person(person, analyser, SWAPPER, str(preset), 1, observer, targets=world)
+    request = TrainRequest(base=SWAPPER, preset=str(preset), seed=1)
+    run, _ = train_person(person, analyser, request, observer, world)
     training = (ends[STEPS] - ends[1]) * STEPS / (STEPS - 1)
     start = time.monotonic()
     report = evaluate_run(person, run, analyser)

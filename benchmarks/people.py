@@ -39,7 +39,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.evaluation.figures import Figure
 from facefusion_finetune.presets.preset import list_presets, load_preset
-from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.runs.observer import Observer
 
 PRESETS = ("reconstruction", "balanced", CENTROID)
 MARKER, MARK = "benchmark.json", {"benchmark": "people"}

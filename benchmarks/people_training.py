@@ -28,10 +28,11 @@ from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import FinetuneError, TrainingError, UsageError
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.presets.preset import load_preset
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import list_runs
 from facefusion_finetune.swappers.files.bases import digest_file
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 
 CENTROID = "centroid"
 """In place of a preset: the base as it is, driven by the person's centroid."""
@@ -120,16 +121,16 @@ def tune_subject(
             observer.on_stage("Judging")
             folder = subject.folder / CENTROID
             return compare_centroid(person, analyser, world, folder, subject.seed), None
+        request = TrainRequest(base=SWAPPER, preset=preset, seed=subject.seed)
+        resumed = request.model_copy(update={"resume": True})
         if _keep_unfinished(person, preset, subject.seed):
             try:
-                return resume_person(person, analyser, observer, targets=world)[1], None
+                return train_person(person, analyser, resumed, observer, world)[1], None
             except FinetuneError as error:
                 observer.on_stage(f"Starting anew, because it cannot go on: {error}")
                 _keep_unfinished(person, None, subject.seed)
         clock = _Clock(observer)
-        _, report = train_person(
-            person, analyser, SWAPPER, preset, subject.seed, clock.observer, targets=world
-        )
+        _, report = train_person(person, analyser, request, clock.observer, world)
         return report, clock.seconds
 
 

@@ -15,6 +15,7 @@ from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 
 
 def main(folder: Path) -> None:
@@ -28,7 +29,7 @@ def main(folder: Path) -> None:
     result = extract_footage(person, [footage], analyser)
     print(f"{result.kept} crops of {result.shots} shots")
 
-    run, report = train_person(person, analyser, base="demo", preset_name="fast")
+    run, report = train_person(person, analyser, TrainRequest(base="demo", preset="fast"))
     print(report["sentence"])
     print(run.model_path)
 

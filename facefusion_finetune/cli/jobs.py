@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facefusion_finetune.cli.shared import Json, print_lines
-from facefusion_finetune.training.observer import format_seconds
+from facefusion_finetune.runs.observer import format_seconds
 
 if TYPE_CHECKING:
     from facefusion_finetune.jobs.record import Job, JobState

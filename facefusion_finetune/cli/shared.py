@@ -19,13 +19,13 @@ from rich.progress import (
 from facefusion_finetune import analysers
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import Person, load_person, split_reference
-from facefusion_finetune.training.observer import format_seconds
-from facefusion_finetune.training.options import JUDGE_VARIABLE
+from facefusion_finetune.runs.observer import format_seconds
+from facefusion_finetune.training.request import JUDGE_VARIABLE
 
 if TYPE_CHECKING:
     from facefusion_finetune.faces.protocol import FaceAnalyser
+    from facefusion_finetune.runs.observer import Observer
     from facefusion_finetune.runs.run import Run
-    from facefusion_finetune.training.observer import Observer
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
@@ -132,7 +132,7 @@ def is_first_process() -> bool:
 @contextlib.contextmanager
 def show_progress() -> "Iterator[Observer]":
     """A progress bar on stderr; yields who has to be told."""
-    from facefusion_finetune.training.observer import Observer
+    from facefusion_finetune.runs.observer import Observer
 
     # FaceFusion limits OpenMP to one thread in the processes it starts; training wants them all.
     os.environ.pop("OMP_NUM_THREADS", None)

@@ -21,11 +21,16 @@ from facefusion_finetune.cli.shared import (
     show_progress,
 )
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.training.options import DEFAULT_CACHE, PRECISIONS, TrainOptions, parse_size
+from facefusion_finetune.training.request import (
+    CACHE_VARIABLE,
+    DEFAULT_CACHE,
+    PRECISIONS,
+    TrainRequest,
+)
 
 if TYPE_CHECKING:
     from facefusion_finetune.runs.run import Run
-    from facefusion_finetune.training.dry_run import Rehearsal
+    from facefusion_finetune.training.dry_run import DryRun
 
 PrecisionOption = Annotated[
     str,
@@ -36,7 +41,7 @@ TrackerOption = Annotated[
     typer.Option(
         "--tracker",
         metavar="tensorboard|mlflow",
-        help="Log there too, beside metrics.jsonl; repeatable.",
+        help="Where to log metrics as well as to metrics.jsonl; repeatable.",
     ),
 ]
 DryRunOption = Annotated[
@@ -48,6 +53,7 @@ CacheOption = Annotated[
     typer.Option(
         "--cache",
         metavar="DIR",
+        envvar=CACHE_VARIABLE,
         help="Where results of the frozen part are kept while training; by default with the run.",
     ),
 ]
@@ -68,48 +74,14 @@ OthersOption = Annotated[
 ]
 
 
-def create_train_options(
-    precision: str,
-    trackers: list[str] | None,
-    cache: Path | None,
-    cache_size: str,
-    commercial: bool,
-    others: list[Path] | None,
-) -> TrainOptions:
-    """What was given on the command line.
-
-    Raises:
-        UsageError: A value is none, a tracker is not installed, or the cache is no folder.
-    """
-    known = {name: name for name in PRECISIONS}
-    if precision not in known:
-        raise UsageError(
-            f"--precision {precision}", "there is none.", f"Use one of {', '.join(PRECISIONS)}."
-        )
-    if cache is not None and cache.exists() and not cache.is_dir():
-        raise UsageError(f"--cache {cache}", "it is a file.", "Give a folder, or a new name.")
-    if trackers:
-        from facefusion_finetune.training.engine.trackers import check_trackers
-
-        check_trackers(trackers)
-    return TrainOptions(
-        precision=known[precision],
-        trackers=tuple(dict.fromkeys(trackers or [])),
-        cache_directory=cache,
-        cache_bytes=parse_size(cache_size),
-        commercial=commercial,
-        others=others or [],
-    )
-
-
-def print_rehearsal(rehearsal: "Rehearsal", as_json: bool) -> None:
+def _print_dry_run(dry_run: "DryRun", as_json: bool) -> None:
     """What a dry run found, as a table or for a program."""
     from facefusion_finetune.training.dry_run import create_table
 
     if as_json:
-        typer.echo(json.dumps(rehearsal.as_dict(), indent=2, sort_keys=True))
+        typer.echo(json.dumps(dry_run.as_dict(), indent=2, sort_keys=True))
     else:
-        Console().print(create_table(rehearsal))
+        Console().print(create_table(dry_run))
 
 
 def train(
@@ -135,35 +107,42 @@ def train(
     faces: FacesOption = None,
 ) -> None:
     """Tune a swapper to the person, and judge it on held-out footage."""
+    request = TrainRequest.parse(
+        base=base,
+        preset=preset,
+        seed=seed,
+        resume=resume,
+        judge=judge,
+        targets=targets or (),
+        others=others or (),
+        commercial=commercial,
+        precision=precision,
+        cache=cache,
+        cache_size=cache_size,
+        trackers=tuple(dict.fromkeys(tracker or ())),
+    )
     if dry_run and resume:
         raise UsageError(
-            "--dry-run with --resume", "a rehearsal goes on with nothing.", "Leave one of them out."
+            "--dry-run with --resume",
+            "a dry run trains anew, so there is no run to continue.",
+            "Leave one of them out.",
         )
-    options = create_train_options(precision, tracker, cache, cache_size, commercial, others)
+    request.check()
     from facefusion_finetune.people.profile import load_person
     from facefusion_finetune.training import recipe
 
     person = load_person(name)
     person.require_consent()
-    analyser = choose_analyser(host, settings, faces)
+    analyser = choose_analyser(host, settings, faces, [*request.targets, *request.others])
     if dry_run:
         with show_progress() as observer:
-            rehearsal = recipe.rehearse_person(
-                person, analyser, base, preset, seed, observer, settings=options
-            )
+            measured = recipe.dry_run_person(person, analyser, request, observer)
         if is_first_process():
-            print_rehearsal(rehearsal, as_json)
+            _print_dry_run(measured, as_json)
         return
     try:
         with show_progress() as observer:
-            if resume:
-                run, report = recipe.resume_person(
-                    person, analyser, observer, judge, targets, settings=options
-                )
-            else:
-                run, report = recipe.train_person(
-                    person, analyser, base, preset, seed, observer, judge, targets, settings=options
-                )
+            run, report = recipe.train_person(person, analyser, request, observer)
     except KeyboardInterrupt:
         typer.echo(
             f"Interrupted. Nothing is lost: facefusion-finetune train {name} --resume", err=True

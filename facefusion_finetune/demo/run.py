@@ -18,9 +18,10 @@ from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.registry import store
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import Run
-from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 
 NAME = "ada"
 SHOTS = 16
@@ -89,7 +90,8 @@ def run_demo(output: Path, preset: str, seed: int, observer: Observer | None = N
         observer.on_stage("Extracting")
         extract_footage(person, [footage / NAME], analyser)
         world = create_world(targets, analyser, FIRST_UNSEEN_SEED + seed * 100)
-        run, report = train_person(person, analyser, SWAPPER, preset, seed, observer, targets=world)
+        request = TrainRequest(base=SWAPPER, preset=preset, seed=seed)
+        run, report = train_person(person, analyser, request, observer, world)
         model = store.activate(person, run, output / "facefusion", force=not report["proven"])
     pictures = sorted((run.directory / "previews").glob("*.png"))
     return DemoResult(run, report, model, pictures)

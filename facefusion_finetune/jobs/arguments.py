@@ -6,8 +6,10 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from facefusion_finetune.errors import JobError
+from facefusion_finetune.training.request import TrainRequest
 
 Kind = Literal["extract", "train", "estimate", "evaluate"]
+"""`estimate`: a training's first two steps, of which nothing is kept."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -26,30 +28,6 @@ class ExtractArguments(_Arguments):
     keep_others: bool = False
 
 
-class TrainArguments(_Arguments):
-    """Of `train`; see `train_person`."""
-
-    base: str = "inswapper_128"
-    preset: str = "balanced"
-    """Name, or the path of a .toml file."""
-    seed: int = Field(0, ge=0)
-    resume: bool = False
-    """Go on with the last run that is not finished; base, preset and seed are the run's then."""
-    judge: str | None = None
-    """Path of an ONNX file."""
-    targets: list[str] = []
-    others: list[str] = []
-    commercial: bool = False
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-
-
-class EstimateArguments(_Arguments):
-    """Of `estimate`: a training's first two steps, of which nothing is kept."""
-
-    base: str = "inswapper_128"
-    preset: str = "balanced"
-
-
 class EvaluateArguments(_Arguments):
     """Of `evaluate`; see `evaluate_run`."""
 
@@ -58,11 +36,11 @@ class EvaluateArguments(_Arguments):
     targets: list[str] = []
 
 
-Arguments = ExtractArguments | TrainArguments | EstimateArguments | EvaluateArguments
+Arguments = ExtractArguments | TrainRequest | EvaluateArguments
 MODELS: Mapping[Kind, type[Arguments]] = {
     "extract": ExtractArguments,
-    "train": TrainArguments,
-    "estimate": EstimateArguments,
+    "train": TrainRequest,
+    "estimate": TrainRequest,
     "evaluate": EvaluateArguments,
 }
 

@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel
 
 from facefusion_finetune import home
+from facefusion_finetune.analysers import Faces
 from facefusion_finetune.errors import ConsentError, JobError
 from facefusion_finetune.jobs import locks, processes
 from facefusion_finetune.jobs.arguments import Kind, check_arguments
@@ -77,7 +78,7 @@ def submit(
     arguments: BaseModel | Mapping[str, Any],
     host: Path | None = None,
     settings: Mapping[str, Any] | None = None,
-    faces: Literal["facefusion", "insightface", "demo"] | None = None,
+    faces: Faces | None = None,
     folder: Path | None = None,
 ) -> Job:
     """Put a job into the queue, and see to it that it will be worked on.

@@ -12,7 +12,7 @@ from facefusion_finetune.jobs.record import Job, JobState
 
 if TYPE_CHECKING:
     from facefusion_finetune.dataset.extraction.extract import Progress
-    from facefusion_finetune.training.observer import Observer
+    from facefusion_finetune.runs.observer import Observer
 
 WRITE_SECONDS = 0.4
 """Between two writes of the state."""
@@ -71,7 +71,7 @@ class Reporter:
 
     def create_observer(self) -> "Observer":
         """For a training."""
-        from facefusion_finetune.training.observer import Observer
+        from facefusion_finetune.runs.observer import Observer
 
         def on_stage(text: str) -> None:
             self.check()

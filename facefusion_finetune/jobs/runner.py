@@ -27,7 +27,7 @@ from facefusion_finetune.jobs.record import (
     read_state,
 )
 from facefusion_finetune.jobs.stopping import END_SECONDS, STEP_SECONDS, STOP_SECONDS
-from facefusion_finetune.training.observer import STEPS_STAGE
+from facefusion_finetune.runs.observer import STEPS_STAGE
 
 WORKER = (*processes.PYTHON, "facefusion_finetune.jobs.work")
 LOCK_SECONDS = 3.0

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from facefusion_finetune import analysers
 from facefusion_finetune.jobs.arguments import (
-    EstimateArguments,
     EvaluateArguments,
     ExtractArguments,
     Kind,
-    TrainArguments,
 )
 from facefusion_finetune.jobs.queue import list_jobs
 from facefusion_finetune.jobs.record import Job
 from facefusion_finetune.jobs.reporting import Reporter
 from facefusion_finetune.people.profile import Person, load_person
+from facefusion_finetune.training.request import TrainRequest
 
 if TYPE_CHECKING:
     from facefusion_finetune.faces.protocol import FaceAnalyser
@@ -78,68 +77,39 @@ def extract(job: Job, reporter: Reporter) -> dict[str, Any]:
 def train(job: Job, reporter: Reporter) -> dict[str, Any]:
     """A person's model, judged; what the report says of it. Errors as in `train_person`."""
     from facefusion_finetune.training import recipe
-    from facefusion_finetune.training.options import TrainOptions
 
-    arguments = job.request.read_arguments()
-    assert isinstance(arguments, TrainArguments)
+    request = job.request.read_arguments()
+    assert isinstance(request, TrainRequest)
     person = _load(job)
-    options = TrainOptions(
-        precision=arguments.precision,
-        commercial=arguments.commercial,
-        others=_paths(arguments.others),
-    )
-    observer = reporter.create_observer()
-    judge = Path(arguments.judge) if arguments.judge else None
-    if arguments.resume:
+    run = None
+    if request.resume:
         run = recipe.find_unfinished(person)
         reporter.tell_version(run.record.version)
-        targets = _paths(arguments.targets or _find_targets(job, run))
-        analyser = _open_analyser(job, targets, reporter, run)
-        reporter.tell_stage("Preparing")
-        done, report = recipe.resume_person(
-            person, analyser, observer, judge, targets or None, options
-        )
-    else:
-        targets = _paths(arguments.targets)
-        analyser = _open_analyser(job, [*targets, *options.others], reporter)
-        reporter.tell_stage("Preparing")
-        done, report = recipe.train_person(
-            person,
-            analyser,
-            arguments.base,
-            arguments.preset,
-            arguments.seed,
-            observer,
-            judge,
-            targets or None,
-            options,
-        )
-    return _describe(done, report, reporter)
+        targets = request.targets or tuple(_paths(_find_targets(job, run)))
+        request = request.model_copy(update={"targets": targets})
+    analyser = _open_analyser(job, [*request.targets, *request.others], reporter, run)
+    reporter.tell_stage("Preparing")
+    observer = reporter.create_observer()
+    return _describe(*recipe.train_person(person, analyser, request, observer), reporter)
 
 
 def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
-    """How long a training would take, and how much memory. Errors as in `rehearse_person`."""
+    """How long a training would take, and how much memory. Errors as in `dry_run_person`."""
     from facefusion_finetune.training.dry_run import STEPS
-    from facefusion_finetune.training.recipe import rehearse_person
+    from facefusion_finetune.training.recipe import dry_run_person
 
-    arguments = job.request.read_arguments()
-    assert isinstance(arguments, EstimateArguments)
+    request = job.request.read_arguments()
+    assert isinstance(request, TrainRequest)
     person = _load(job)
-    analyser = _open_analyser(job, [], reporter)
+    analyser = _open_analyser(job, request.others, reporter)
     reporter.tell_stage("Preparing")
     began = time.perf_counter()
-    rehearsal = rehearse_person(
-        person,
-        analyser,
-        arguments.base,
-        arguments.preset,
-        observer=reporter.create_observer(),
-    )
+    dry_run = dry_run_person(person, analyser, request, reporter.create_observer())
     elapsed = time.perf_counter() - began
-    rehearsed = STEPS * rehearsal.seconds_per_step + rehearsal.seconds_per_look
-    values = rehearsal.as_dict()
+    measured = STEPS * dry_run.seconds_per_step + dry_run.seconds_per_look
+    values = dry_run.as_dict()
     del values["trained"]
-    return values | {"seconds_total": max(0.0, elapsed - rehearsed) + rehearsal.seconds}
+    return {**values, "seconds_total": max(0.0, elapsed - measured) + dry_run.seconds}
 
 
 def evaluate(job: Job, reporter: Reporter) -> dict[str, Any]:

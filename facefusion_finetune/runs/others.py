@@ -1,7 +1,7 @@
 """Footage of other people: what a run keeps of it, and that none of it both trains and judges."""
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -172,7 +172,7 @@ def others_directory(run: Run) -> Path:
     return Gallery(run, "others").folder
 
 
-def check_apart(training: list[Path], judging: list[Path]) -> None:
+def check_apart(training: Sequence[Path], judging: Sequence[Path]) -> None:
     """Make sure that footage of others does not both train and judge.
 
     Files are the same where their bytes are.
@@ -183,7 +183,7 @@ def check_apart(training: list[Path], judging: list[Path]) -> None:
     """
     train, judge = (
         _name_origins([(source, source.digest()) for source in sources.list_sources(paths)])
-        for paths in (training, judging)
+        for paths in (list(training), list(judging))
     )
     _check_shared({digest for _, digest in train}, judge)
 

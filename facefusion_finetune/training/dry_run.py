@@ -1,4 +1,4 @@
-"""A rehearsal: two real steps, what they took, and what a whole run would take."""
+"""A dry run: two real steps, what they took, and what a whole run would take."""
 
 import math
 import sys
@@ -12,19 +12,19 @@ import torch
 from rich.table import Table
 
 from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.training.engine.accelerator import name_precision
 from facefusion_finetune.training.engine.gradients import Gradients
 from facefusion_finetune.training.engine.loop import Trainer
 from facefusion_finetune.training.engine.schedule import Schedule, find_rate
 from facefusion_finetune.training.engine.state import TrainingState
-from facefusion_finetune.training.observer import format_seconds
 
 STEPS = 2
 """The first one sets up memory and kernels; the second one tells the time."""
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What a run would be."""
 
     device: str
@@ -58,7 +58,7 @@ class Rehearsal:
         return {**asdict(self), "tensors": len(self.trained), "parameters": self.parameters}
 
 
-def rehearse(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -> Rehearsal:
+def measure_steps(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -> DryRun:
     """Do the first steps of a run, without previews, checkpoints and metrics.
 
     The weights are afterwards what they were.
@@ -69,7 +69,7 @@ def rehearse(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -
         cache_bytes: Room that the frozen part's results take.
 
     Raises:
-        TrainingError: Not even one sample fits into memory, or the loss is no number.
+        TrainingError: Not even one sample fits into memory, or the loss is NaN or infinite.
     """
     accelerator, preset = trainer.accelerator, trainer.preset
     device = accelerator.device
@@ -95,7 +95,7 @@ def rehearse(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -
             if not math.isfinite(measured["loss"]):
                 raise TrainingError(
                     f"step {step + 1}",
-                    "the loss is not a number.",
+                    "the loss is NaN or infinite.",
                     "Look at the crops, or use a precision of fp32.",
                 )
             state.clip()
@@ -115,7 +115,7 @@ def rehearse(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -
         state.place(before)
         for tensor in state.trained.values():
             tensor.grad = None
-    return Rehearsal(
+    return DryRun(
         device=_name_device(device),
         precision=name_precision(accelerator),
         processes=accelerator.num_processes,
@@ -132,23 +132,23 @@ def rehearse(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -
     )
 
 
-def create_table(rehearsal: Rehearsal) -> Table:
-    """A rehearsal for people."""
+def create_table(dry_run: DryRun) -> Table:
+    """A dry run for people."""
     table = Table(title="Dry run: nothing was written", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    parts = f"{rehearsal.micro_batch} at once, {rehearsal.processes} process(es)"
-    pairs = ", ".join(f"{count} {kind}" for kind, count in rehearsal.pairs.items() if count)
+    parts = f"{dry_run.micro_batch} at once, {dry_run.processes} process(es)"
+    pairs = ", ".join(f"{count} {kind}" for kind, count in dry_run.pairs.items() if count)
     for name, text in (
-        ("device", f"{rehearsal.device}, {rehearsal.precision}"),
-        ("peak memory", format_bytes(rehearsal.peak_bytes)),
-        ("batch", f"{rehearsal.batch_size} samples: {parts}"),
+        ("device", f"{dry_run.device}, {dry_run.precision}"),
+        ("peak memory", format_bytes(dry_run.peak_bytes)),
+        ("batch", f"{dry_run.batch_size} samples: {parts}"),
         ("pairs", pairs or "none"),
-        ("cache", format_bytes(rehearsal.cache_bytes)),
-        ("step", f"{rehearsal.seconds_per_step:.3g} s"),
-        ("training", f"{rehearsal.steps} steps, about {format_seconds(rehearsal.seconds)}"),
-        ("trained", f"{len(rehearsal.trained)} tensors, {rehearsal.parameters:,} parameters"),
-        *((f"  {name}", f"{shape}") for name, shape in rehearsal.trained.items()),
+        ("cache", format_bytes(dry_run.cache_bytes)),
+        ("step", f"{dry_run.seconds_per_step:.3g} s"),
+        ("training", f"{dry_run.steps} steps, about {format_seconds(dry_run.seconds)}"),
+        ("trained", f"{len(dry_run.trained)} tensors, {dry_run.parameters:,} parameters"),
+        *((f"  {name}", f"{shape}") for name, shape in dry_run.trained.items()),
     ):
         table.add_row(name, text)
     return table

@@ -10,13 +10,15 @@ from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.runs.base import check_licence, open_base, resolve_base
+from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import RunCrops, split_crops
-from facefusion_finetune.runs.run import JudgeRecord, RunConfig, next_version
+from facefusion_finetune.runs.observer import Observer
+from facefusion_finetune.runs.run import JudgeRecord, Run, RunConfig, next_version
 from facefusion_finetune.runs.sources import check_preset
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
-from facefusion_finetune.training.options import TrainOptions
+from facefusion_finetune.training.request import TrainRequest
 
 
 @dataclass(frozen=True)
@@ -28,14 +30,15 @@ class Plan:
     graph: SwapperGraph
     crops: RunCrops
 
+    def create_context(self, run: Run, analyser: FaceAnalyser, observer: Observer) -> RunContext:
+        """The context of the run that was made of it."""
+        return RunContext(run, analyser, self.options, self.graph, self.crops, observer)
+
 
 def plan_run(
     person: Person,
     analyser: FaceAnalyser,
-    base: str,
-    preset_name: str,
-    seed: int,
-    settings: TrainOptions,
+    request: TrainRequest,
     judge: JudgeRecord | None,
 ) -> Plan:
     """Look at everything a training needs.
@@ -43,23 +46,20 @@ def plan_run(
     Args:
         person: With consent on record and crops extracted.
         analyser: Aligns them.
-        base: See `resolve_base`.
-        preset_name: Name or path of a preset.
-        seed: Of everything that is drawn.
-        settings: How the training is carried out.
+        request: What to train, and how it is carried out.
         judge: The judge, where it is a file of the user's.
 
     Raises:
         ConsentError, DatasetError, SwapperError, UsageError: As `train_person`.
     """
     consent = person.require_consent()
-    preset = load_preset(preset_name)
-    options = resolve_base(base, analyser)
-    if settings.commercial:
+    preset = load_preset(request.preset)
+    options = resolve_base(request.base, analyser)
+    if request.commercial:
         check_licence(options)
     graph = open_base(options, analyser)
     select_layers(graph, preset.layers)
-    check_preset(options, preset, analyser, bool(settings.others))
+    check_preset(options, preset, analyser, bool(request.others))
     needed = max(2, preset.minimum_crops)
     crops = split_crops(person, analyser, options, needed, preset.validate_every > 0)
     config = RunConfig(
@@ -69,19 +69,23 @@ def plan_run(
         package_version=__version__,
         analyser=analyser.name,
         base_name=options.name,
-        base_argument=str(options.path) if base.endswith(".onnx") else base,
+        base_argument=str(options.path) if request.base.endswith(".onnx") else request.base,
         base_sha256=digest_file(options.path),
         base_vendor=options.vendor,
         base_licence=options.licence,
         consent_digest=consent.sha256,
         dataset_digest=digest_dataset(crops.records),
-        preset_name=Path(preset_name).stem if preset_name.endswith(".toml") else preset_name,
-        seed=seed,
+        preset_name=_name_preset(request.preset),
+        seed=request.seed,
         train=[crop.record.id for crop in crops.train],
         held_out=[crop.record.id for crop in crops.held_out],
         kept_back=[crop.record.id for crop in crops.kept_back],
         preset=preset,
         judge=judge,
-        others=[str(path.expanduser().resolve()) for path in settings.others],
+        others=[str(path.expanduser().resolve()) for path in request.others],
     )
     return Plan(config, options, graph, crops)
+
+
+def _name_preset(preset: str) -> str:
+    return Path(preset).stem if preset.endswith(".toml") else preset

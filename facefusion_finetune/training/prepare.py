@@ -1,4 +1,4 @@
-"""What a training begins with: sources, pairs, a swapper with free layers, and the trainer."""
+"""What a training begins with: sources, pairs, a swapper with trainable layers, and the trainer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
 from facefusion_finetune.dataset.manifest import stack_embeddings
-from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
-from facefusion_finetune.runs.base_swapper import BaseSwapper
-from facefusion_finetune.runs.crops import RunCrops
+from facefusion_finetune.runs.context import RunContext
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.others import (
     PersonFilter,
     collect_others,
@@ -25,41 +24,31 @@ from facefusion_finetune.runs.others import (
 )
 from facefusion_finetune.runs.run import Run, check_consent
 from facefusion_finetune.runs.sources import SourceTable, gather_sources
-from facefusion_finetune.swappers.branches.gate import create_gate
-from facefusion_finetune.swappers.branches.insert import add_branches
-from facefusion_finetune.swappers.branches.select import select_branches
-from facefusion_finetune.swappers.catalogue import SwapperOptions
-from facefusion_finetune.swappers.convert.lora import add_low_rank
 from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.swappers.convert.parity import check_parity, get_parity_limit
-from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
-from facefusion_finetune.swappers.sessions import create_session, normalise_crops
+from facefusion_finetune.swappers.graphs.graph import SwapperGraph
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.swappers.vectors import prepare_source_inputs
 from facefusion_finetune.training.cache.chunks import Draws
 from facefusion_finetune.training.cache.feed import CacheSettings, DirectFeed, Feed, choose_feed
 from facefusion_finetune.training.cache.header import Origin, check_folder
 from facefusion_finetune.training.engine.checkpoint import identify_run
 from facefusion_finetune.training.engine.loop import Trainer
-from facefusion_finetune.training.losses.swap_loss import create_loss, measure_identity_level
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.options import TrainOptions
+from facefusion_finetune.training.losses.swap_loss import (
+    SwapLoss,
+    create_loss,
+    measure_identity_level,
+)
+from facefusion_finetune.training.network import (
+    ConvertedBase,
+    Sample,
+    TunableNetwork,
+    convert_base,
+    free_layers,
+)
 from facefusion_finetune.training.pairs.build import create_pairs
 from facefusion_finetune.training.pairs.pair_set import PairSet
+from facefusion_finetune.training.request import TrainRequest
 from facefusion_finetune.training.validation import KeptBackScore, create_validation
 from facefusion_finetune.training.vector import tune_vector
-
-PARITY_CROPS = 4
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A few inputs that every network of the run has to agree on."""
-
-    targets: NDArray[numpy.float32]
-    """(n, 3, H, W), as the swapper takes them."""
-    sources: NDArray[numpy.float32]
-    """(n, ...)."""
 
 
 @dataclass(frozen=True)
@@ -89,159 +78,199 @@ class Preparation:
         )
 
 
-def find_cache(run: Run, settings: TrainOptions, accelerator: Accelerator) -> CacheSettings:
+def find_cache(run: Run, request: TrainRequest, accelerator: Accelerator) -> CacheSettings:
     """Where a run's cache lies; each process has its own.
 
     Raises:
         TrainingError: The folder holds something else, or another run's cache.
     """
-    folder = settings.cache_directory or run.directory / "cache"
+    folder = request.cache or run.directory / "cache"
     if accelerator.num_processes > 1:
         folder /= str(accelerator.process_index)
     base = run.record.base_sha256
     check_folder(folder, Origin(run=run.reference, base=base, digest=""))
-    limit = settings.cache_bytes // accelerator.num_processes
+    limit = request.cache_size // accelerator.num_processes
     return CacheSettings(folder, limit, run.reference, base)
 
 
 def prepare_training(
-    run: Run,
-    crops: RunCrops,
-    analyser: FaceAnalyser,
-    options: SwapperOptions,
-    graph: SwapperGraph,
-    accelerator: Accelerator,
-    settings: TrainOptions,
-    observer: Observer,
+    context: RunContext, request: TrainRequest, accelerator: Accelerator
 ) -> Preparation:
     """Do everything up to the first step.
 
     It depends on nothing but the run's settings and files, so that a resumed run comes to the same.
 
     Args:
-        run: With its settings.
-        crops: Of the run.
-        analyser: Aligns, masks and pastes.
-        options: Of the base.
-        graph: Of the base.
+        context: Of the run.
+        request: How it is carried out.
         accelerator: Where it is computed.
-        settings: How it is carried out.
-        observer: Told about the progress.
 
     Raises:
         TrainingError: The cache belongs to another run, the base leaves the person in all swaps, or
             nobody else is shown where others should be.
         SwapperError: The base cannot be converted or gated.
     """
-    config, preset = run.config, run.config.preset
-    set_seed(config.seed)
-    cache = find_cache(run, settings, accelerator)
-    train = crops.train
-    embeddings = stack_embeddings([crop.record for crop in train])
-    # Rounded as the file carries it: what is trained and judged on is what is deployed.
-    centroid = create_centroid(embeddings).astype(numpy.float32).astype(numpy.float64)
-    maker = SourceMaker(options, graph.emap)
-    table = gather_sources(train, centroid, maker, analyser, config.seed)
-    others = _gather_others(run, train, analyser, options, accelerator)
-
-    observer.on_stage("Converting the base")
-    layers = select_layers(graph, preset.layers)
-    plain = TorchSwapper(graph, () if preset.gated else layers)
-    plain.to(accelerator.device)
-    base = BaseSwapper(plain.run, options)
-    targets = normalise_crops(numpy.stack([crop.crop for crop in train[:PARITY_CROPS]]), options)
-
-    def sample(person: PersonSource) -> Sample:
-        return Sample(targets, prepare_source_inputs(numpy.stack([person.source] * len(targets))))
-
-    base_session = create_session(options.path, options.name)
-    first = sample(table.person)
-    check_parity(plain, base_session, first.targets, first.sources, get_parity_limit(graph))
-
-    def pair(sources: SourceTable) -> PairSet:
-        return create_pairs(
-            train,
-            sources,
-            base,
-            analyser,
-            preset,
-            numpy.random.default_rng(config.seed),
-            lambda done, total: observer.on_stage(f"Making pairs ({done + 1} of {total})"),
-            others=others,
-            centroid=centroid,
-            on_note=observer.on_note,
-        )
-
-    pairs = pair(table)
-    clips = [crop.record.shot for crop in train]
-    level = measure_identity_level(embeddings, clips)
-    loss = create_loss(preset, analyser.get_recogniser(), centroid, level, str(accelerator.device))
-    if preset.vector is not None:
-        observer.on_stage("Tuning the vector")
-        with accelerator.autocast():
-            person = tune_vector(
-                plain, options, maker, table.person, pairs, loss, preset.vector, preset, config.seed
-            )
-        table = replace(table, person=person)
-        pairs = pair(table)
-
-    if preset.gated:
-        own, strangers = (prepare_source_inputs(rows) for rows in (table.own, table.others))
-        gate = create_gate(own, table.person.source, strangers)
-        graph = add_branches(graph, layers, preset.lora_rank, gate, config.seed)
-        swapper = TorchSwapper(graph, select_branches(graph))
-    else:
-        swapper = plain
-        if preset.lora_rank:
-            add_low_rank(swapper, preset.lora_rank, config.seed)
-    swapper.to(accelerator.device)
-
-    score = None
-    if crops.kept_back:
-        observer.on_stage("Making pairs of the shot kept back")
-        kept_back = create_validation(crops.kept_back, table, base, analyser)
-        score = KeptBackScore(swapper, kept_back, options, str(accelerator.device))
-    steps = preset.count_steps(len(train))
-    draws = Draws(pairs, preset.pairs, preset.batch_size, config.seed, steps)
-    direct = DirectFeed(swapper, draws, options, str(accelerator.device), accelerator.autocast)
+    set_seed(context.run.config.seed)
+    cache = find_cache(context.run, request, accelerator)
+    material = _gather_material(context, accelerator)
+    context.observer.on_stage("Converting the base")
+    base = convert_base(context, material.sources.person, accelerator)
+    pairs = _make_pairs(context, material, base)
+    loss = _create_loss(context, material, accelerator)
+    if context.run.config.preset.vector is not None:
+        material = _tune_vector(context, material, base, pairs, loss, accelerator)
+        pairs = _make_pairs(context, material, base)
+    network = free_layers(context, base, material.sources, accelerator)
+    validate = _create_score(context, material, base, network, accelerator)
+    direct = _create_feed(context, network, pairs, accelerator)
     return Preparation(
-        graph=graph,
-        swapper=swapper,
-        person=table.person,
-        maker=maker,
-        base_session=base_session,
-        sample=sample(table.person),
+        graph=network.graph,
+        swapper=network.torch,
+        person=material.sources.person,
+        maker=material.maker,
+        base_session=base.session,
+        sample=base.sample(material.sources.person),
         pairs=pairs,
         direct=direct,
         cache=cache,
-        create_trainer=lambda feed: Trainer(
-            accelerator=accelerator,
-            swapper=swapper,
-            feed=feed,
-            options=options,
-            loss=loss,
-            preset=preset,
-            steps=steps,
-            run=run,
-            identity=identify_run(config),
-            validate=score,
-            permit=partial(check_consent, run),
-        ),
+        create_trainer=partial(_create_trainer, context, network, loss, validate, accelerator),
     )
 
 
-def _gather_others(
-    run: Run,
-    train: list[AlignedCrop],
-    analyser: FaceAnalyser,
-    options: SwapperOptions,
-    accelerator: Accelerator,
-) -> list[AlignedCrop]:
+@dataclass(frozen=True)
+class _Material:
+    """Who drives the swaps, and whose frames train beside the person's."""
+
+    centroid: NDArray[numpy.float64]
+    """(512,), mean direction of the embeddings of the crops that train."""
+    maker: SourceMaker
+    sources: SourceTable
+    others: list[AlignedCrop]
+    """Other people's frames."""
+
+
+def _gather_material(context: RunContext, accelerator: Accelerator) -> _Material:
+    train, analyser = context.crops.train, context.analyser
+    embeddings = stack_embeddings([crop.record for crop in train])
+    # Rounded as the file carries it: what is trained and judged on is what is deployed.
+    centroid = create_centroid(embeddings).astype(numpy.float32).astype(numpy.float64)
+    maker = SourceMaker(context.options, context.graph.emap)
+    sources = gather_sources(train, centroid, maker, analyser, context.run.config.seed)
+    return _Material(centroid, maker, sources, _gather_others(context, accelerator))
+
+
+def _gather_others(context: RunContext, accelerator: Accelerator) -> list[AlignedCrop]:
     """Crops of other people that train; the run keeps them once they are cut out."""
+    run, analyser = context.run, context.analyser
     paths = [Path(path) for path in run.config.others]
     with accelerator.main_process_first():
         records = read_others(run)
         if paths and not records:
-            likeness = PersonFilter.of(stack_embeddings([crop.record for crop in train]))
-            records = collect_others(run, paths, analyser, likeness)
-    return load_folder(others_directory(run), records, analyser, options) if records else []
+            own = stack_embeddings([crop.record for crop in context.crops.train])
+            records = collect_others(run, paths, analyser, PersonFilter.of(own))
+    if not records:
+        return []
+    return load_folder(others_directory(run), records, analyser, context.options)
+
+
+def _make_pairs(context: RunContext, material: _Material, base: ConvertedBase) -> PairSet:
+    config, observer = context.run.config, context.observer
+    return create_pairs(
+        context.crops.train,
+        material.sources,
+        base.swapper,
+        context.analyser,
+        config.preset,
+        numpy.random.default_rng(config.seed),
+        lambda done, total: observer.on_stage(f"Making pairs ({done + 1} of {total})"),
+        others=material.others,
+        centroid=material.centroid,
+        on_note=observer.on_note,
+    )
+
+
+def _create_loss(context: RunContext, material: _Material, accelerator: Accelerator) -> SwapLoss:
+    records = [crop.record for crop in context.crops.train]
+    level = measure_identity_level(stack_embeddings(records), [record.shot for record in records])
+    recogniser = context.analyser.get_recogniser()
+    preset = context.run.config.preset
+    return create_loss(preset, recogniser, material.centroid, level, str(accelerator.device))
+
+
+def _tune_vector(
+    context: RunContext,
+    material: _Material,
+    base: ConvertedBase,
+    pairs: PairSet,
+    loss: SwapLoss,
+    accelerator: Accelerator,
+) -> _Material:
+    """The material with the person's vector tuned, before any weight is."""
+    config = context.run.config
+    assert config.preset.vector is not None
+    context.observer.on_stage("Tuning the vector")
+    with accelerator.autocast():
+        person = tune_vector(
+            base.torch,
+            context.options,
+            material.maker,
+            material.sources.person,
+            pairs,
+            loss,
+            config.preset.vector,
+            config.preset,
+            config.seed,
+        )
+    return replace(material, sources=replace(material.sources, person=person))
+
+
+def _create_score(
+    context: RunContext,
+    material: _Material,
+    base: ConvertedBase,
+    network: TunableNetwork,
+    accelerator: Accelerator,
+) -> KeptBackScore | None:
+    """What tells when training has done its work; None where no shot is kept back for it."""
+    if not context.crops.kept_back:
+        return None
+    context.observer.on_stage("Making pairs of the shot kept back")
+    pairs = create_validation(
+        context.crops.kept_back, material.sources, base.swapper, context.analyser
+    )
+    return KeptBackScore(network.torch, pairs, context.options, str(accelerator.device))
+
+
+def _create_feed(
+    context: RunContext, network: TunableNetwork, pairs: PairSet, accelerator: Accelerator
+) -> DirectFeed:
+    config = context.run.config
+    preset = config.preset
+    steps = preset.count_steps(len(context.crops.train))
+    draws = Draws(pairs, preset.pairs, preset.batch_size, config.seed, steps)
+    device = str(accelerator.device)
+    return DirectFeed(network.torch, draws, context.options, device, accelerator.autocast)
+
+
+def _create_trainer(
+    context: RunContext,
+    network: TunableNetwork,
+    loss: SwapLoss,
+    validate: KeptBackScore | None,
+    accelerator: Accelerator,
+    feed: Feed,
+) -> Trainer:
+    config = context.run.config
+    return Trainer(
+        accelerator=accelerator,
+        swapper=network.torch,
+        feed=feed,
+        options=context.options,
+        loss=loss,
+        preset=config.preset,
+        steps=config.preset.count_steps(len(context.crops.train)),
+        run=context.run,
+        identity=identify_run(config),
+        validate=validate,
+        permit=partial(check_consent, context.run),
+    )

@@ -1,20 +1,22 @@
 """The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
 
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
-from facefusion_finetune.errors import TrainingError
+from facefusion_finetune.errors import TrainingError, UsageError
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
-from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
+from facefusion_finetune.evaluation.judges import Judge, open_judge, reopen_judge
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person, confirm_consent
 from facefusion_finetune.runs.base import check_base, check_licence, open_base, resolve_base
+from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import reload_crops
+from facefusion_finetune.runs.observer import STEPS_STAGE, Observer
 from facefusion_finetune.runs.others import check_apart
 from facefusion_finetune.runs.run import (
     JudgeRecord,
@@ -31,15 +33,14 @@ from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.cache.feed import estimate_cache
 from facefusion_finetune.training.cache.header import remove_cache
 from facefusion_finetune.training.cache.places import release_caches, remember_cache
-from facefusion_finetune.training.dry_run import Rehearsal, rehearse
+from facefusion_finetune.training.dry_run import DryRun, measure_steps
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.checkpoint import has_checkpoint
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
-from facefusion_finetune.training.observer import STEPS_STAGE, Observer
-from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.pairs.pair_set import KINDS
-from facefusion_finetune.training.plan import Plan, plan_run
-from facefusion_finetune.training.prepare import find_cache, prepare_training
+from facefusion_finetune.training.plan import plan_run
+from facefusion_finetune.training.prepare import Preparation, find_cache, prepare_training
+from facefusion_finetune.training.request import TrainRequest
 
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
 """Largest difference between the trained network and the written file, in output ranges. A file of
@@ -49,26 +50,21 @@ half precision computes more coarsely than what was trained."""
 def train_person(
     person: Person,
     analyser: FaceAnalyser,
-    base: str,
-    preset_name: str,
-    seed: int = 0,
+    request: TrainRequest,
     observer: Observer | None = None,
-    judge_path: Path | None = None,
-    targets: list[Path] | World | None = None,
-    settings: TrainOptions | None = None,
+    world: World | None = None,
 ) -> tuple[Run, dict[str, Any]]:
     """Tune a base swapper to a person and judge the result on held-out crops.
+
+    With `request.resume`, the person's last unfinished run continues with the recipe it was started
+    with; of the request, judge, targets and how the training is carried out count then.
 
     Args:
         person: With consent on record and crops extracted.
         analyser: Aligns, masks and pastes, as whoever will swap does.
-        base: See `resolve_base`.
-        preset_name: Name or path of a preset.
-        seed: Of everything that is drawn.
+        request: What to train, what judges it, how it is carried out.
         observer: Told about the progress.
-        judge_path: ONNX file of an independent recogniser; without it, the analyser's judge.
-        targets: Footage of other people that the person is swapped onto to be judged.
-        settings: How the training is carried out.
+        world: A drawn world, whose true swaps are known; in place of the request's targets.
 
     Returns:
         The finished run and what its `report.json` holds; nothing of the report in a process that
@@ -81,27 +77,48 @@ def train_person(
         StoppedError: The observer wanted it to stop; it can be resumed.
         DatasetError: There are too few crops, or some are damaged.
         SwapperError: The base cannot be tuned, or its licence forbids what is asked for.
-        UsageError: The same footage is to train and to judge.
-        EvaluationError: The judge is none, or the targets show nobody else.
-        TrainingError: The loss stays no number, the memory does not suffice for one sample, or the
-            cache is another run's.
+        UsageError: The request cannot be carried out on this machine, or the same footage is to
+            train and to judge.
+        EvaluationError: The judge cannot be used, or the targets show nobody else.
+        TrainingError: The loss stays NaN, the memory does not suffice for one sample, the cache is
+            another run's, there is nothing to resume, or the base file has changed.
     """
-    settings = settings or TrainOptions()
+    request.check()
     person.require_consent()
-    judge = open_judge(judge_path, analyser)
+    begin = _resume if request.resume else _begin
+    begun = begin(person, analyser, request, observer or Observer(), world)
+    with watch_consent(begun.context.run):
+        return _carry_out(begun, request)
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run on disk that can be carried out."""
+
+    context: RunContext
+    judgement: Judgement
+    accelerator: Accelerator
+
+
+def _begin(
+    person: Person,
+    analyser: FaceAnalyser,
+    request: TrainRequest,
+    observer: Observer,
+    world: World | None,
+) -> _Begun:
+    judge = open_judge(request.judge, analyser)
     record = (
-        JudgeRecord(path=str(judge_path.resolve()), sha256=judge.sha256)
-        if judge_path and judge
+        JudgeRecord(path=str(request.judge.resolve()), sha256=judge.sha256)
+        if request.judge and judge
         else None
     )
-    plan = plan_run(person, analyser, base, preset_name, seed, settings, record)
-    if settings.others and targets is not None:
-        footage = targets.footage if isinstance(targets, World) else targets
-        check_apart(settings.others, footage)
-    judgement = Judgement(judge, targets)
+    plan = plan_run(person, analyser, request, record)
+    if request.others:
+        check_apart(request.others, world.footage if world else request.targets)
     directory = person.runs_directory / str(plan.config.version)
-    accelerator = create_accelerator(settings.precision, settings.trackers, directory / "trackers")
-    find_cache(Run(directory, plan.config), settings, accelerator)
+    accelerator = create_accelerator(request.precision, request.trackers, directory / "trackers")
+    find_cache(Run(directory, plan.config), request, accelerator)
     # Looking at the crops may have taken long.
     confirm_consent(person.name)
     # Every process has made the same plan by now; one of them puts it down.
@@ -110,52 +127,34 @@ def train_person(
             run = create_run(person, plan.config)
         else:
             run = find_run(person, plan.config.version)
-    with watch_consent(run):
-        return _carry_out(
-            run, analyser, plan, accelerator, settings, False, judgement, observer or Observer()
-        )
+    context = plan.create_context(run, analyser, observer)
+    return _Begun(context, _create_judgement(judge, request, world), accelerator)
 
 
-def resume_person(
+def _resume(
     person: Person,
     analyser: FaceAnalyser,
-    observer: Observer | None = None,
-    judge_path: Path | None = None,
-    targets: list[Path] | World | None = None,
-    settings: TrainOptions | None = None,
-) -> tuple[Run, dict[str, Any]]:
-    """Go on with the person's last run, with the recipe it was started with.
-
-    Args:
-        person: Whose run.
-        analyser: As it was started with.
-        observer: Told about the progress.
-        judge_path: Another judge than the run was started with.
-        targets: Other footage of other people than the run was started with.
-        settings: How the training is carried out; footage of others that train is the run's own.
-
-    Raises:
-        TrainingError: There is nothing to go on with, or the base file has changed.
-        Others: As `train_person`.
-    """
-    person.require_consent()
+    request: TrainRequest,
+    observer: Observer,
+    world: World | None,
+) -> _Begun:
     run = find_unfinished(person)
-    settings = settings or TrainOptions()
     options = resolve_base(run.config.base_argument, analyser)
-    if settings.commercial:
+    if request.commercial:
         check_licence(options)
     check_base(run, options)
     graph = open_base(options, analyser)
     crops = reload_crops(person, run, analyser, options)
-    judgement = Judgement(reopen_judge(run, judge_path, analyser), targets)
+    judge = reopen_judge(run, request.judge, analyser)
     accelerator = create_accelerator(
-        settings.precision, settings.trackers, run.directory / "trackers"
+        request.precision, request.trackers, run.directory / "trackers"
     )
-    plan = Plan(run.config, options, graph, crops)
-    with watch_consent(run):
-        return _carry_out(
-            run, analyser, plan, accelerator, settings, True, judgement, observer or Observer()
-        )
+    context = RunContext(run, analyser, options, graph, crops, observer)
+    return _Begun(context, _create_judgement(judge, request, world), accelerator)
+
+
+def _create_judgement(judge: Judge | None, request: TrainRequest, world: World | None) -> Judgement:
+    return Judgement(judge, world or list(request.targets) or None)
 
 
 def find_unfinished(person: Person) -> Run:
@@ -174,107 +173,95 @@ def find_unfinished(person: Person) -> Run:
     return unfinished[-1]
 
 
-def rehearse_person(
+def dry_run_person(
     person: Person,
     analyser: FaceAnalyser,
-    base: str,
-    preset_name: str,
-    seed: int = 0,
+    request: TrainRequest,
     observer: Observer | None = None,
-    settings: TrainOptions | None = None,
-) -> Rehearsal:
+) -> DryRun:
     """Do a training's first two steps, and keep nothing of them.
 
-    Args and errors as in `train_person`.
+    Args and errors as in `train_person`; UsageError also where a run is to be resumed.
     """
-    settings = settings or TrainOptions()
-    plan = plan_run(person, analyser, base, preset_name, seed, settings, None)
-    # In the person's folder, so that what a killed rehearsal leaves is removed with the person.
+    if request.resume:
+        raise UsageError(
+            "a dry run with resume",
+            "a dry run trains anew, so there is no run to continue.",
+            "Leave one of them out.",
+        )
+    request.check()
+    plan = plan_run(person, analyser, request, None)
+    # In the person's folder, so that what a killed dry run leaves is removed with the person.
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=person.directory) as folder:
         run = write_record(Path(folder), plan.config)
-        accelerator = create_accelerator(settings.precision)
-        prepared = prepare_training(
-            run,
-            plan.crops,
-            analyser,
-            plan.options,
-            plan.graph,
-            accelerator,
-            settings,
-            observer or Observer(),
-        )
-        return rehearse(
+        context = plan.create_context(run, analyser, observer or Observer())
+        prepared = prepare_training(context, request, create_accelerator(request.precision))
+        return measure_steps(
             prepared.create_trainer(prepared.direct),
             {kind: prepared.pairs.count(kind) for kind in KINDS},
             estimate_cache(prepared.direct, prepared.cache.limit),
         )
 
 
-def _carry_out(
-    run: Run,
-    analyser: FaceAnalyser,
-    plan: Plan,
-    accelerator: Accelerator,
-    settings: TrainOptions,
-    resume: bool,
-    judgement: Judgement,
-    observer: Observer,
-) -> tuple[Run, dict[str, Any]]:
-    options, crops = plan.options, plan.crops
+def _carry_out(begun: _Begun, request: TrainRequest) -> tuple[Run, dict[str, Any]]:
+    context, accelerator = begun.context, begun.accelerator
+    run, observer = context.run, context.observer
     observer.on_run(run.record.version)
     check_consent(run)
-    prepared = prepare_training(
-        run, crops, analyser, options, plan.graph, accelerator, settings, observer
-    )
-    swapper, graph, sample = prepared.swapper, prepared.graph, prepared.sample
+    prepared = prepare_training(context, request, accelerator)
     jury = None
     if accelerator.is_main_process:
         observer.on_stage("Making held-out pairs")
         jury = HeldOutJudge(
             run,
-            crops.records,
-            crops.train,
-            crops.held_out,
-            analyser,
-            options,
+            context.crops.records,
+            context.crops.train,
+            context.crops.held_out,
+            context.analyser,
+            context.options,
             prepared.maker,
             prepared.person,
             prepared.base_session,
-            judgement,
+            begun.judgement,
         )
-    check_consent(run)
-    if accelerator.is_main_process:
-        remember_cache(run, settings.cache_directory)
+        check_consent(run)
+        remember_cache(run, request.cache)
     feed = prepared.open_feed(observer)
     observer.on_stage(STEPS_STAGE)
     try:
         prepared.create_trainer(feed).optimise(
-            resume and has_checkpoint(run.checkpoint_path),
+            request.resume and has_checkpoint(run.checkpoint_path),
             observer,
-            lambda step: jury.draw_preview(run, step, swapper.run) if jury else None,
+            lambda step: jury.draw_preview(run, step, prepared.swapper.run) if jury else None,
         )
     finally:
         feed.close()
     if jury is None:
         remove_cache(prepared.cache.folder)
         return run, {}
+    return run, _finish(context, prepared, jury)
 
+
+def _finish(context: RunContext, prepared: Preparation, jury: HeldOutJudge) -> dict[str, Any]:
+    """Write the weights back, judge the file, and write the model with its card."""
+    run, observer = context.run, context.observer
+    graph, sample = prepared.graph, prepared.sample
     observer.on_stage("Writing back and judging")
     check_consent(run)
-    weights = swapper.export_weights()
+    weights = prepared.swapper.export_weights()
     with write_candidate(run, graph.file, weights) as path:
         session = create_session(path, run.reference)
         limit = WRITTEN_PARITY_LIMITS[graph.precision]
-        check_parity(swapper, session, sample.targets, sample.sources, limit)
+        check_parity(prepared.swapper, session, sample.targets, sample.sources, limit)
         report = jury.write_report(session)
     # The consent may have been renewed since the run began; the model is made with the latest.
     consent = check_consent(run)
     card = replace(
-        create_card(run, options, prepared.person, report), consent_digest=consent.sha256
+        create_card(run, context.options, prepared.person, report), consent_digest=consent.sha256
     )
     note = write_model(run, graph.file, weights, card)
     if note is not None:
         observer.on_note(note)
     remove_cache(prepared.cache.folder)
     release_caches(run)
-    return run, report
+    return report

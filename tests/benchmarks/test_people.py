@@ -29,7 +29,7 @@ from facefusion_finetune.demo.run import TARGETS
 from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS
 from facefusion_finetune.evaluation import material
 from facefusion_finetune.evaluation.intervals import Block, bootstrap_mean
-from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.runs.observer import Observer
 from tests.support.demo_world import QUICK_PRESET
 
 WORLD = World(package_version="0", networks={}, footage=())

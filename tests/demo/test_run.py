@@ -7,7 +7,7 @@ import pytest
 from facefusion_finetune.demo.run import TARGET_FRAMES, TARGET_SHOTS, TARGETS, run_demo
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.registry import store
-from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.runs.observer import Observer
 
 
 def test_demo_leaves_model_report_and_pictures(

@@ -17,10 +17,11 @@ from facefusion_finetune.evaluation.targets import (
     targets_directory,
 )
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.others import PersonFilter
 from facefusion_finetune.runs.run import Run
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.demo_world import FRAMES_PER_SHOT
 from tests.support.runs import create_finished_run, list_names
 
@@ -193,10 +194,8 @@ def test_targets_that_show_nobody_else_are_said_before_training(
         train_person(
             extracted,
             analyser,
-            "demo",
-            str(preset_file),
+            TrainRequest(base="demo", preset=str(preset_file), targets=(footage / "shot-001",)),
             observer=observer,
-            targets=[footage / "shot-001"],
         )
     assert steps == []
 
@@ -211,7 +210,10 @@ def test_resumed_run_is_judged_on_the_targets_it_was_started_with(
     observer, footage = Observer(on_step=stop), [other_footage]
     with pytest.raises(KeyboardInterrupt):
         train_person(
-            extracted, analyser, "demo", str(preset_file), observer=observer, targets=footage
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file), targets=tuple(footage)),
+            observer=observer,
         )
-    _, report = resume_person(extracted, analyser)
+    _, report = train_person(extracted, analyser, TrainRequest(resume=True))
     assert report["material"]["targets"] == {"kind": "people", "frames": 12, "shots": 2}

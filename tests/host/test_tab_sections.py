@@ -19,6 +19,10 @@ from facefusion_finetune.people.profile import Person, add_person, create_consen
 pytestmark = pytest.mark.host
 
 
+CHOSEN = ("inswapper_128", "fast", 0, "auto", False, "4GB", [])
+"""Base, preset, seed, and how a training is carried out."""
+
+
 @pytest.fixture
 def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """The page's modules, rendered; nobody works on what is queued."""
@@ -120,7 +124,7 @@ def test_expired_consent_is_said_and_can_be_renewed(uis: SimpleNamespace) -> Non
     add_person("ruth", consent)
     assert "expired" in uis.people_text.describe_person("ruth")
     with pytest.raises(FinetuneError, match="expired"):
-        uis.training.start("ruth", "inswapper_128", "fast", 0, "auto", False, None, None)
+        uis.training.start("ruth", *CHOSEN, None, None)
     assert queue.list_jobs("ruth") == []
     uis.person.renew_consent("ruth", "She agreed again.", None, "", "")
     assert "She agreed again." in uis.people_text.describe_person("ruth")
@@ -289,7 +293,7 @@ def test_running_job_shows_how_far_it_is(uis: SimpleNamespace, ruth: Person) -> 
         assert 'aria-valuenow="25"' in drawn.html
         assert drawn.is_open
         with pytest.raises(UsageError, match="one is waiting or running"):
-            uis.training.start("ruth", "inswapper_128", "fast", 0, "auto", False, None, None)
+            uis.training.start("ruth", *CHOSEN, None, None)
         uis.training.stop("ruth")
         assert "Stopping" in uis.progress.draw_latest_job("ruth", ("train",)).html
 
@@ -311,10 +315,10 @@ def test_training_is_queued_with_what_was_chosen(
     uis: SimpleNamespace, ruth: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FACEFUSION_FINETUNE_JUDGE", "/judge.onnx")
+    monkeypatch.setenv("FACEFUSION_FINETUNE_CACHE", str(tmp_path / "cache"))
     (tmp_path / "other.png").write_text("other")
-    uis.training.start(
-        "ruth", "simswap_256", "thorough", 3.0, "bf16", True, [str(tmp_path / "other.png")], None
-    )
+    chosen = ("simswap_256", "thorough", 3.0, "bf16", True, " 2 GB ", ["tensorboard"])
+    uis.training.start("ruth", *chosen, [str(tmp_path / "other.png")], None)
     (job,) = queue.list_jobs("ruth")
     arguments = job.request.arguments
     assert (arguments["base"], arguments["preset"], arguments["seed"]) == (
@@ -324,13 +328,21 @@ def test_training_is_queued_with_what_was_chosen(
     assert (arguments["judge"], arguments["precision"]) == ("/judge.onnx", "bf16")
     assert (Path(arguments["targets"][0]) / "other.png").is_file()
     assert arguments["others"] == []
+    assert (arguments["cache"], arguments["cache_size"]) == (str(tmp_path / "cache"), 2 * 10**9)
+    assert arguments["trackers"] == ["tensorboard"]
 
     queue.request_stop(job)
-    uis.training.resume("ruth", "auto", False)
+    uis.training.resume("ruth", "auto", False, "", [])
     resumed = queue.list_jobs("ruth")[-1].request.arguments
     assert resumed["resume"] is True
     assert resumed["targets"] == arguments["targets"]
     assert resumed["judge"] == "/judge.onnx"
+    assert (resumed["cache_size"], resumed["trackers"]) == (4 * 10**9, [])
+
+    queue.request_stop(queue.list_jobs("ruth")[-1])
+    with pytest.raises(UsageError, match="not a number of bytes"):
+        uis.training.resume("ruth", "auto", False, "plenty", [])
+    assert len(queue.list_jobs("ruth")) == 2
 
 
 # bases, presets, curves

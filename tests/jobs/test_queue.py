@@ -207,7 +207,7 @@ def test_only_ended_jobs_are_removed(person: Person) -> None:
 
 
 def test_neither_torch_nor_onnx_is_imported() -> None:
-    names = ["queue", "runner", "stopping", "work", "uploads"]
+    names = ["queue", "runner", "stopping", "work"]
     code = "".join(f"import facefusion_finetune.jobs.{name}\n" for name in names)
     code += "import sys; print([n for n in ('torch', 'onnx', 'gradio') if n in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

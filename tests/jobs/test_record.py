@@ -32,7 +32,7 @@ def test_request_is_read_as_it_was_written(person: Person) -> None:
         ("extract", {"paths": ["/a"], "frames_per_second": 0}, "frames_per_second"),
         ("train", {"precision": "fp8"}, "precision"),
         ("train", {"seed": -1}, "seed"),
-        ("estimate", {"seed": 1}, "seed"),
+        ("estimate", {"steps": 1}, "steps"),
         ("evaluate", {}, "version"),
         ("evaluate", {"version": "two"}, "version"),
     ],

@@ -11,7 +11,7 @@ import pytest
 
 from facefusion_finetune.jobs import locks, queue, stopping
 from facefusion_finetune.people.profile import Person, add_person, create_consent
-from facefusion_finetune.training.observer import STEPS_STAGE
+from facefusion_finetune.runs.observer import STEPS_STAGE
 from tests.support.job_processes import (
     RUNNER,
     TOLD,

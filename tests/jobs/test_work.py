@@ -14,12 +14,13 @@ from facefusion_finetune import home
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.dataset.review.thumbnails import thumbnail_path
 from facefusion_finetune.jobs import locks, queue, tasks, work
-from facefusion_finetune.jobs.arguments import EvaluateArguments, ExtractArguments, TrainArguments
+from facefusion_finetune.jobs.arguments import EvaluateArguments, ExtractArguments
 from facefusion_finetune.jobs.record import Job, JobState
 from facefusion_finetune.jobs.reporting import Reporter
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.job_processes import read_error, submit, wait_for_end
 from tests.support.runs import read_digests
 
@@ -66,7 +67,7 @@ def _work_on(job: Job) -> JobState:
 def test_training_stopped_and_resumed_to_the_same_bits(
     extracted: Person, preset_file: Path, trained_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = TrainArguments(base="demo", preset=str(preset_file), seed=11)
+    arguments = TrainRequest(base="demo", preset=str(preset_file), seed=11)
     job = queue.submit(extracted, "train", arguments, faces="demo")
     real = Reporter._on_step
 
@@ -85,7 +86,7 @@ def test_training_stopped_and_resumed_to_the_same_bits(
     ]
     run = find_run(extracted, 1)
     assert load_checkpoint(run.checkpoint_path).step == 3
-    again = queue.submit(extracted, "train", TrainArguments(resume=True))
+    again = queue.submit(extracted, "train", TrainRequest(resume=True))
     state = _work_on(again)
     assert state.status == "done", state.error
     assert (state.version, state.result["version"]) == (1, 1)

@@ -19,9 +19,10 @@ from facefusion_finetune.people.profile import (
     create_consent,
     load_person,
 )
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import find_run
-from facefusion_finetune.training.observer import Observer
 from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.host import create_fake_checkout
 
 Command = Callable[..., tuple[int, str]]
@@ -64,7 +65,12 @@ def half_trained(trained: Person, analyser: DemoAnalyser, preset_file: Path) -> 
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train_person(trained, analyser, "demo", str(preset_file), observer=Observer(on_stage=stop))
+        train_person(
+            trained,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file)),
+            observer=Observer(on_stage=stop),
+        )
     assert not find_run(trained, 2).is_finished
     return trained
 

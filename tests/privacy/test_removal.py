@@ -35,11 +35,11 @@ from facefusion_finetune.privacy import removal
 from facefusion_finetune.privacy.removal import RemovalError, remove_person
 from facefusion_finetune.privacy.traces import NamePattern, collect_traces
 from facefusion_finetune.registry import store, transfer
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.training.cache import feed
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.options import TrainOptions
 from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.commands import run_command
 from tests.support.demo_world import NOBODY
 from tests.support.inswapper import write_inswapper
@@ -107,10 +107,8 @@ def test_nothing_is_left_on_the_disk(
         train_person(
             trained,
             analyser,
-            "demo",
-            str(preset_file),
+            TrainRequest(base="demo", preset=str(preset_file), cache=cache),
             observer=Observer(on_step=stop),
-            settings=TrainOptions(cache_directory=cache),
         )
     assert sum(path.stat().st_size for path in cache.iterdir()) > 1000
 

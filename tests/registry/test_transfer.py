@@ -37,7 +37,8 @@ from facefusion_finetune.swappers.card import PREFIX, ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import bases_directory, digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
-from facefusion_finetune.training.recipe import resume_person
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.inswapper import build_inswapper, write_inswapper
 from tests.support.runs import create_card, create_finished_run, list_names
 
@@ -536,7 +537,7 @@ def test_what_an_imported_run_cannot_do(
         evaluate_run(person, made.run, analyser)
     assert "train ada" in caught.value.todo
     with pytest.raises(TrainingError, match="nothing to resume"):
-        resume_person(person, analyser)
+        train_person(person, analyser, TrainRequest(resume=True))
     assert find_run(person, None).is_finished
 
 

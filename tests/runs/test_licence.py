@@ -1,13 +1,10 @@
-"""Commercial use, precision and sizes: what is refused before anything is done."""
+"""Commercial use and precision: what is refused before anything is done."""
 
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from facefusion_finetune.cli.train import create_train_options
 from facefusion_finetune.errors import SwapperError, UsageError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.runs.base import COMMERCIAL_BASES, allows_commercial_use, check_licence
@@ -16,7 +13,6 @@ from facefusion_finetune.training.engine.accelerator import (
     create_accelerator,
     name_precision,
 )
-from facefusion_finetune.training.options import TrainOptions, parse_size
 from tests.training.engine.test_loop_world import OPTIONS
 
 
@@ -82,47 +78,3 @@ def test_one_process_can_train_in_several_precisions() -> None:
                 4, 4, device=accelerator.device
             )
         assert made.dtype == (torch.bfloat16 if precision == "bf16" else torch.float32)
-
-
-@pytest.mark.parametrize(
-    ("text", "size"),
-    [("4GB", 4 * 10**9), ("512 mb", 512 * 10**6), ("1.5GiB", 3 * 2**29), ("2K", 2000), ("0", 0)],
-)
-def test_size(text: str, size: int) -> None:
-    assert parse_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "GB", "4 parsecs", "-1GB", "4GBs", "4iB", "1,5GB", "nan"])
-def test_size_that_is_none(text: str) -> None:
-    with pytest.raises(UsageError, match="no number of bytes"):
-        parse_size(text)
-
-
-def test_options_of_the_command_line(tmp_path: Path) -> None:
-    footage = [tmp_path / "a", tmp_path / "b"]
-    given = create_train_options("bf16", None, tmp_path / "new", "1.5GB", True, footage)
-    assert (given.precision, given.cache_bytes, given.others) == ("bf16", 15 * 10**8, footage)
-    assert given.cache_directory == tmp_path / "new"
-    assert given.commercial
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"precision": "fp64"}, "--precision fp64"),
-        ({"cache_size": "plenty"}, "no number of bytes"),
-        ({"cache": Path(__file__)}, "it is a file"),
-        ({"trackers": ["excel"]}, "Use one of tensorboard"),
-    ],
-)
-def test_wrong_options_of_the_command_line(wrong: dict[str, Any], message: str) -> None:
-    values = {"precision": "auto", "trackers": None, "cache": None}
-    rest = {"cache_size": "4GB", "commercial": False, "others": None}
-    with pytest.raises(UsageError, match=message):
-        create_train_options(**{**values, **rest, **wrong})
-
-
-def test_default_options_do_as_before() -> None:
-    options = TrainOptions()
-    assert (options.precision, options.others, options.trackers) == ("auto", [], ())
-    assert options.cache_bytes == 4 * 10**9

@@ -20,6 +20,7 @@ from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.runs.others import PersonFilter
 from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import create_finished_run
 
 PERSON = "ada"
@@ -121,7 +122,11 @@ def trained_home(
     folder = tmp_path_factory.mktemp("trained") / "home"
     shutil.copytree(extracted_home, folder)
     with home.use_home(folder):
-        train_person(load_person(PERSON), analyser, "demo", str(preset_file), seed=11)
+        train_person(
+            load_person(PERSON),
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file), seed=11),
+        )
     return folder
 
 
@@ -144,7 +149,12 @@ def judged_home(
     shutil.copytree(extracted_home, folder)
     with home.use_home(folder):
         person = load_person(PERSON)
-        train_person(person, analyser, "demo", str(preset_file), seed=11, targets=drawn_world)
+        train_person(
+            person,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file), seed=11),
+            world=drawn_world,
+        )
     return folder
 
 

@@ -20,13 +20,13 @@ from facefusion_finetune.people.elsewhere import list_elsewhere
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import Run, find_run
 from facefusion_finetune.training.cache import feed
 from facefusion_finetune.training.cache.header import read_owner
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.options import TrainOptions
-from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.training.engine.test_loop_world import TinyWorld
 
 TODAY = date(2030, 5, 3)
@@ -92,7 +92,12 @@ def test_consent_that_ends_while_training(
     record = (extracted.directory / "person.toml").read_text()
     observer = _at_step(5, lambda: end(extracted))
     with pytest.raises(ConsentError, match=words):
-        train_person(extracted, analyser, "demo", str(preset_file), seed=11, observer=observer)
+        train_person(
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file), seed=11),
+            observer=observer,
+        )
     (extracted.directory / "person.toml").write_text(record)
     run = find_run(extracted, None)
     _check_stopped(run)
@@ -101,12 +106,12 @@ def test_consent_that_ends_while_training(
     end(extracted)
     before = _read_all(extracted.directory)
     with pytest.raises(ConsentError, match=words):
-        resume_person(extracted, analyser)
+        train_person(extracted, analyser, TrainRequest(resume=True))
     assert _read_all(extracted.directory) == before, "whoever was loaded before is looked up again"
 
     (extracted.directory / "person.toml").write_text(record)
     renewed = add_person("ada", create_consent(None, "and again"), renew=True)
-    run, _ = resume_person(renewed, analyser)
+    run, _ = train_person(renewed, analyser, TrainRequest(resume=True))
     assert read_card(run.model_path).consent_digest == renewed.require_consent().sha256
 
 
@@ -120,7 +125,10 @@ def test_consent_that_expires_at_midnight(
 
     with pytest.raises(ConsentError, match="expired on 2030-05-03") as caught:
         train_person(
-            person, analyser, "demo", str(preset_file), observer=_at_step(3, pass_midnight)
+            person,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file)),
+            observer=_at_step(3, pass_midnight),
         )
     assert "person add ada --renew" in caught.value.todo
     run = find_run(person, None)
@@ -142,7 +150,10 @@ def test_consent_withdrawn_between_the_steps(
 
     with pytest.raises(ConsentError, match="no consent"):
         train_person(
-            extracted, analyser, "demo", str(preset_file), observer=Observer(on_stage=on_stage)
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file)),
+            observer=Observer(on_stage=on_stage),
         )
     run = find_run(extracted, None)
     _check_stopped(run)
@@ -161,7 +172,7 @@ def test_consent_withdrawn_while_judging_makes_no_model(
 
     monkeypatch.setattr(held_out, "write_report", judge)
     with pytest.raises(ConsentError, match="no consent"):
-        train_person(extracted, analyser, "demo", str(preset_file))
+        train_person(extracted, analyser, TrainRequest(base="demo", preset=str(preset_file)))
     _check_stopped(find_run(extracted, None))
 
 
@@ -176,7 +187,6 @@ def test_person_removed_while_training_stays_removed(
     step: int,
 ) -> None:
     cache = tmp_path / "cache"
-    settings = TrainOptions(trackers=("tensorboard",), cache_directory=cache)
 
     def remove() -> None:
         assert list(cache.iterdir())
@@ -187,11 +197,14 @@ def test_person_removed_while_training_stays_removed(
         train_person(
             extracted,
             analyser,
-            "demo",
-            str(preset_file),
-            seed=11,
+            TrainRequest(
+                base="demo",
+                preset=str(preset_file),
+                seed=11,
+                trackers=("tensorboard",),
+                cache=cache,
+            ),
             observer=observer,
-            settings=settings,
         )
     assert not extracted.directory.exists()
     assert [path for path in home_folder.rglob("*") if path.is_file()] == []
@@ -214,7 +227,7 @@ def test_person_removed_while_judging_stays_removed(
 
     monkeypatch.setattr(held_out, "write_report", judge)
     with pytest.raises(ConsentError, match="removed"):
-        train_person(extracted, analyser, "demo", str(preset_file))
+        train_person(extracted, analyser, TrainRequest(base="demo", preset=str(preset_file)))
     assert [path for path in home_folder.rglob("*") if path.is_file()] == []
     assert not extracted.directory.exists()
 
@@ -226,7 +239,12 @@ def test_run_removed_while_training(
         shutil.rmtree(extracted.runs_directory / "1")
 
     with pytest.raises(ConsentError, match="was removed while it was at work"):
-        train_person(extracted, analyser, "demo", str(preset_file), observer=_at_step(2, remove))
+        train_person(
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file)),
+            observer=_at_step(2, remove),
+        )
     assert not extracted.runs_directory.exists()
     assert (extracted.directory / "crops.jsonl").exists()
 
@@ -240,16 +258,14 @@ def test_cache_elsewhere_is_remembered_until_it_is_gone(
         train_person(
             extracted,
             analyser,
-            "demo",
-            str(preset_file),
+            TrainRequest(base="demo", preset=str(preset_file), cache=cache),
             observer=_at_step(3, _interrupt),
-            settings=TrainOptions(cache_directory=cache),
         )
     (entry,) = list_elsewhere(extracted.directory)
     assert (entry.path, entry.kind, entry.about) == (str(cache), "cache", "ada@1")
     assert read_owner(cache) == "ada@1"
     # It goes on with another cache; what it left in the former one goes as well.
-    resume_person(extracted, analyser)
+    train_person(extracted, analyser, TrainRequest(resume=True))
     assert not cache.exists()
     assert list_elsewhere(extracted.directory) == []
 
@@ -278,7 +294,7 @@ import os, sys
 from pathlib import Path
 from dataclasses import replace
 from facefusion_finetune.errors import ConsentError
-from facefusion_finetune.training.observer import Observer
+from facefusion_finetune.runs.observer import Observer
 from tests.training.engine.test_loop_world import TinyWorld
 
 asked = []
@@ -319,11 +335,13 @@ def test_files_of_a_whole_job_are_private(
 ) -> None:
     former = os.umask(0o022)
     try:
-        settings = TrainOptions(trackers=("tensorboard",))
         seen: list[Path] = []
         observer = _at_step(3, lambda: seen.extend(_find_public(home_folder)))
         train_person(
-            extracted, analyser, "demo", str(preset_file), observer=observer, settings=settings
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file), trackers=("tensorboard",)),
+            observer=observer,
         )
         assert os.umask(0o022) == 0o022, "the user's own mask is back"
     finally:

@@ -1,4 +1,4 @@
-"""The rehearsal: honest figures, and no trace."""
+"""The measured: honest figures, and no trace."""
 
 import io
 import json
@@ -11,42 +11,43 @@ from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.training.dry_run import (
     create_table,
     format_bytes,
-    rehearse,
+    measure_steps,
 )
 from tests.training.engine.test_loop_world import TinyWorld, are_same
 
 
-def test_a_rehearsal_leaves_everything_as_it_was(tmp_path: Path) -> None:
+def test_a_dry_run_leaves_everything_as_it_was(tmp_path: Path) -> None:
     world = TinyWorld(tmp_path, validate_every=4, learning_rate=0.5)
     weights = {n: t.detach().clone() for n, t in world.swapper.trained.items()}
     files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
-    rehearsal = rehearse(world.create_trainer(), {"cycle": 5, "self": 50}, cache_bytes=3000)
+    measured = measure_steps(world.create_trainer(), {"cycle": 5, "self": 50}, cache_bytes=3000)
     assert are_same(dict(world.swapper.trained), weights)
     assert all(tensor.grad is None for tensor in world.swapper.trained.values())
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == files
     assert [step for step, _ in world.feed.runs] == [0, 1]
     assert are_same(world.train(), TinyWorld(tmp_path / "plain", **_SETTINGS).train())
-    assert rehearsal.parameters == 6 * 3 * 9 + 6 + 3 * 6 * 9 + 3
-    assert rehearsal.trained["one.weight"] == [6, 3, 3, 3]
-    assert (rehearsal.batch_size, rehearsal.micro_batch, rehearsal.processes) == (4, 4, 1)
-    assert (rehearsal.device, rehearsal.precision) == ("cpu", "fp32")
+    assert measured.parameters == 6 * 3 * 9 + 6 + 3 * 6 * 9 + 3
+    assert measured.trained["one.weight"] == [6, 3, 3, 3]
+    assert (measured.batch_size, measured.micro_batch, measured.processes) == (4, 4, 1)
+    assert (measured.device, measured.precision) == ("cpu", "fp32")
     # A process with PyTorch in it has some hundred megabytes.
-    assert 5e7 < rehearsal.peak_bytes < 1e11
+    assert 5e7 < measured.peak_bytes < 1e11
     looks = 4
-    expected = 12 * rehearsal.seconds_per_step + looks * rehearsal.seconds_per_look
-    assert rehearsal.seconds == pytest.approx(expected)
+    expected = 12 * measured.seconds_per_step + looks * measured.seconds_per_look
+    assert measured.seconds == pytest.approx(expected)
 
 
 _SETTINGS = {"validate_every": 4, "learning_rate": 0.5}
 
 
 def test_what_is_told(tmp_path: Path) -> None:
-    rehearsal = rehearse(TinyWorld(tmp_path).create_trainer(), {"self": 50, "prior": 0}, 2 * 10**9)
-    values = json.loads(json.dumps(rehearsal.as_dict()))
+    trainer = TinyWorld(tmp_path).create_trainer()
+    measured = measure_steps(trainer, {"self": 50, "prior": 0}, 2 * 10**9)
+    values = json.loads(json.dumps(measured.as_dict()))
     assert (values["tensors"], values["parameters"]) == (4, 333)
     assert values["pairs"] == {"self": 50, "prior": 0}
     text = io.StringIO()
-    Console(file=text, width=100).print(create_table(rehearsal))
+    Console(file=text, width=100).print(create_table(measured))
     for part in ("333 parameters", "one.weight", "50 self", "2 GB", "cpu, fp32", "12 steps"):
         assert part in text.getvalue()
     assert "prior" not in text.getvalue()
@@ -61,15 +62,15 @@ def test_a_batch_that_does_not_fit_is_found_out(tmp_path: Path) -> None:
         return output
 
     world.feed.spoil = refuse  # type: ignore[assignment]
-    assert rehearse(world.create_trainer(), {}).micro_batch == 1
+    assert measure_steps(world.create_trainer(), {}).micro_batch == 1
 
 
 def test_weights_come_back_after_a_fault(tmp_path: Path) -> None:
     world = TinyWorld(tmp_path)
     weights = {n: t.detach().clone() for n, t in world.swapper.trained.items()}
     world.feed.spoil = lambda step, output: output / (1 - step)
-    with pytest.raises(TrainingError, match="not a number"):
-        rehearse(world.create_trainer(), {})
+    with pytest.raises(TrainingError, match="NaN or infinite"):
+        measure_steps(world.create_trainer(), {})
     assert are_same(dict(world.swapper.trained), weights)
 
 

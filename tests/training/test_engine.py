@@ -18,6 +18,7 @@ from facefusion_finetune.errors import SwapperError, TrainingError, UsageError
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.runs import crops
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import Run, find_run, list_runs
 from facefusion_finetune.swappers.branches.gate import Gate
 from facefusion_finetune.swappers.branches.split import read_gate
@@ -26,9 +27,8 @@ from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training import prepare
 from facefusion_finetune.training.cache.feed import CachedFeed
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.options import TrainOptions
-from facefusion_finetune.training.recipe import rehearse_person, train_person
+from facefusion_finetune.training.recipe import dry_run_person, train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import read_digests
 
 PRESET = """
@@ -84,9 +84,10 @@ def engine_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_gated_run_changes_nobody_else(
     extracted: Person, analyser: DemoAnalyser, other_footage: Path, engine_preset: str
 ) -> None:
-    settings = TrainOptions(others=[other_footage])
     run, report = train_person(
-        extracted, analyser, "demo", engine_preset, seed=3, settings=settings
+        extracted,
+        analyser,
+        TrainRequest(base="demo", preset=engine_preset, seed=3, others=(other_footage,)),
     )
     base_path = analyser.get_swapper("demo").path
     base, tuned = open_model(base_path), open_model(run.model_path)
@@ -139,9 +140,9 @@ from facefusion_finetune import home
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.runs import crops
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.options import TrainOptions
-from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.runs.observer import Observer
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 
 crops.SHOTS_TO_KEEP_BACK = 3
 writes = 0
@@ -162,10 +163,11 @@ home.write_whole = write_whole
 analyser = DemoAnalyser([Path({str(footage)!r}), Path({str(other_footage)!r})])
 person = load_person("ada")
 if sys.argv[1] == "resumed":
-    resume_person(person, analyser)
+    train_person(person, analyser, TrainRequest(resume=True))
 else:
-    settings = TrainOptions(others=[Path({str(other_footage)!r})])
-    train_person(person, analyser, "demo", {engine_preset!r}, seed=11, settings=settings)
+    others = [Path({str(other_footage)!r})]
+    request = TrainRequest(base="demo", preset={engine_preset!r}, seed=11, others=others)
+    train_person(person, analyser, request)
 """
     tensors = {}
     for folder, part, expected in (
@@ -214,8 +216,9 @@ def test_cache_is_used_where_it_pays_and_changes_nothing(
     preset = _lengthen(preset_file, tmp_path)
     outputs = []
     for size in (10**9, 0):
-        settings = TrainOptions(cache_bytes=size)
-        run, _ = train_person(extracted, analyser, "demo", preset, seed=2, settings=settings)
+        run, _ = train_person(
+            extracted, analyser, TrainRequest(base="demo", preset=preset, seed=2, cache_size=size)
+        )
         model = open_model(run.model_path)
         outputs.append(model.read_tensor("Conv_612.weight"))
     assert [isinstance(feed, CachedFeed) for feed in feeds] == [True, False]
@@ -229,7 +232,6 @@ def test_cache_of_another_run_is_refused_and_stays(
 ) -> None:
     preset = _lengthen(preset_file, tmp_path)
     cache = tmp_path / "cache"
-    settings = TrainOptions(cache_directory=cache)
 
     def stop(done: int, total: int, values: dict[str, float]) -> None:
         raise KeyboardInterrupt
@@ -238,15 +240,13 @@ def test_cache_of_another_run_is_refused_and_stays(
         train_person(
             extracted,
             analyser,
-            "demo",
-            preset,
+            TrainRequest(base="demo", preset=preset, cache=cache),
             observer=Observer(on_step=stop),
-            settings=settings,
         )
     kept = {path.name: path.read_bytes() for path in cache.iterdir()}
     assert kept
     with pytest.raises(TrainingError, match="ada@1") as caught:
-        train_person(extracted, analyser, "demo", preset, settings=settings)
+        train_person(extracted, analyser, TrainRequest(base="demo", preset=preset, cache=cache))
     assert str(cache) in caught.value.given
     assert [run.reference for run in list_runs(extracted)] == ["ada@1"]
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == kept
@@ -256,15 +256,15 @@ def test_dry_run_says_what_would_be_trained_and_writes_nothing(
     extracted: Person, analyser: DemoAnalyser, engine_preset: str
 ) -> None:
     before = sorted(path for path in home.home_directory().rglob("*"))
-    rehearsal = rehearse_person(extracted, analyser, "demo", engine_preset)
+    measured = dry_run_person(extracted, analyser, TrainRequest(base="demo", preset=engine_preset))
     assert sorted(path for path in home.home_directory().rglob("*")) == before
     assert not list_runs(extracted)
-    assert rehearsal.steps == 8
-    assert rehearsal.seconds > 0
-    assert rehearsal.peak_bytes > 10**7
-    assert all(name.startswith("branch/") for name in rehearsal.trained)
-    assert min(rehearsal.pairs[kind] for kind in ("self", "cycle", "cross")) > 0
-    assert rehearsal.pairs["prior"] == 0
+    assert measured.steps == 8
+    assert measured.seconds > 0
+    assert measured.peak_bytes > 10**7
+    assert all(name.startswith("branch/") for name in measured.trained)
+    assert min(measured.pairs[kind] for kind in ("self", "cycle", "cross")) > 0
+    assert measured.pairs["prior"] == 0
 
 
 def test_footage_that_judges_may_not_train(
@@ -274,10 +274,9 @@ def test_footage_that_judges_may_not_train(
         train_person(
             extracted,
             analyser,
-            "demo",
-            engine_preset,
-            targets=[other_footage],
-            settings=TrainOptions(others=[other_footage]),
+            TrainRequest(
+                base="demo", preset=engine_preset, targets=(other_footage,), others=[other_footage]
+            ),
         )
     assert not list_runs(extracted)
 
@@ -291,7 +290,8 @@ def test_commercial_use_of_a_base_that_forbids_it(
         "get_swapper",
         lambda name, path=None: replace(get(name, path), licence="Non-Commercial"),
     )
-    settings = TrainOptions(commercial=True)
     with pytest.raises(SwapperError, match="does not allow commercial use"):
-        train_person(extracted, analyser, "demo", str(preset_file), settings=settings)
+        train_person(
+            extracted, analyser, TrainRequest(base="demo", preset=str(preset_file), commercial=True)
+        )
     assert not list_runs(extracted)

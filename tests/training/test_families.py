@@ -20,6 +20,7 @@ from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
 from facefusion_finetune.swappers.source import SourceMaker, restore_source
 from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.demo_world import PERSON_SEED, QUICK_PRESET
 from tests.support.families import ENTRIES
 from tests.support.family_world import FamilyAnalyser
@@ -94,7 +95,9 @@ def test_one_of_each_family() -> None:
 def test_training_ends_with_a_model_that_carries_its_person(
     extracted: Person, world: FamilyAnalyser, tmp_path: Path, name: str
 ) -> None:
-    run, report = train_person(extracted, world, name, str(_write_preset(tmp_path)), seed=1)
+    run, report = train_person(
+        extracted, world, TrainRequest(base=name, preset=str(_write_preset(tmp_path)), seed=1)
+    )
     options = world.get_swapper(name)
     card = read_card(run.model_path)
     family = options.family
@@ -176,7 +179,11 @@ def test_without_pictures_of_others_such_pairs_are_refused_before_anything_is_ma
     extracted: Person, lonely_world: FamilyAnalyser, tmp_path: Path
 ) -> None:
     with pytest.raises(SwapperError, match="need pictures of other people") as caught:
-        train_person(extracted, lonely_world, "uniface_256", str(_write_preset(tmp_path)))
+        train_person(
+            extracted,
+            lonely_world,
+            TrainRequest(base="uniface_256", preset=str(_write_preset(tmp_path))),
+        )
     assert "self pairs only" in caught.value.todo
     assert not extracted.runs_directory.exists()
 
@@ -186,7 +193,9 @@ def test_without_pictures_of_others_a_model_is_not_judged(
     extracted: Person, lonely_world: FamilyAnalyser, tmp_path: Path
 ) -> None:
     preset = _write_preset(tmp_path, "cycle = 2\nself = 1\nprior = 1", "self = 1")
-    run, report = train_person(extracted, lonely_world, "blendswap_256", str(preset))
+    run, report = train_person(
+        extracted, lonely_world, TrainRequest(base="blendswap_256", preset=str(preset))
+    )
     assert report["verdict"] == "not judged"
     assert report["proven"] is False
     assert any("there are no pictures of other people" in note for note in report["notes"])

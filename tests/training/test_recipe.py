@@ -29,11 +29,12 @@ from facefusion_finetune.errors import (
 )
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.engine import checkpoint
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import read_digests
 
 
@@ -82,12 +83,15 @@ def test_resumed_run_ends_as_one_that_was_never_stopped(
 ) -> None:
     with pytest.raises(StoppedError):
         train_person(
-            extracted, analyser, "demo", str(preset_file), seed=11, observer=_stop_after(5)
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file), seed=11),
+            observer=_stop_after(5),
         )
     run = find_run(extracted, None)
     assert not run.is_finished
     assert checkpoint.load_checkpoint(run.checkpoint_path).step == 4
-    resumed, _ = resume_person(extracted, analyser)
+    resumed, _ = train_person(extracted, analyser, TrainRequest(resume=True))
     assert resumed.config == run.config
     steps = [
         json.loads(line)["step"]
@@ -108,8 +112,9 @@ import os, signal, sys
 from pathlib import Path
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import load_person
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.runs.observer import Observer
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 
 def on_step(done, total, values):
     if sys.argv[1] == "killed" and done == 5:
@@ -117,11 +122,9 @@ def on_step(done, total, values):
 
 analyser = DemoAnalyser([Path({str(footage)!r}), Path({str(other_footage)!r})])
 person = load_person("ada")
-if sys.argv[1] == "resumed":
-    resume_person(person, analyser)
-else:
-    observer = Observer(on_step=on_step)
-    train_person(person, analyser, "demo", {str(preset_file)!r}, seed=11, observer=observer)
+is_resumed = sys.argv[1] == "resumed"
+request = TrainRequest(base="demo", preset={str(preset_file)!r}, seed=11, resume=is_resumed)
+train_person(person, analyser, request, None if is_resumed else Observer(on_step=on_step))
 """
     weights = {}
     for folder, part, expected in (
@@ -149,14 +152,19 @@ def test_interrupted_before_the_first_checkpoint_starts_over(
     extracted: Person, analyser: DemoAnalyser, preset_file: Path
 ) -> None:
     with pytest.raises(StoppedError):
-        train_person(extracted, analyser, "demo", str(preset_file), observer=_stop_after(1))
-    run, _ = resume_person(extracted, analyser)
+        train_person(
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file)),
+            observer=_stop_after(1),
+        )
+    run, _ = train_person(extracted, analyser, TrainRequest(resume=True))
     assert run.is_finished
 
 
 def test_nothing_to_resume(trained: Person, analyser: DemoAnalyser) -> None:
     with pytest.raises(TrainingError, match="nothing to resume"):
-        resume_person(trained, analyser)
+        train_person(trained, analyser, TrainRequest(resume=True))
 
 
 def test_half_written_checkpoint_leaves_the_one_before(
@@ -183,23 +191,28 @@ def test_half_written_checkpoint_leaves_the_one_before(
 
     monkeypatch.setattr(home, "write_whole", fail_third)
     with pytest.raises(OSError, match="No space left"):
-        train_person(extracted, analyser, "demo", str(preset_file))
+        train_person(extracted, analyser, TrainRequest(base="demo", preset=str(preset_file)))
     monkeypatch.undo()
     monkeypatch.setenv(home.HOME_VARIABLE, str(folder))
     run = find_run(extracted, None)
     assert checkpoint.load_checkpoint(run.checkpoint_path).step == 4
     names = {path.name for path in run.checkpoint_path.parent.iterdir()}
     assert names == {"last.safetensors", "previous.safetensors"}
-    assert resume_person(extracted, analyser)[0].is_finished
+    assert train_person(extracted, analyser, TrainRequest(resume=True))[0].is_finished
 
 
 def test_damaged_checkpoint(extracted: Person, analyser: DemoAnalyser, preset_file: Path) -> None:
     with pytest.raises(StoppedError):
-        train_person(extracted, analyser, "demo", str(preset_file), observer=_stop_after(3))
+        train_person(
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file)),
+            observer=_stop_after(3),
+        )
     path = find_run(extracted, None).checkpoint_path
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(TrainingError, match="checkpoint is damaged"):
-        resume_person(extracted, analyser)
+        train_person(extracted, analyser, TrainRequest(resume=True))
 
 
 def test_resume_with_another_base_file(
@@ -210,19 +223,24 @@ def test_resume_with_another_base_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with pytest.raises(StoppedError):
-        train_person(extracted, analyser, "demo", str(preset_file), observer=_stop_after(3))
+        train_person(
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file)),
+            observer=_stop_after(3),
+        )
     other = tmp_path / "swapper.onnx"
     options = analyser.get_swapper("demo")
     other.write_bytes(options.path.read_bytes() + b"\x00")
     changed = SwapperOptions(**{**vars(options), "path": other})
     monkeypatch.setattr(analyser, "get_swapper", lambda name: changed)
     with pytest.raises(TrainingError, match="the digests differ"):
-        resume_person(extracted, analyser)
+        train_person(extracted, analyser, TrainRequest(resume=True))
 
 
 def test_too_few_crops(extracted: Person, analyser: DemoAnalyser) -> None:
     with pytest.raises(DatasetError, match="50 that train and at least one held-out") as caught:
-        train_person(extracted, analyser, "demo", "reconstruction")
+        train_person(extracted, analyser, TrainRequest(base="demo", preset="reconstruction"))
     assert "24 may train and 12 are held out" in caught.value.why
     assert "at least 35 more usable crops" in caught.value.todo
     assert not extracted.runs_directory.exists()
@@ -230,18 +248,20 @@ def test_too_few_crops(extracted: Person, analyser: DemoAnalyser) -> None:
 
 def test_no_crops(person: Person, analyser: DemoAnalyser) -> None:
     with pytest.raises(DatasetError, match="nothing was extracted yet"):
-        train_person(person, analyser, "demo", "fast")
+        train_person(person, analyser, TrainRequest(base="demo", preset="fast"))
 
 
 def test_no_consent(extracted: Person, analyser: DemoAnalyser) -> None:
     nobody = extracted.model_copy(update={"consent": None})
     with pytest.raises(ConsentError):
-        train_person(nobody, analyser, "demo", "fast")
+        train_person(nobody, analyser, TrainRequest(base="demo", preset="fast"))
 
 
 def test_unknown_base(extracted: Person, analyser: DemoAnalyser, preset_file: Path) -> None:
     with pytest.raises(SwapperError):
-        train_person(extracted, analyser, "inswapper_9000", str(preset_file))
+        train_person(
+            extracted, analyser, TrainRequest(base="inswapper_9000", preset=str(preset_file))
+        )
     assert not extracted.runs_directory.exists()
 
 
@@ -249,7 +269,7 @@ def test_missing_cutout(extracted: Person, analyser: DemoAnalyser, preset_file: 
     record = next(record for record in read_manifest(extracted) if record.kept)
     cutout_path(extracted, record.id).unlink()
     with pytest.raises(DatasetError, match="missing or damaged"):
-        train_person(extracted, analyser, "demo", str(preset_file))
+        train_person(extracted, analyser, TrainRequest(base="demo", preset=str(preset_file)))
 
 
 def test_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
@@ -262,7 +282,7 @@ def test_loss_that_is_no_number_stops_and_keeps_the_checkpoint(
     text = preset_file.read_text().replace("learning_rate = 1e-3", "learning_rate = 1e20")
     wild.write_text(text.replace("checkpoint_every = 2", "checkpoint_every = 1"))
     with pytest.raises(TrainingError, match="not a number any more"):
-        train_person(extracted, analyser, "demo", str(wild))
+        train_person(extracted, analyser, TrainRequest(base="demo", preset=str(wild)))
     path = find_run(extracted, None).checkpoint_path
     assert checkpoint.load_checkpoint(path).step >= 1
     assert numpy.isfinite(checkpoint.load_checkpoint(path).weights["Conv_612.bias"].numpy()).any()

@@ -16,11 +16,12 @@ from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError, StoppedError
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import find_run, list_runs
 from facefusion_finetune.training.engine import loop
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
-from facefusion_finetune.training.observer import Observer
-from facefusion_finetune.training.recipe import resume_person, train_person
+from facefusion_finetune.training.recipe import train_person
+from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import read_digests
 from tests.training.engine.test_loop_world import TinyWorld, are_same
 
@@ -121,13 +122,18 @@ def test_person_is_trained_on_to_the_same_file(
         )
 
     def train(observer: Observer) -> None:
-        train_person(extracted, analyser, "demo", str(preset_file), seed=11, observer=observer)
+        train_person(
+            extracted,
+            analyser,
+            TrainRequest(base="demo", preset=str(preset_file), seed=11),
+            observer=observer,
+        )
 
     with pytest.raises(StoppedError, match="Making held-out pairs"):
         train(observe("Making held-out pairs", 0))
     with pytest.raises(StoppedError, match="after step 3 of 8"):
-        resume_person(extracted, analyser, observe("", 3))
-    run, _ = resume_person(extracted, analyser, observe("", 0))
+        train_person(extracted, analyser, TrainRequest(resume=True), observer=observe("", 3))
+    run, _ = train_person(extracted, analyser, TrainRequest(resume=True), observer=observe("", 0))
     assert versions == [1, 1, 1]
     assert [run.reference for run in list_runs(extracted)] == ["ada@1"]
     with home.use_home(trained_home):

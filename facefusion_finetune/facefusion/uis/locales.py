@@ -42,6 +42,8 @@ TRAINING_TEXTS: dict[str, Any] = {
         "other_files": "OTHER PEOPLE TO TRAIN WITH",
         "seed_number": "SEED",
         "precision_dropdown": "PRECISION",
+        "cache_size_textbox": "MOST ROOM FOR THE CACHE (0 FOR NONE)",
+        "tracker_checkbox_group": "LOG METRICS TO",
         "commercial_checkbox": "REFUSE BASES THAT FORBID COMMERCIAL USE",
     },
     "training": {

@@ -9,7 +9,7 @@ from facefusion_finetune.facefusion.uis import embed
 from facefusion_finetune.facefusion.uis.page import name_on_page, translate
 from facefusion_finetune.jobs import queue
 from facefusion_finetune.jobs.record import Job, JobState
-from facefusion_finetune.training.observer import format_seconds
+from facefusion_finetune.runs.observer import format_seconds
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from facefusion_finetune.jobs.times import find_time
 from facefusion_finetune.presets.measured import Gain, load_gain
 from facefusion_finetune.presets.preset import Preset, load_preset
 from facefusion_finetune.runs.base import allows_commercial_use
+from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.swappers.catalogue import FAMILIES, create_options
-from facefusion_finetune.training.observer import format_seconds
 
 DEFAULT_BASE = "inswapper_128"
 

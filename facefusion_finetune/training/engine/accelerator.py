@@ -10,7 +10,7 @@ from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import parse_flag_from_env
 
 from facefusion_finetune.errors import UsageError
-from facefusion_finetune.training.options import PRECISIONS, Precision
+from facefusion_finetune.training.request import PRECISIONS, Precision
 
 _NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 """As accelerate calls them."""
@@ -24,7 +24,7 @@ def create_accelerator(
     Args:
         precision: Of the swapper's and the losses' networks; weights stay in fp32. `auto`: bf16 on
             a CUDA device that computes it, fp16 on an older one, fp32 elsewhere.
-        trackers: Names of trackers to log to; see `trackers.check_trackers`.
+        trackers: Names of trackers to log to; see `TrainRequest.trackers`.
         folder: Where trackers write; needed where there are any.
 
     Raises:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from facefusion_finetune.errors import ConsentError, StoppedError
 from facefusion_finetune.presets.preset import Preset
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.engine.checkpoint import (
@@ -24,7 +25,6 @@ from facefusion_finetune.training.engine.guard import Guard
 from facefusion_finetune.training.engine.schedule import Clock, Schedule, Tunable, find_rate
 from facefusion_finetune.training.engine.state import TrainingState
 from facefusion_finetune.training.engine.trackers import Tracking
-from facefusion_finetune.training.observer import Observer
 
 if TYPE_CHECKING:
     from facefusion_finetune.training.cache.feed import Feed

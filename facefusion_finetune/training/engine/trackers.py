@@ -1,47 +1,19 @@
 """Trackers of experiments beside metrics.jsonl, through accelerate."""
 
-import importlib.util
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from accelerate import Accelerator
 
-from facefusion_finetune.errors import UsageError
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import person_directory
 from facefusion_finetune.runs.run import Run
 
-TRACKERS: Mapping[str, tuple[str, ...]] = {
-    "tensorboard": ("tensorboard", "tensorboardX"),
-    "mlflow": ("mlflow",),
-}
-"""By accelerate's name: the modules of which one has to be installed."""
-
 PROJECT = "facefusion-finetune"
 MLFLOW_VARIABLE = "MLFLOW_TRACKING_URI"
-
-
-def check_trackers(names: Sequence[str]) -> None:
-    """Make sure that trackers can be used.
-
-    Raises:
-        UsageError: One is unknown or not installed.
-    """
-    for name in names:
-        modules = TRACKERS.get(name)
-        if modules is None:
-            raise UsageError(
-                f"tracker {name!r}", "there is none.", f"Use one of {', '.join(TRACKERS)}."
-            )
-        if not any(importlib.util.find_spec(module) for module in modules):
-            raise UsageError(
-                f"tracker {name!r}",
-                "it is not installed.",
-                f"pip install '{PROJECT}[{name}]'; metrics.jsonl is written without it.",
-            )
 
 
 class Tracking:

@@ -20,12 +20,12 @@ from torch import Tensor, nn
 
 from facefusion_finetune import home
 from facefusion_finetune.presets.preset import Preset, parse_preset
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import Run, RunConfig, write_record
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.checkpoint import has_checkpoint, identify_run
 from facefusion_finetune.training.engine.loop import Trainer
-from facefusion_finetune.training.observer import Observer
 
 PRESET = """
 description = "Of a tiny network."

@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
+from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.training.engine.schedule import Clock, Schedule
-from facefusion_finetune.training.observer import format_seconds
 
 TOTAL = 600
 COSTS = {"checkpoint": 4.0, "preview": 9.0, "look": 6.0}

@@ -7,7 +7,8 @@ import pytest
 
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.training.engine.accelerator import create_accelerator
-from facefusion_finetune.training.engine.trackers import TRACKERS, check_trackers, flatten
+from facefusion_finetune.training.engine.trackers import flatten
+from facefusion_finetune.training.request import TRACKERS, TrainRequest
 from tests.training.engine.test_loop_world import TinyWorld
 
 
@@ -17,14 +18,14 @@ def _is_installed(name: str) -> bool:
 
 def test_unknown_tracker() -> None:
     with pytest.raises(UsageError, match="Use one of tensorboard, mlflow"):
-        check_trackers(["tensorbord"])
+        TrainRequest(trackers=("tensorbord",)).check()
 
 
 @pytest.mark.parametrize("name", ["tensorboard", "mlflow"])
 def test_missing_tracker_says_how_to_get_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda module: None)
     with pytest.raises(UsageError) as caught:
-        check_trackers([name])
+        TrainRequest(trackers=(name,)).check()
     assert f"pip install 'facefusion-finetune[{name}]'" in caught.value.todo
 
 
@@ -32,7 +33,7 @@ def test_missing_tracker_says_how_to_get_it(name: str, monkeypatch: pytest.Monke
 def test_tracker_writes_into_the_runs_folder(name: str, tmp_path: Path) -> None:
     if not _is_installed(name):
         pytest.skip(f"{name} is not installed")
-    check_trackers([name])
+    TrainRequest(trackers=(name,)).check()
     folder = tmp_path / "trackers"
     world = TinyWorld(tmp_path, accelerator=create_accelerator("fp32", [name], folder))
     world.train()

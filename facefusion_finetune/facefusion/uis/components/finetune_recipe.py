@@ -18,7 +18,7 @@ from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jo
 from facefusion_finetune.facefusion.uis.uploads import create_upload
 from facefusion_finetune.jobs.times import find_time
 from facefusion_finetune.presets.preset import list_presets
-from facefusion_finetune.training.options import PRECISIONS
+from facefusion_finetune.training.request import DEFAULT_CACHE, PRECISIONS, TRACKERS
 
 BASE_DROPDOWN: gradio.Dropdown
 BASE_TEXTBOX: gradio.Textbox
@@ -30,6 +30,8 @@ MEASURE_TIME_HTML: gradio.HTML
 SEED_NUMBER: gradio.Number
 PRECISION_DROPDOWN: gradio.Dropdown
 COMMERCIAL_CHECKBOX: gradio.Checkbox
+CACHE_SIZE_TEXTBOX: gradio.Textbox
+TRACKER_CHECKBOX_GROUP: gradio.CheckboxGroup
 TARGET_FILES: gradio.File
 OTHER_FILES: gradio.File
 SEEN_TEXTBOX: gradio.Textbox
@@ -67,6 +69,7 @@ def render() -> None:
 
 def _render_options() -> None:
     global SEED_NUMBER, PRECISION_DROPDOWN, COMMERCIAL_CHECKBOX, TARGET_FILES, OTHER_FILES
+    global CACHE_SIZE_TEXTBOX, TRACKER_CHECKBOX_GROUP
 
     TARGET_FILES = page.create(
         create_upload,
@@ -93,6 +96,18 @@ def _render_options() -> None:
             "model.precision_dropdown",
             choices=list(PRECISIONS),
             value=PRECISIONS[0],
+        )
+    with gradio.Row():
+        CACHE_SIZE_TEXTBOX = page.create(
+            gradio.Textbox,
+            "model.cache_size_textbox",
+            value=DEFAULT_CACHE,
+            max_lines=1,
+        )
+        TRACKER_CHECKBOX_GROUP = page.create(
+            gradio.CheckboxGroup,
+            "model.tracker_checkbox_group",
+            choices=list(TRACKERS),
         )
     COMMERCIAL_CHECKBOX = page.create(
         gradio.Checkbox,

@@ -31,7 +31,12 @@ from facefusion_finetune.facefusion.uis.run_view import (
     sign_shown_run,
 )
 from facefusion_finetune.jobs import record
-from facefusion_finetune.training.options import JUDGE_VARIABLE
+from facefusion_finetune.training.request import (
+    CACHE_VARIABLE,
+    DEFAULT_CACHE,
+    JUDGE_VARIABLE,
+    TrainRequest,
+)
 
 START_BUTTON: gradio.Button
 STOP_BUTTON: gradio.Button
@@ -45,6 +50,8 @@ SEEN_JOBS_TEXTBOX: gradio.Textbox
 SEEN_RUN_TEXTBOX: gradio.Textbox
 
 KINDS = ("train",)
+OPTIONS = {"precision", "commercial", "cache", "cache_size", "trackers"}
+"""Of a request, what may be another when a training is resumed."""
 COLOURS = {
     translate("training.loss"): "#dc2626",
     translate("training.base"): "#737373",
@@ -125,6 +132,8 @@ def listen() -> None:
         finetune_recipe.SEED_NUMBER,
         finetune_recipe.PRECISION_DROPDOWN,
         finetune_recipe.COMMERCIAL_CHECKBOX,
+        finetune_recipe.CACHE_SIZE_TEXTBOX,
+        finetune_recipe.TRACKER_CHECKBOX_GROUP,
     ]
     files = [finetune_recipe.TARGET_FILES, finetune_recipe.OTHER_FILES]
     job = [TRAINING_HTML, START_BUTTON, STOP_BUTTON, RESUME_BUTTON, LOG_TEXTBOX]
@@ -144,6 +153,8 @@ def start(
     seed: float,
     precision: str,
     commercial: bool,
+    cache_size: str,
+    trackers: list[str],
     targets: list[str] | None,
     others: list[str] | None,
 ) -> dict[Any, Any]:
@@ -156,8 +167,7 @@ def start(
                 "base": base,
                 "preset": preset,
                 "seed": int(seed),
-                "precision": precision,
-                "commercial": bool(commercial),
+                **_read_options(precision, commercial, cache_size, trackers),
                 "judge": os.environ.get(JUDGE_VARIABLE) or None,
                 "targets": draft.take_folder(uploads.list_uploads(targets), record.TARGETS_FOLDER),
                 "others": draft.take_folder(uploads.list_uploads(others), record.FOOTAGE_FOLDER),
@@ -170,7 +180,9 @@ def start(
     }
 
 
-def resume(name: str | None, precision: str, commercial: bool) -> dict[Any, Any]:
+def resume(
+    name: str | None, precision: str, commercial: bool, cache_size: str, trackers: list[str]
+) -> dict[Any, Any]:
     """Queue what is left of the last training, with the recipe it was started with."""
     person = people_text.require_person(name)
     _require_idle(person.name)
@@ -183,8 +195,7 @@ def resume(name: str | None, precision: str, commercial: bool) -> dict[Any, Any]
             {
                 **arguments,
                 "resume": True,
-                "precision": precision,
-                "commercial": bool(commercial),
+                **_read_options(precision, commercial, cache_size, trackers),
                 "targets": targets,
                 "others": [],
             }
@@ -235,6 +246,21 @@ def _draw_grid(path: Path | None) -> str:
     is_step = step.isdecimal()
     title = translate("training.grid_title", step=int(step)) if is_step else ""
     return embed.paragraph(title or translate("training.grid_final")) + picture
+
+
+def _read_options(
+    precision: str, commercial: bool, cache_size: str, trackers: list[str]
+) -> dict[str, Any]:
+    """How a training is carried out; the cache's folder is said by whoever started FaceFusion."""
+    request = TrainRequest.parse(
+        precision=precision,
+        commercial=commercial,
+        cache=os.environ.get(CACHE_VARIABLE) or None,
+        cache_size=cache_size.strip() or DEFAULT_CACHE,
+        trackers=trackers,
+    )
+    request.check()
+    return request.model_dump(mode="json", include=OPTIONS)
 
 
 def _require_idle(name: str) -> None:

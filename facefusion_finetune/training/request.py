@@ -1,0 +1,125 @@
+"""What a training may be told: one request, whether the command line, a job or a program asks."""
+
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from facefusion_finetune.errors import UsageError
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+TRACKERS: Mapping[str, tuple[str, ...]] = {
+    "tensorboard": ("tensorboard", "tensorboardX"),
+    "mlflow": ("mlflow",),
+}
+"""By accelerate's name: the modules of which one has to be installed."""
+
+DEFAULT_CACHE = "4GB"
+
+JUDGE_VARIABLE = "FACEFUSION_FINETUNE_JUDGE"
+"""File of an independent recogniser, for requests that name none."""
+CACHE_VARIABLE = "FACEFUSION_FINETUNE_CACHE"
+"""Cache folder, for requests that name none."""
+
+_UNITS = "KMGT"
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.ASCII)
+
+
+def parse_size(text: str) -> int:
+    """Bytes of a size such as `4GB`, `512 MB`, `1.5GiB` or `0`.
+
+    Raises:
+        UsageError: It is not a size.
+    """
+    match = _SIZE.fullmatch(text.strip().upper())
+    if match is None or (match[3] and not match[2]):
+        raise UsageError(
+            f"size {text!r}", "it is not a number of bytes.", "For example: 4GB, 512MB or 1.5GiB."
+        )
+    power = _UNITS.index(match[2]) + 1 if match[2] else 0
+    base = 1024 if match[3] else 1000
+    return round(float(match[1]) * float(base**power))
+
+
+def _read_size(value: object) -> object:
+    return parse_size(value) if isinstance(value, str) else value
+
+
+class TrainRequest(BaseModel):
+    """What to train, what judges it, and how it is carried out."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base: str = "inswapper_128"
+    """FaceFusion's name of a swapper, or the path of an ONNX file; see `resolve_base`."""
+    preset: str = "balanced"
+    """Name, or the path of a .toml file."""
+    seed: int = Field(0, ge=0)
+    """Of everything that is drawn."""
+    resume: bool = False
+    """Continue the person's last unfinished run; base, preset, seed and others are the run's."""
+    judge: Path | None = None
+    """ONNX file of an independent recogniser; without it, the run's or the analyser's own judge."""
+    targets: tuple[Path, ...] = ()
+    """Footage of other people that the person is swapped onto to be judged."""
+    others: tuple[Path, ...] = ()
+    """Footage of other people, for pairs with their frames."""
+    commercial: bool = False
+    """Refuse a base whose licence does not allow commercial use."""
+    precision: Precision = "auto"
+    """What the networks compute in while training; the weights stay in fp32."""
+    cache: Path | None = None
+    """Folder for the frozen part's results; None for the run's own folder."""
+    cache_size: Annotated[int, BeforeValidator(_read_size), Field(ge=0)] = parse_size(DEFAULT_CACHE)
+    """Most bytes they may take, 0 for no cache; given as a number or as text such as `4GB`."""
+    trackers: tuple[str, ...] = ()
+    """Where metrics are logged beside metrics.jsonl: `tensorboard`, `mlflow`."""
+
+    @classmethod
+    def parse(cls, **values: Any) -> Self:
+        """A request from values that somebody typed.
+
+        Raises:
+            UsageError: One of them is unknown or not possible.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            fault = error.errors(include_url=False)[0]
+            name = ".".join(map(str, fault["loc"]))
+            given = str(fault["input"])[:80]
+            raise UsageError(
+                f"{name} {given}", f"{fault['msg']}.", "Give another value."
+            ) from error
+
+    def check(self) -> None:
+        """Make sure that this machine can do what is asked for, before anything is opened.
+
+        Raises:
+            UsageError: The cache is a file, or a tracker is unknown or not installed.
+        """
+        if self.cache is not None and self.cache.exists() and not self.cache.is_dir():
+            raise UsageError(
+                f"cache {self.cache}", "it is a file.", "Give a folder, or a new name."
+            )
+        for name in self.trackers:
+            _check_tracker(name)
+
+
+def _check_tracker(name: str) -> None:
+    modules = TRACKERS.get(name)
+    if modules is None:
+        raise UsageError(
+            f"tracker {name!r}", "no such tracker.", f"Use one of {', '.join(TRACKERS)}."
+        )
+    if not any(importlib.util.find_spec(module) for module in modules):
+        raise UsageError(
+            f"tracker {name!r}",
+            "it is not installed.",
+            f"pip install 'facefusion-finetune[{name}]'; metrics.jsonl is written without it.",
+        )
