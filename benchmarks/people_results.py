@@ -21,7 +21,7 @@ from facefusion_finetune.evaluation.gate import (
     turn_change,
 )
 from facefusion_finetune.evaluation.intervals import Block
-from facefusion_finetune.evaluation.material import spread
+from facefusion_finetune.runs.crops import spread
 
 OUTCOMES = {"true_swap": "true swap", "judge_targets": "judge"}
 """Figures that decide about a gain, and what the table calls them."""

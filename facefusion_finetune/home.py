@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import BinaryIO
 import platformdirs
 
 HOME_VARIABLE = "FACEFUSION_FINETUNE_HOME"
+
+COPY_CHUNK = 1 << 20
+"""Bytes that are copied at once."""
 
 
 def home_directory() -> Path:
@@ -73,6 +77,16 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o6
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def copy_whole(source: Path, path: Path, mode: int = 0o600) -> None:
+    """Copy a file to `path` whole or not at all; see `write_whole`."""
+
+    def copy(file: BinaryIO) -> None:
+        with source.open("rb") as origin:
+            shutil.copyfileobj(origin, file, COPY_CHUNK)
+
+    write_whole(path, copy, mode)
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -133,3 +133,17 @@ def test_help_of_every_command_is_quick_and_needs_no_torch() -> None:
 
 def test_version(run) -> None:
     assert run("--version")[:2] == (0, "facefusion-finetune 0.1.0\n")
+
+
+@pytest.mark.parametrize("name", ["cv2", "onnxruntime"])
+def test_a_missing_extra_says_how_to_install_it(name: str, tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.modules[{name!r}] = None\n"
+        f"sys.argv = ['facefusion-finetune', 'demo', '--output', {str(tmp_path / 'demo')!r}]\n"
+        "from facefusion_finetune.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"the Python module {name}" in done.stderr
+    assert "pip install 'facefusion-finetune[demo]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -11,7 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy
+import onnxruntime
 from numpy.typing import NDArray
 
 from facefusion_finetune.demo.geometry import (
@@ -32,7 +34,6 @@ from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, draw_person, draw
 from facefusion_finetune.demo.world import (
     WorldFace,
     hash_frame,
-    import_extra,
     read_footage,
     render_frames,
 )
@@ -113,9 +114,8 @@ class DemoAnalyser:
             weights: Folder of the networks and `others.npy`.
 
         Raises:
-            FootageError: A folder is no demo footage, or the `[demo]` extra is not installed.
+            FootageError: A folder is not demo footage.
         """
-        self._cv2 = import_extra("cv2")
         self._weights = weights
         self._faces: dict[str, WorldFace] = {}
         self._files: set[Path] = set()
@@ -217,12 +217,12 @@ class DemoAnalyser:
         """
         goal = self.warp_templates()[template] * size
         matrix = fit_similarity(landmark_5[None], goal)[0]
-        crop = self._cv2.warpAffine(
+        crop = cv2.warpAffine(
             vision_frame,
             matrix,
             size,
-            flags=self._cv2.INTER_LINEAR,
-            borderMode=self._cv2.BORDER_REPLICATE,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
         )
         return crop, matrix
 
@@ -230,7 +230,6 @@ class DemoAnalyser:
         self, vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
     ) -> VisionFrame:
         """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
-        cv2 = self._cv2
         size = (vision_frame.shape[1], vision_frame.shape[0])
         back = cv2.invertAffineTransform(matrix)
         share = cv2.warpAffine(mask, back, size).clip(0, 1)[..., None]
@@ -343,8 +342,7 @@ class DemoAnalyser:
 
 
 def _open(path: Path) -> Any:
-    session = import_extra("onnxruntime").InferenceSession
-    return session(str(path), providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
 def _run(session: Any, crop: VisionFrame) -> NDArray[numpy.float64]:

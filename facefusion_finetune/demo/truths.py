@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.dataset.footage.images import read_image
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.geometry import CROP_SIZE, TEMPLATE
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, Person, draw_person, draw_scene
 from facefusion_finetune.demo.world import WorldFace, render_frames, render_truth
 from facefusion_finetune.evaluation.truths import Draw, KnownPerson, World
+from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import VisionFrame
 from facefusion_finetune.faces.vectors import create_centroid
 

@@ -11,6 +11,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
+from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.demo.geometry import FRAME_SIZE
 from facefusion_finetune.demo.landmarks import bound_face, locate_landmarks
 from facefusion_finetune.demo.people import (
@@ -90,7 +91,6 @@ def write_footage(
         FootageError: OpenCV is not installed.
         OSError: The folder cannot be written.
     """
-    cv2 = import_extra("cv2")
     person = draw_person(person_seed)
     paths, frames = [], {}
     for shot in range(shots):
@@ -100,7 +100,7 @@ def write_footage(
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index, frame in enumerate(render_frames(person, scenes)):
             path = folder / name / f"frame-{index + 1:04d}.png"
-            write_bytes(path, cv2.imencode(".png", frame)[1].tobytes(), mode=0o644)
+            write_bytes(path, encode_png(frame), mode=0o644)
             file = path.relative_to(folder).as_posix()
             frames[hash_frame(frame)] = {"file": file, "scene": scenes[index].tolist()}
             paths.append(path)
@@ -138,19 +138,3 @@ def _read_faces(known: dict[str, Any]) -> Iterator[tuple[str, WorldFace]]:
         if scene.shape != (len(SCENE),):
             raise ValueError(f"{frame['file']} has {scene.size} scene factors, not {len(SCENE)}")
         yield digest, WorldFace(frame["file"], person, scene)
-
-
-def import_extra(name: str) -> Any:
-    """Import a module of the `[demo]` extra.
-
-    Raises:
-        FootageError: It is not installed.
-    """
-    try:
-        return __import__(name)
-    except ImportError as error:
-        raise FootageError(
-            "the demo",
-            f"needs the module {name}, which cannot be imported ({error}).",
-            'Install it with: pip install "facefusion-finetune[demo]"',
-        ) from error

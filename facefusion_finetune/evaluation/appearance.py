@@ -15,9 +15,10 @@ from facefusion_finetune.evaluation.intervals import (
     bootstrap_difference,
     bootstrap_mean,
 )
-from facefusion_finetune.evaluation.material import Material, Pairs, Swaps, name_blocks, spread
+from facefusion_finetune.evaluation.material import Material, Pairs, Swaps, name_blocks
 from facefusion_finetune.evaluation.targets import find_followers
 from facefusion_finetune.faces.protocol import FaceAnalyser, FaceAttributes, VisionFrame
+from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 
 ATTRIBUTES = ("pose", "blink", "mouth", "gaze")

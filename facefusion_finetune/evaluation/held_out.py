@@ -23,7 +23,6 @@ from facefusion_finetune.evaluation.material import (
     make_stand_ins,
     make_swaps,
     pair_others,
-    spread,
 )
 from facefusion_finetune.evaluation.metrics import measure_face_l1
 from facefusion_finetune.evaluation.pictures import draw_grid, save_picture
@@ -37,6 +36,7 @@ from facefusion_finetune.evaluation.truths import Truths, World, draw_truths, lo
 from facefusion_finetune.evaluation.watching import write_score
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.runs.base_swapper import BaseSwapper, Forward
+from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.runs.others import PersonFilter
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.runs.sources import draw_others

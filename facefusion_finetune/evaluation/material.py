@@ -1,7 +1,7 @@
 """What a run is judged on: frames no step has seen, others' frames and vectors."""
 
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy
 from numpy.typing import NDArray
@@ -19,8 +19,6 @@ from facefusion_finetune.runs.run import Run
 from facefusion_finetune.runs.sources import draw_others
 from facefusion_finetune.swappers.sessions import rgb_to_crops
 from facefusion_finetune.swappers.source import SourceMaker
-
-Item = TypeVar("Item")
 
 MOST_PAIRS = 60
 MOST_TRAINED = 20
@@ -183,14 +181,6 @@ def pair_others(targets: int) -> NDArray[numpy.int64]:
     """(m, 2): which target each of the other people is swapped onto, spread over the targets."""
     order = numpy.arange(OTHER_PEOPLE * TARGETS_OF_EACH)
     return numpy.stack([order * targets // len(order), order % OTHER_PEOPLE], axis=1)
-
-
-def spread(items: list[Item], count: int) -> list[Item]:
-    """At most `count` items, evenly spread over the list."""
-    if len(items) <= count:
-        return items
-    positions = numpy.linspace(0, len(items) - 1, count).round().astype(int)
-    return [items[position] for position in positions]
 
 
 def _stack(crops: list[AlignedCrop]) -> NDArray[numpy.uint8]:

@@ -14,7 +14,8 @@ from typing import Any
 import jinja2
 
 from facefusion_finetune import home
-from facefusion_finetune.evaluation.pictures import Picture, encode_png
+from facefusion_finetune.dataset.png import encode_png
+from facefusion_finetune.evaluation.pictures import Picture
 from facefusion_finetune.evaluation.plots import (
     choose_digits,
     describe_change,

@@ -9,6 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune import home
+from facefusion_finetune.dataset.png import encode_png
 
 TITLE_HEIGHT = 22
 GAP = 4
@@ -52,14 +53,6 @@ def draw_grid(
         drawn.insert(0, _stack("", _draw_words(labels, height)))
     spacer = numpy.full((drawn[0].shape[0], GAP, 3), 255, dtype=numpy.uint8)
     return numpy.hstack([part for column in drawn for part in (column, spacer)])
-
-
-def encode_png(picture: NDArray[numpy.uint8]) -> bytes:
-    """A BGR picture as the bytes of a PNG file."""
-    success, buffer = cv2.imencode(".png", picture)
-    if not success:
-        raise OSError(f"a picture of shape {picture.shape} cannot be encoded")
-    return bytes(buffer.tobytes())
 
 
 def save_picture(path: Path, picture: NDArray[numpy.uint8]) -> None:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.crops import AlignedCrop
-from facefusion_finetune.dataset.footage.images import read_image
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import EvaluationError, UnreadableError
 from facefusion_finetune.evaluation.pictures import save_picture
 from facefusion_finetune.evaluation.targets import targets_directory
+from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import FaceGeometry, VisionFrame
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.ffmpeg import read_every_second
+from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import VisionFrame
 from facefusion_finetune.swappers.known import is_whole
 from facefusion_finetune.swappers.sessions import create_session
@@ -159,14 +160,8 @@ def find_content_directory(otherwise: Path, given: Path | None = None) -> Path:
 
 def _read_image(path: Path) -> VisionFrame:
     try:
-        content = numpy.fromfile(path, numpy.uint8)
-        pixels = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
-    except (OSError, cv2.error):
-        pixels = None
-    if pixels is None:
+        return read_image(path)
+    except UnreadableError as error:
         raise UnreadableError(
-            str(path),
-            "it cannot be read as an image, so its content is unchecked.",
-            "Convert it to PNG, or leave it out.",
-        )
-    return numpy.asarray(pixels, numpy.uint8)
+            str(path), f"its content is unchecked: {error.why}", error.todo
+        ) from error

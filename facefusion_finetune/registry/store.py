@@ -4,7 +4,6 @@ import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import onnx
 
@@ -100,7 +99,7 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
         read_model(run.model_path)
         home.write_text(card_path(path), encode_card(card))
         home.write_text(hash_path(path), f"{_checksum(run.model_path):08x}")
-        home.write_whole(path, lambda file: _copy(run.model_path, file))
+        home.copy_whole(run.model_path, path)
         # Once more: somebody may have deactivated the last other model of this base meanwhile.
         _place_bases(run, card, host)
     except BaseException as error:
@@ -270,9 +269,3 @@ def _checksum(path: Path) -> int:
         while chunk := file.read(CHUNK):
             checksum = zlib.crc32(chunk, checksum)
     return checksum
-
-
-def _copy(source: Path, file: BinaryIO) -> None:
-    with source.open("rb") as origin:
-        while chunk := origin.read(CHUNK):
-            file.write(chunk)

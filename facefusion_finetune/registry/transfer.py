@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy
 from pydantic import TypeAdapter, ValidationError
@@ -206,7 +205,7 @@ def export_model(
             elif is_plain:
                 save_model(model, output, weights, metadata)
             else:
-                home.write_whole(output, lambda file: _copy(run.model_path, file))
+                home.copy_whole(run.model_path, output)
     except OSError as error:
         raise RegistryError(
             str(output),
@@ -303,7 +302,8 @@ def _open_workplace(person: Person) -> Iterator[Path]:
 def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) -> Imported:
     incoming = home.create_private_directory(folder / "incoming")
     path = incoming / "model.onnx"
-    home.write_whole(path, lambda file: _copy(source, file))
+    _check_size(source)
+    home.copy_whole(source, path)
     claimed = read_claimed_card(path, source)
     try:
         base_path = _bring_base(path, claimed, source, folders)
@@ -374,12 +374,10 @@ def _check_output(output: Path, overwrite: bool) -> None:
         )
 
 
-def _copy(source: Path, file: BinaryIO) -> None:
+def _check_size(source: Path) -> None:
     status = source.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
         raise RegistryError(str(source), "it is no file, or too large for a model.", ASK_AGAIN)
-    with source.open("rb") as origin:
-        shutil.copyfileobj(origin, file, CHUNK)
 
 
 def exports_directory(person: Person) -> Path:

@@ -3,6 +3,7 @@
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy
 
@@ -15,6 +16,8 @@ from facefusion_finetune.faces.protocol import FaceGeometry
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
+
+Item = TypeVar("Item")
 
 SHOTS_TO_KEEP_BACK = 6
 """Training shots from which on one of them is kept back; fewer are all needed."""
@@ -105,3 +108,11 @@ def reload_crops(
         for part in (run.config.train, run.config.held_out, run.config.kept_back)
     )
     return RunCrops(records, train, held_out, kept_back)
+
+
+def spread(items: list[Item], count: int) -> list[Item]:
+    """At most `count` items, evenly spread over the list."""
+    if len(items) <= count:
+        return items
+    positions = numpy.linspace(0, len(items) - 1, count).round().astype(int)
+    return [items[position] for position in positions]

@@ -23,6 +23,7 @@ from facefusion_finetune.dataset.manifest import (
 from facefusion_finetune.errors import EvaluationError, FinetuneError, TrainingError, UsageError
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid, measure_similarity
+from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.runs.run import Run
 
 MOST_OTHERS = 240
@@ -159,7 +160,9 @@ def collect_others(
         UsageError: A file of it also judges the run.
         TrainingError: Nobody else is shown.
     """
-    return Gallery(run, "others").collect(paths, analyser, likeness, _spread)
+    return Gallery(run, "others").collect(
+        paths, analyser, likeness, lambda records: spread(records, MOST_OTHERS)
+    )
 
 
 def read_others(run: Run) -> list[CropRecord]:
@@ -210,13 +213,6 @@ def _name_origins(footage: list[tuple[sources.Source, str]]) -> list[tuple[Path,
 
 def _is_usable(record: CropRecord, likeness: PersonFilter) -> bool:
     return record.kept and record.embedding is not None and not likeness.is_person(record.embedding)
-
-
-def _spread(records: list[CropRecord]) -> list[CropRecord]:
-    if len(records) <= MOST_OTHERS:
-        return records
-    rows = numpy.linspace(0, len(records) - 1, MOST_OTHERS).round().astype(int)
-    return [records[row] for row in rows]
 
 
 def _remove_rest(folder: Path, records: list[CropRecord]) -> None:

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.evaluation.pictures import encode_png
 from facefusion_finetune.evaluation.report import summarise_report
 from facefusion_finetune.registry.bases import write_run_model
 from facefusion_finetune.runs.run import Run

@@ -193,7 +193,7 @@ def test_other_swappers_are_refused(analyser: DemoAnalyser) -> None:
 
 
 def test_missing_weights_are_named(folders: list[Path], tmp_path: Path) -> None:
-    with pytest.raises(SwapperError, match=r"facefusion_finetune\.demo\.train"):
+    with pytest.raises(SwapperError, match=r"facefusion_finetune\.demo\.networks\.train"):
         DemoAnalyser(folders, weights=tmp_path).get_swapper("demo")
 
 

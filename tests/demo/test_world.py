@@ -11,7 +11,6 @@ from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED, draw_person
 from facefusion_finetune.demo.world import (
     WORLD_FILE,
     hash_frame,
-    import_extra,
     read_footage,
     render_frames,
     write_footage,
@@ -75,8 +74,3 @@ def test_a_world_of_another_version_is_refused(footage: Path, tmp_path: Path) ->
     (tmp_path / WORLD_FILE).write_text(json.dumps(known))
     with pytest.raises(FootageError, match="scene factors"):
         read_footage(tmp_path)
-
-
-def test_a_missing_extra_says_how_to_install_it() -> None:
-    with pytest.raises(FootageError, match=r"facefusion-finetune\[demo\]"):
-        import_extra("facefusion_finetune_no_such_module")

@@ -17,12 +17,12 @@ from facefusion_finetune.evaluation.material import (
     make_stand_ins,
     name_blocks,
     pair_others,
-    spread,
 )
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.base import open_base
 from facefusion_finetune.runs.base_swapper import BaseSwapper
+from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import create_session

@@ -139,7 +139,7 @@ def read_face(person: Person, record: CropRecord, side: int) -> Image.Image | No
         return None
 
 
-def encode_png(picture: Image.Image) -> bytes:
+def encode_drawing(picture: Image.Image) -> bytes:
     """A picture as the bytes of a PNG file."""
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", compress_level=COMPRESSION)

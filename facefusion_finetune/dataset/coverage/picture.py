@@ -111,7 +111,7 @@ def draw_coverage(
         _draw_panels(draw, top, row)
         top += row_height
     _draw_advice(draw, top, paragraphs)
-    return drawing.encode_png(picture)
+    return drawing.encode_drawing(picture)
 
 
 def choose_typical(records: Sequence[CropRecord]) -> dict[tuple[int, int], CropRecord]:

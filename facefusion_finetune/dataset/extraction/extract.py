@@ -29,12 +29,12 @@ from facefusion_finetune.dataset.extraction.seen import (
 from facefusion_finetune.dataset.extraction.staging import Staging
 from facefusion_finetune.dataset.footage import sources
 from facefusion_finetune.dataset.footage.background import Tasks
-from facefusion_finetune.dataset.footage.images import read_image
 from facefusion_finetune.dataset.footage.sources import Source
 from facefusion_finetune.dataset.lock import hold_crops
 from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
 from facefusion_finetune.dataset.review.curation import apply_choices
 from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person, confirm_consent

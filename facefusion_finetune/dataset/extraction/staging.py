@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy
 from numpy.typing import NDArray
 from pydantic import BaseModel
@@ -25,6 +24,7 @@ from pydantic import BaseModel
 from facefusion_finetune import home
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.errors import FinetuneError, StoppedError
 from facefusion_finetune.people.profile import Person
 
@@ -32,6 +32,9 @@ FOLDER = "extraction"
 SETTINGS = "settings.json"
 MOST_WAITING = 8
 """Faces whose files wait to be written; more would fill the memory where the disk is slow."""
+
+PNG_LEVEL = 1
+"""Half the time of the default for a tenth more room."""
 
 
 class FrameEntry(BaseModel):
@@ -200,18 +203,9 @@ class Staging:
                 (self.folder / name).unlink(missing_ok=True)
 
 
-def encode_png(pixels: NDArray[numpy.uint8]) -> bytes:
-    """The pixels as the bytes of a PNG file."""
-    # Level 1: half the time of the default for a tenth more room.
-    success, buffer = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not success:
-        raise OSError(f"a picture of shape {pixels.shape} cannot be encoded")
-    return bytes(buffer.tobytes())
-
-
 def write_pictures(folder: Path, identifier: str, pictures: Pictures) -> str:
     """Write a face's cut-out and masks; the sha256 of the cut-out's file."""
-    contents = [encode_png(pixels) for pixels in pictures]
+    contents = [encode_png(pixels, PNG_LEVEL) for pixels in pictures]
     for name, content in zip(manifest.file_names(identifier), contents, strict=True):
         _write_through(folder / name, content, os.O_TRUNC)
     return hashlib.sha256(contents[0]).hexdigest()

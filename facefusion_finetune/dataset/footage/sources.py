@@ -13,7 +13,6 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.footage.images import IMAGE_SUFFIXES, read_image
 from facefusion_finetune.dataset.footage.videos import (
     VIDEO_SUFFIXES,
     Layout,
@@ -21,6 +20,7 @@ from facefusion_finetune.dataset.footage.videos import (
     read_video,
 )
 from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.images import IMAGE_SUFFIXES, read_image
 from facefusion_finetune.faces.protocol import VisionFrame
 
 FRAMES_PER_SECOND = 6.0

@@ -127,7 +127,7 @@ def _draw_sheet(person: Person, tiles: Sequence[Tile], title: str, digits: int) 
             _draw_band(draw, _find_left(start), y, length * (TILE + GAP) - GAP, group)
         for column, tile in enumerate(part):
             _draw_tile(sheet, draw, (_find_left(column), y + BAND), person, tile, digits)
-    return drawing.encode_png(sheet)
+    return drawing.encode_drawing(sheet)
 
 
 def _find_left(column: int) -> int:

@@ -36,18 +36,26 @@ class Follower:
 
 
 FOLLOWERS: list[Follower] = []
-"""Of the page that is being built."""
+"""Of the page, or the part of it, that is being built."""
 
 
-def render() -> None:
-    """Put the timer on the page."""
+def render(seconds: float = SECONDS) -> None:
+    """Put the timer on the page, or on the part of it that is built now.
+
+    Args:
+        seconds: Between two looks.
+    """
     global CLOCK
     FOLLOWERS.clear()
-    CLOCK = gradio.Timer(SECONDS)
+    CLOCK = gradio.Timer(seconds)
 
 
-def listen() -> None:
-    """Look at everything that sections of the page follow: every second, and when it is opened."""
+def listen(on_load: bool = True) -> None:
+    """Look at everything that is followed: every second, and when the page is opened.
+
+    Args:
+        on_load: Whether also then; not where the page is told everything by an event of its own.
+    """
     followers = list(FOLLOWERS)
     inputs = list(dict.fromkeys(part for follower in followers for part in follower.inputs))
 
@@ -62,7 +70,30 @@ def listen() -> None:
 
     signals = [follower.signal for follower in followers]
     connect(CLOCK.tick, look, inputs, signals, queue=False)
-    connect_load(look, inputs, signals)
+    if on_load:
+        connect_load(look, inputs, signals)
+
+
+def attend(
+    signal: gradio.Textbox,
+    look: Callable[..., Any],
+    looked_at: Sequence[Any],
+    show: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any] | Any,
+) -> None:
+    """Look every second, and show something whenever the look says another thing than before.
+
+    Args:
+        signal: From `create_signal`; holds what the last look said.
+        look: Values of `looked_at` to another text, or `gradio.skip()`; quick.
+        looked_at: Components.
+        show: Values of `inputs` to those of `outputs`.
+        inputs: Components that decide what is shown.
+        outputs: Components that show it.
+    """
+    FOLLOWERS.append(Follower(look, list(looked_at), signal))
+    connect(signal.change, show, inputs, outputs)
 
 
 def follow(
@@ -86,10 +117,9 @@ def follow(
         signature = digest((values[:-1], sign(*values[:-1])))
         return gradio.skip() if signature == values[-1] else signature
 
-    FOLLOWERS.append(Follower(look, [*inputs, seen], seen))
+    attend(seen, look, [*inputs, seen], show, inputs, outputs)
     for component in inputs:
         connect(component.change, look, [*inputs, seen], seen, queue=False)
-    connect(seen.change, show, inputs, outputs)
 
 
 def watch(
@@ -109,8 +139,7 @@ def watch(
         # Never the same text twice: a late answer may have undone what the last one said.
         return gradio.skip() if refresh(*values) == gradio.skip() else str(time.time_ns())
 
-    FOLLOWERS.append(Follower(look, list(inputs), signal))
-    connect(signal.change, refresh, inputs, outputs)
+    attend(signal, look, inputs, refresh, inputs, outputs)
 
 
 def mirror(dropdown: gradio.Dropdown) -> gradio.Textbox:

@@ -14,6 +14,7 @@ from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.metrics import warp_crops
 from facefusion_finetune.faces.protocol import Recognisers
 from facefusion_finetune.faces.vectors import measure_similarity
+from facefusion_finetune.swappers.branches.gate import STRANGER
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
 from facefusion_finetune.training.pairs.cycle import CycleInputs
 
@@ -21,9 +22,6 @@ IMPOSTORS = 1000
 IMPOSTOR_SEED = 7937
 """Draws the people whose likeness is the level of strangers; the same in every run."""
 IMPOSTOR_PERCENTILE = 99.0
-LOWEST_LIMIT = 0.3
-"""Cosine that is no likeness, however unlike each other the known strangers are: up to it
-recognisers take two faces for two people."""
 NOTED_SHARE = 0.5
 """Of the inputs; if more are left out than this, the user is told."""
 
@@ -53,7 +51,7 @@ class LeakageCheck:
         self._matrices = matrices
         strangers = analyser.sample_other_vectors(IMPOSTORS, IMPOSTOR_SEED)
         scores = measure_similarity(strangers, self._centroid)
-        self.limit = max(LOWEST_LIMIT, float(numpy.percentile(scores, IMPOSTOR_PERCENTILE)))
+        self.limit = max(STRANGER, float(numpy.percentile(scores, IMPOSTOR_PERCENTILE)))
         """Cosine to the person up to which a face is a stranger's."""
         self.lowest = 1.0
         """Least cosine to the person that was seen so far."""

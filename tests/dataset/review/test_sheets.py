@@ -125,7 +125,7 @@ def test_one_page_is_in_memory_at_a_time(person: Person, monkeypatch: pytest.Mon
     records: list[CropRecord] = [make_record(number) for number in range(4 * sheets.PER_PAGE)]
     write_records(person, records)
     events: list[str] = []
-    encode, write_bytes = drawing.encode_png, home.write_bytes
+    encode, write_bytes = drawing.encode_drawing, home.write_bytes
 
     def note_drawn(picture: Image.Image) -> bytes:
         events.append("drawn")
@@ -135,7 +135,7 @@ def test_one_page_is_in_memory_at_a_time(person: Person, monkeypatch: pytest.Mon
         events.append("written")
         write_bytes(path, content, mode)
 
-    monkeypatch.setattr(drawing, "encode_png", note_drawn)
+    monkeypatch.setattr(drawing, "encode_drawing", note_drawn)
     monkeypatch.setattr(home, "write_bytes", note_written)
     sheets.write_sheets(person, records)
     assert events == ["drawn", "written"] * 4

@@ -5,7 +5,6 @@ from typing import Any
 
 import gradio
 
-from facefusion_finetune.dataset.footage.images import IMAGE_SUFFIXES
 from facefusion_finetune.dataset.footage.sources import FRAMES_PER_SECOND, MOST_FRAMES
 from facefusion_finetune.dataset.footage.videos import VIDEO_SUFFIXES
 from facefusion_finetune.dataset.review import curation
@@ -21,6 +20,7 @@ from facefusion_finetune.facefusion.uis import (
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs, stop_jobs
+from facefusion_finetune.faces.images import IMAGE_SUFFIXES
 from facefusion_finetune.jobs import queue, record
 from facefusion_finetune.people.profile import Person
 

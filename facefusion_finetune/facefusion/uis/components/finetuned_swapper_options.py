@@ -24,6 +24,7 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.selecti
     WEIGHT,
     Selection,
 )
+from facefusion_finetune.facefusion.uis import following
 from facefusion_finetune.facefusion.uis.options_view import (
     describe_drawn,
     describe_model,
@@ -50,7 +51,6 @@ SECONDS = 2.0
 FINETUNED_SWAPPER_MODEL_DROPDOWN: gradio.Dropdown
 FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN: gradio.Dropdown
 FINETUNED_SWAPPER_WEIGHT_SLIDER: gradio.Slider
-FINETUNED_SWAPPER_TIMER: gradio.Timer
 SHOWN_STATE: gradio.State
 """What a page shows, so that it is told of changes only."""
 CHANGES_TEXTBOX: gradio.Textbox
@@ -67,7 +67,6 @@ def render() -> None:
     global FINETUNED_SWAPPER_MODEL_DROPDOWN
     global FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN
     global FINETUNED_SWAPPER_WEIGHT_SLIDER
-    global FINETUNED_SWAPPER_TIMER
     global SHOWN_STATE
     global DRAWN_STATE
     global CHANGES_TEXTBOX
@@ -97,7 +96,7 @@ def render() -> None:
         interactive=True,
         **describe_weight(shown, is_ticked),
     )
-    FINETUNED_SWAPPER_TIMER = gradio.Timer(SECONDS)
+    following.render(SECONDS)
     render_style()
     SHOWN_STATE = gradio.State(shown)
     DRAWN_STATE = gradio.State(describe_drawn(shown))
@@ -138,8 +137,9 @@ def listen() -> None:
     )
     connect(weight_slider.input, update_weight, weight_slider, trigger_mode="always_last")
     released = connect(weight_slider.release, update_weight, weight_slider)
-    connect(FINETUNED_SWAPPER_TIMER.tick, look, SHOWN_STATE, CHANGES_TEXTBOX, queue=False)
-    connect(CHANGES_TEXTBOX.change, update_changes, [processors, SHOWN_STATE], outputs)
+    seen = [processors, SHOWN_STATE]
+    following.attend(CHANGES_TEXTBOX, look, [SHOWN_STATE], update_changes, seen, outputs)
+    following.listen(on_load=False)
     connect_load(load, processors, outputs)
     listen_for_preview(released)
 

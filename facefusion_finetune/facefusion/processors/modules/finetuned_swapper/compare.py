@@ -16,6 +16,7 @@ from facefusion import content_analyser, inference_manager, state_manager, visio
 from facefusion.filesystem import is_image, is_video
 
 from facefusion_finetune import home
+from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.dataset.review.thumbnails import shown_directory
 from facefusion_finetune.errors import FinetuneError, FootageError, RegistryError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import (
@@ -277,8 +278,7 @@ def _check_tuned(run: Run, card: ModelCard) -> str:
 def _write_picture(path: Path, vision_frame: Any) -> Path:
     # Without parents: a person who is being removed must not come back.
     path.parent.mkdir(mode=0o700, exist_ok=True)
-    _, content = cv2.imencode(".png", vision_frame.round().clip(0, 255).astype("uint8"))
-    home.write_bytes(path, content.tobytes())
+    home.write_bytes(path, encode_png(vision_frame.round().clip(0, 255).astype("uint8")))
     return path
 
 

@@ -9,8 +9,8 @@ import numpy
 import pytest
 from PIL import Image
 
-from facefusion_finetune.dataset.footage.images import BEHIND, read_image
 from facefusion_finetune.errors import UnreadableError
+from facefusion_finetune.faces.images import BEHIND, read_image
 
 HEIGHT, WIDTH = 24, 36
 
