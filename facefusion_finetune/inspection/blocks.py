@@ -12,7 +12,7 @@ from typing import Literal
 
 from facefusion_finetune.inspection.flow import PICTURE, Origin, follow_blocks, place_injections
 from facefusion_finetune.swappers.graphs.layers import FLOATS, Layer
-from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET, Partition, is_gate
+from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET, Partition, is_mask
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 State = Literal["frozen", "candidate", "decoder", "tail"]
@@ -112,7 +112,7 @@ def list_numbers(trace: Trace, layer: Layer) -> set[str]:
     while pending:
         name = pending.pop()
         if name not in trace.file.tensors:
-            maker = trace.makers.get(name)
+            maker = trace.producers.get(name)
             new = {one for one in maker.input if one} - seen if maker is not None else set()
             seen |= new
             pending += new
@@ -127,8 +127,8 @@ def count_numbers(trace: Trace, names: Iterable[str]) -> int:
 
 
 def _list_lanes(trace: Trace, partition: Partition) -> Iterator[Lane]:
-    ungated = trace.find_ways({trace.output}, lambda name: is_gate(trace, name))
-    features = _find_features(trace, partition, ungated)
+    unmasked = trace.find_ancestors({trace.output}, lambda name: is_mask(trace, name))
+    features = _find_features(trace, partition, unmasked)
     tail = {layer.index for layer in partition.tail}
     decoder = {layer.index for layer in partition.decoder}
     for layer in partition.layers:
@@ -137,12 +137,12 @@ def _list_lanes(trace: Trace, partition: Partition) -> Iterator[Lane]:
             yield "nowhere", ""
         elif not list_numbers(trace, layer):
             yield "attention", ""
-        elif layer.index not in ungated:
-            yield ("masker" if layer.colour == {TARGET} else "mask"), ""
-        elif layer.colour == {TARGET}:
+        elif layer.index not in unmasked:
+            yield ("masker" if layer.depends_on == {TARGET} else "mask"), ""
+        elif layer.depends_on == {TARGET}:
             yield ("features" if layer.index in features else "target"), shape
-        elif layer.colour != {SOURCE, TARGET}:
-            yield ("source" if layer.colour else "nothing"), shape
+        elif layer.depends_on != {SOURCE, TARGET}:
+            yield ("source" if layer.depends_on else "nothing"), shape
         elif layer.frozen is not None:
             yield "fixed", simplify_reason(layer.frozen)
         elif layer.index in tail:
@@ -151,7 +151,7 @@ def _list_lanes(trace: Trace, partition: Partition) -> Iterator[Lane]:
             yield shape, "decoder" if layer.index in decoder else "candidate"
 
 
-def _find_features(trace: Trace, partition: Partition, ungated: set[int]) -> set[int]:
+def _find_features(trace: Trace, partition: Partition, unmasked: set[int]) -> set[int]:
     """Layers that make what the generator is handed of the target.
 
     An encoder has to end somewhere, too: few such layers are its own last ones.
@@ -159,9 +159,9 @@ def _find_features(trace: Trace, partition: Partition, ungated: set[int]) -> set
     alone = {
         layer.index: layer
         for layer in partition.layers
-        if layer.colour == {TARGET} and layer.index in ungated
+        if layer.depends_on == {TARGET} and layer.index in unmasked
     }
-    before = trace.find_ways(
+    before = trace.find_ancestors(
         name for index in alone for name in trace.nodes[index].input if name != TARGET
     )
     last = {index for index in alone if index not in before and _makes_map(trace, alone[index])}
@@ -243,7 +243,7 @@ def _create_block(
         role=_name_role(trace, lane, state, injections),
         state=state,
         reason=None if frozen is None else simplify_reason(frozen),
-        depends_on=tuple(sorted(set[str]().union(*(layer.colour for layer in group)))),
+        depends_on=tuple(sorted(set[str]().union(*(layer.depends_on for layer in group)))),
         layers=tuple(group),
         first_output=first,
         last_output=last,

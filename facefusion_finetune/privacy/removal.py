@@ -21,7 +21,7 @@ from facefusion_finetune.privacy.traces import (
     walk_files,
 )
 from facefusion_finetune.registry import bases, store
-from facefusion_finetune.swappers.files.bases import bases_directory, release_bases
+from facefusion_finetune.swappers.files.bases import bases_directory, remove_unused_bases
 from facefusion_finetune.training.cache.header import list_cache_files, read_owner
 from facefusion_finetune.training.cache.places import list_cache_folders
 
@@ -161,7 +161,7 @@ def _empty_hosts(removal: Removal, known: list[Path], given: Path | None) -> Non
         for path in store.list_model_files(removal.traces.name, host):
             removal.delete(path)
         with _noting(removal, models_directory(host)):
-            removal.removed += release_bases(models_directory(host))
+            removal.removed += remove_unused_bases(models_directory(host))
 
 
 def _handle_elsewhere(removal: Removal, entry: elsewhere.Elsewhere, exports: bool) -> None:

@@ -18,7 +18,7 @@ from facefusion_finetune.swappers.files.bases import (
 )
 from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import ModelFile, extend_model, open_model
-from facefusion_finetune.swappers.files.writeback import SMALLEST_LINK, Weights, save_model
+from facefusion_finetune.swappers.files.writeback import MIN_LINKED_BYTES, Weights, save_model
 
 LEAST_SAVING = 0.1
 """Share of the base's bytes that has to be frozen for a link to be worth a second file."""
@@ -193,7 +193,7 @@ def _explain_plain(base: ModelFile, weights: Weights) -> str | None:
         stored.payload.length
         for stored in list(base.tensors.values())[:-1]
         if stored.payload is not None
-        and stored.payload.length >= SMALLEST_LINK
+        and stored.payload.length >= MIN_LINKED_BYTES
         and stored.name not in weights
     )
     if frozen < LEAST_SAVING * base.size:

@@ -21,7 +21,11 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.bases import check_graph, restore_base
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import ModelCard, decode_card, decode_metadata, encode_card
-from facefusion_finetune.swappers.files.bases import bases_directory, check_base, release_bases
+from facefusion_finetune.swappers.files.bases import (
+    bases_directory,
+    check_base,
+    remove_unused_bases,
+)
 from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 
@@ -105,7 +109,7 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
     except BaseException as error:
         for file in fresh:
             file.unlink(missing_ok=True)
-        release_bases(directory)
+        remove_unused_bases(directory)
         if not isinstance(error, OSError):
             raise
         raise RegistryError(
@@ -182,7 +186,7 @@ def deactivate(
             for file in (path, hash_path(path), card_path(path)):
                 file.unlink(missing_ok=True)
                 removed.append(file)
-    return removed + release_bases(models_directory(host))
+    return removed + remove_unused_bases(models_directory(host))
 
 
 def list_versions(person: Person, runs: list[Run], host: Path | None) -> list[Version]:

@@ -32,7 +32,7 @@ from facefusion_finetune.registry.bases import (
 )
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
 from facefusion_finetune.runs.run import ImportRecord, Run, next_version, write_record
-from facefusion_finetune.swappers.branches.select import set_strength
+from facefusion_finetune.swappers.branches.select import scale_branches
 from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
 from facefusion_finetune.swappers.catalogue import find_family
@@ -43,7 +43,7 @@ from facefusion_finetune.swappers.files.bases import (
     name_base,
 )
 from facefusion_finetune.swappers.files.metadata import read_links
-from facefusion_finetune.swappers.files.modelfile import LARGEST_FILE, ModelFile, open_model
+from facefusion_finetune.swappers.files.modelfile import MAX_FILE_BYTES, ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.swappers.sessions import create_session
 
@@ -199,9 +199,9 @@ def export_model(
     try:
         with elsewhere.remembered(person.directory, output, "export", run.reference):
             if half:
-                from facefusion_finetune.swappers.precision import create_inputs, write_half
+                from facefusion_finetune.swappers.precision import create_inputs, write_fp16
 
-                write_half(model, output, create_inputs(model))
+                write_fp16(model, output, create_inputs(model))
             elif is_plain:
                 save_model(model, output, weights, metadata)
             else:
@@ -235,7 +235,7 @@ def _weaken(run: Run, model: ModelFile, strength: float, half: bool) -> Weights:
             "Train with a preset that is gated, such as balanced.",
         )
     names = [name for branch in split.branches.values() for name in (branch.up, branch.bias)]
-    return set_strength(
+    return scale_branches(
         {name: model.read_tensor(name).astype(numpy.float32) for name in names}, strength
     )
 
@@ -376,7 +376,7 @@ def _check_output(output: Path, overwrite: bool) -> None:
 
 def _check_size(source: Path) -> None:
     status = source.stat()
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST_FILE:
+    if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
         raise RegistryError(str(source), "it is no file, or too large for a model.", ASK_AGAIN)
 
 

@@ -1,1 +1,1 @@
-"""The base swappers as data, and their graphs: read, convert, write back."""
+"""The base swappers as data, and their graphs: read, converted, written back."""

@@ -1,7 +1,7 @@
 """The model card: what a tuned model is, carried inside the file and beside it.
 
-The same entries stand in the ONNX file's `metadata_props` and in the `.json` beside it. Code that
-runs inside FaceFusion reads them, so this module needs numpy alone, and OpenCV for a picture.
+The same entries are in the ONNX file's `metadata_props` and in the `.json` beside it. Code that
+runs inside FaceFusion reads them, so this module needs only numpy, and OpenCV for a picture.
 """
 
 import base64
@@ -22,7 +22,7 @@ VECTORS = frozenset({"person_vector", "person_source"})
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a tuned model is, from which base and licence, and how it was judged."""
+    """What a tuned model is, which base and licence it comes from, and how it was judged."""
 
     person: str
     version: int
@@ -36,9 +36,9 @@ class ModelCard:
     mean: tuple[float, float, float]
     standard_deviation: tuple[float, float, float]
     person_vector: tuple[float, ...]
-    """512 numbers: the person's vector. When no source image is given, it is fed as if a picture
-    of the person had been. Its length is 1, but for a base with an embedding converter, where it is
-    the mean length of the person's own vectors."""
+    """(512,): the person's face embedding (vector). When no source image is given, it is fed as if
+    a picture of the person had been given. Its norm is 1, except for a base with an embedding
+    converter, where it is the mean norm of the person's own vectors."""
     consent_digest: str
     dataset_digest: str
     preset: str
@@ -48,14 +48,14 @@ class ModelCard:
     judge_result: dict[str, Any]
     label: str = "tuned face swapper: output is synthetic"
     person_source: tuple[float, ...] | None = None
-    """512 numbers, where the base has an embedding converter: what that made of the person's
-    vector, so that the tuned model is fed without it."""
+    """(512,), where the base has an embedding converter: the converter's output for the person's
+    vector, so that the tuned model runs without the converter."""
     person_picture: str | None = None
-    """Where the base is driven by a picture: that of the person, as base64 of a PNG."""
+    """Where the base is driven by a picture: the person's, a PNG encoded as base64."""
 
     @property
     def name(self) -> str:
-        """`NAME-VERSION`, the stem of the model's files."""
+        """`NAME-VERSION`, the stem of the model's file names."""
         return f"{self.person}-{self.version}"
 
     def get_vector(self) -> NDArray[numpy.float64]:
@@ -63,38 +63,38 @@ class ModelCard:
         return numpy.asarray(self.person_vector, dtype=numpy.float64)
 
     def get_source(self) -> NDArray[numpy.float32]:
-        """(512,): the person's vector as the converter left it.
+        """(512,): the converter's output for the person's vector.
 
         Raises:
-            RegistryError: The card has none.
+            RegistryError: The card has no source vector.
         """
         if self.person_source is None:
-            raise self._lack("person_source")
+            raise self._create_error("person_source")
         return numpy.asarray(self.person_source, dtype=numpy.float32)
 
     def get_picture(self, size: tuple[int, int]) -> NDArray[numpy.uint8]:
         """(H, W, 3), BGR: the picture of the person.
 
         Args:
-            size: Width and height that it must have.
+            size: The width and height it must have.
 
         Raises:
-            RegistryError: The card has none, or one of another size.
+            RegistryError: The card has no picture, or its size is different.
         """
         import cv2
 
         if self.person_picture is None:
-            raise self._lack("person_picture")
+            raise self._create_error("person_picture")
         content = numpy.frombuffer(base64.b64decode(self.person_picture), dtype=numpy.uint8)
         picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
         if picture is None or picture.shape != (size[1], size[0], 3):
-            raise self._lack("person_picture")
+            raise self._create_error("person_picture")
         return numpy.asarray(picture, dtype=numpy.uint8)
 
-    def _lack(self, key: str) -> RegistryError:
+    def _create_error(self, key: str) -> RegistryError:
         return RegistryError(
             f"model {self.name!r}",
-            f"its card has no {key} that fits, which a swapper of the type {self.type!r} needs.",
+            f"its card has no usable {key}, which a swapper of type {self.type!r} needs.",
             "Activate or train it again.",
         )
 
@@ -102,7 +102,7 @@ class ModelCard:
 def encode_metadata(card: ModelCard) -> dict[str, str]:
     """The card as `metadata_props` entries: JSON values, vectors as base64 of float32.
 
-    What a card has not is left out, so that older versions read the cards they can use.
+    Absent values are left out, so that older versions can still read the cards they can use.
     """
     values = {key: value for key, value in asdict(card).items() if value is not None}
     for key in VECTORS & values.keys():
@@ -115,15 +115,15 @@ def encode_metadata(card: ModelCard) -> dict[str, str]:
 def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
     """Read a card back from `metadata_props` entries.
 
-    Foreign keys are ignored, and so are those a later version added: what is needed would come
-    with another format.
+    Foreign keys are ignored, and so are keys added by a later version: a change that matters
+    would come with a new format number.
 
     Args:
         entries: Keys and values of the ONNX file's metadata.
         origin: Name of the file, for the error.
 
     Raises:
-        RegistryError: The entries are missing or damaged, or of a newer format.
+        RegistryError: The entries are missing, damaged or of a newer format.
     """
     own = {
         key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)
@@ -135,7 +135,7 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
         for key in VECTORS & values.keys():
             vector = numpy.frombuffer(base64.b64decode(values[key]), dtype="<f4")
             if vector.shape != (512,) or not numpy.isfinite(vector).all():
-                raise ValueError(f"{key} is not 512 numbers")
+                raise ValueError(f"{key} does not hold 512 finite values")
             values[key] = tuple(float(number) for number in vector)
         base64.b64decode(values.get("person_picture", ""), validate=True)
         for key in ("size", "mean", "standard_deviation"):
@@ -145,13 +145,13 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
     except (KeyError, TypeError, ValueError) as error:
         raise RegistryError(
             origin,
-            f"the file carries no model card that can be read ({error}).",
+            f"the file has no readable model card ({error}).",
             "Use a model made by facefusion-finetune of this version or an older one.",
         ) from error
 
 
 def encode_card(card: ModelCard) -> str:
-    """The card as the text of the `.json` beside the model: the same entries, one a line."""
+    """The card as the text of the `.json` beside the model: the same entries, one per line."""
     return json.dumps(encode_metadata(card), indent=2, sort_keys=True) + "\n"
 
 

@@ -1,8 +1,8 @@
-"""What one needs to know of a swapper or recogniser file to feed it, as data.
+"""What has to be known about a swapper or recogniser file to feed it, as data.
 
-FaceFusion says of each of its swappers which `type` it is, and what of its input differs from file
-to file. What all files of a type share stands in `FAMILIES`. A model that a later FaceFusion adds
-can be opened as soon as it lists it, if the type is one of these.
+FaceFusion states the `type` of each of its swappers, and the input settings that differ from file
+to file. What all files of a type share is in `FAMILIES`. A model added by a later FaceFusion can be
+opened as soon as FaceFusion lists it, provided its type is one of these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,12 +14,12 @@ from typing import Any, Literal
 from facefusion_finetune.errors import SwapperError
 
 VectorPath = Literal["emap", "unit", "converted", "converted_unit"]
-"""How a recogniser's vector becomes a source input:
+"""How a face embedding (the recogniser's vector) becomes a source input:
 
-`emap`: divided by its length and multiplied with the 512 x 512 matrix in the swapper's file;
-`unit`: divided by its length;
-`converted`: through another network, the converter, which takes it at its own length;
-`converted_unit`: the same, and the converter's answer divided by its length.
+`emap`: divided by its norm and multiplied by the 512 x 512 matrix in the swapper's file;
+`unit`: divided by its norm;
+`converted`: passed, at its own norm, through another network, the converter;
+`converted_unit`: the same, and the converter's output divided by its norm.
 """
 
 Precision = Literal["fp32", "fp16"]
@@ -27,7 +27,7 @@ Precision = Literal["fp32", "fp16"]
 
 @dataclass(frozen=True)
 class PictureSource:
-    """How a face becomes the source picture of a swapper that sees one: RGB, 0 to 1."""
+    """How a face becomes the source picture of a swapper that takes one: RGB, 0 to 1."""
 
     template: str
     """Name of the warp template."""
@@ -40,28 +40,28 @@ class Family:
     """What all swappers of one type share."""
 
     type: str
-    """As FaceFusion calls it."""
+    """FaceFusion's name for it."""
     source: VectorPath | PictureSource
-    """What drives it: a vector by one of four ways, or a picture."""
+    """What drives it: a vector prepared in one of four ways, or a picture."""
     signed: bool = False
-    """Whether the output has to be multiplied with the standard deviation, plus the mean, to be
-    RGB in 0..1; otherwise it is that already."""
+    """Whether the output must be multiplied by the standard deviation and shifted by the mean to
+    be RGB in 0..1; otherwise it already is."""
     mixes_unit_target: bool = True
-    """Whether a weight other than 0.5 mixes in the target's vector at length 1, not at its own."""
+    """Whether a weight other than 0.5 mixes in the target's vector at unit norm, not its own."""
 
     @property
     def picture(self) -> PictureSource | None:
-        """How its source picture is cut; None for a family that is driven by a vector."""
+        """How its source picture is cropped; None for a family driven by a vector."""
         return self.source if isinstance(self.source, PictureSource) else None
 
     @property
     def needs_emap(self) -> bool:
-        """Whether its file ends in the matrix a vector is multiplied with."""
+        """Whether its file ends in the matrix that a vector is multiplied by."""
         return self.source == "emap"
 
     @property
     def needs_converter(self) -> bool:
-        """Whether a vector goes through a converter first, so that the vector's length matters."""
+        """Whether a vector passes through a converter first, so that the vector's norm matters."""
         return self.source in ("converted", "converted_unit")
 
     @property
@@ -87,7 +87,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         )
     }
 )
-"""By type. Source: the behaviour of FaceFusion's face swapper, the same in 3.4 to 3.8."""
+"""By type. Source: the behaviour of FaceFusion's face swapper, identical in 3.4 to 3.8."""
 
 
 @dataclass(frozen=True)
@@ -95,25 +95,25 @@ class SwapperOptions:
     """A base swapper: its files and the contract of its inputs and output."""
 
     name: str
-    """As the host calls it, for example `inswapper_128`."""
+    """The host's name for it, for example `inswapper_128`."""
     path: Path
     type: str
-    """Names its family."""
+    """The name of its family."""
     template: str
     """Name of the warp template the target crop is aligned to."""
     size: tuple[int, int]
     """Width and height of the target crop in pixels."""
     mean: tuple[float, float, float]
     standard_deviation: tuple[float, float, float]
-    """Target input is RGB in 0..1, minus `mean`, divided by this."""
+    """The target input is RGB in 0..1, minus `mean`, divided by this."""
     vendor: str
     licence: str
     year: int | None = None
-    """When it was published, where that is known."""
+    """Year of publication, where known."""
     precision: Precision = "fp32"
-    """Of the file's weights, as far as the host says."""
+    """Of the file's weights, as stated by the host."""
     converter: Path | None = None
-    """Where the family needs one: vector, 1 x 512, in; vector out."""
+    """Where the family needs one: takes a vector, 1 x 512, and outputs a vector."""
 
     @property
     def family(self) -> Family:
@@ -126,13 +126,13 @@ class SwapperOptions:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """Every file that is needed to run it."""
+        """Every file needed to run it."""
         return (self.path,) if self.converter is None else (self.path, self.converter)
 
 
 @dataclass(frozen=True)
 class RecogniserOptions:
-    """A face recogniser: RGB crop, 1 x 3 x H x W, in; vector, 1 x 512, out."""
+    """A face recogniser: takes an RGB crop, 1 x 3 x H x W, and outputs a vector, 1 x 512."""
 
     name: str
     path: Path
@@ -148,8 +148,8 @@ def find_family(swapper_type: str, given: str) -> Family:
     """The family of a type.
 
     Args:
-        swapper_type: As FaceFusion calls it.
-        given: What is of that type, for the error.
+        swapper_type: FaceFusion's name for it.
+        given: What has that type, for the error message.
 
     Raises:
         SwapperError: The type is unknown.
@@ -158,21 +158,21 @@ def find_family(swapper_type: str, given: str) -> Family:
     if family is None:
         raise SwapperError(
             given,
-            f"it is a swapper of the type {swapper_type!r}, which this version cannot feed.",
-            f"Use one of the types: {', '.join(FAMILIES)}.",
+            f"its swapper type {swapper_type!r} is not supported by this version.",
+            f"Use a swapper of one of these types: {', '.join(FAMILIES)}.",
         )
     return family
 
 
 def create_options(name: str, entry: Mapping[str, Any]) -> SwapperOptions:
-    """A swapper from FaceFusion's own entry of it.
+    """A swapper's options from FaceFusion's own entry for it.
 
     Args:
-        name: As FaceFusion calls it.
+        name: FaceFusion's name for it.
         entry: Its options in the model set of FaceFusion's face swapper.
 
     Raises:
-        SwapperError: It is of an unknown type, or lacks the converter its type needs.
+        SwapperError: Its type is unknown, or it lacks the converter that its type needs.
     """
     given = f"base {name!r}"
     family = find_family(entry["type"], given)
@@ -180,8 +180,8 @@ def create_options(name: str, entry: Mapping[str, Any]) -> SwapperOptions:
     if family.needs_converter and "embedding_converter" not in sources:
         raise SwapperError(
             given,
-            f"a swapper of the type {family.type!r} needs an embedding converter, and FaceFusion"
-            " names none for it.",
+            f"a swapper of type {family.type!r} needs an embedding converter, and FaceFusion"
+            " lists none for it.",
             "Use another base.",
         )
     width, height = entry["size"]

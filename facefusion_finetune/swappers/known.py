@@ -1,7 +1,7 @@
-"""FaceFusion's face swappers as data, for machines without a FaceFusion to ask.
+"""FaceFusion's face swappers as data, for machines without a FaceFusion installation.
 
-What FaceFusion 3.8.1 says of them. A FaceFusion that is there is asked itself, so that this table
-counts only where there is none; the tests compare the two.
+The values are those of FaceFusion 3.8.1. An installed FaceFusion is asked directly, so this table
+is used only where there is none; the tests compare the two.
 """
 
 import os
@@ -41,10 +41,10 @@ class KnownSwapper:
     standard_deviation: Triple = HALVES
     precision: Precision = "fp32"
     converter: str | None = None
-    """Name of the embedding converter's file, without its ending."""
+    """Name of the embedding converter's file, without its suffix."""
 
     def create_options(self, directory: Path) -> SwapperOptions:
-        """Its options, with files in `directory`, be they there or not."""
+        """Its options, with its files in `directory`, whether they exist or not."""
         return SwapperOptions(
             name=self.name,
             path=directory / f"{self.name}.onnx",
@@ -201,31 +201,31 @@ KNOWN_SWAPPERS: Mapping[str, KnownSwapper] = MappingProxyType(
 
 
 def find_models_directory(given: Path | None = None) -> Path:
-    """Where swappers' files are looked for, be it there or not.
+    """The folder searched for swapper files, whether it exists or not.
 
     Args:
-        given: A folder the user named; else `FACEFUSION_FINETUNE_MODELS`, else `models` in the
-            home of this package.
+        given: A folder given by the user; if None, `FACEFUSION_FINETUNE_MODELS` is used, or else
+            `models` in this package's home.
     """
     configured = given or os.environ.get(MODELS_VARIABLE)
     return Path(configured).expanduser() if configured else home_directory() / "models"
 
 
 def get_known_swapper(name: str, directory: Path, path: Path | None = None) -> SwapperOptions:
-    """The swapper of that name, its files checked.
+    """The swapper of that name, after a check of its files.
 
     Args:
-        name: As FaceFusion calls it.
-        directory: Where its files lie.
-        path: A file derived from it that takes its place; its own file is then not needed.
+        name: FaceFusion's name for it.
+        directory: The folder that holds its files.
+        path: A file derived from it to use in its place; its own file is then not needed.
 
     Raises:
-        SwapperError: There is no such swapper, or a file of it is missing or damaged.
+        SwapperError: There is no such swapper, or one of its files is missing or damaged.
     """
     if name not in KNOWN_SWAPPERS:
         raise SwapperError(
             f"base {name!r}",
-            "it is none of FaceFusion's face swappers.",
+            "it is not one of FaceFusion's face swappers.",
             f"Choose one of: {', '.join(sorted(KNOWN_SWAPPERS))}.",
         )
     options = KNOWN_SWAPPERS[name].create_options(directory)
@@ -238,7 +238,7 @@ def get_known_swapper(name: str, directory: Path, path: Path | None = None) -> S
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the file's crc32 is the one in the `.hash` beside it; True where there is none."""
+    """Whether the file's crc32 matches the `.hash` beside it; True where there is no `.hash`."""
     expected = path.with_suffix(".hash")
     if not expected.is_file():
         return True
@@ -253,13 +253,13 @@ def _check_file(name: str, path: Path) -> None:
     if not path.is_file():
         raise SwapperError(
             f"base {name!r}",
-            f"its file {path} is missing, and nothing is downloaded here.",
-            "Copy it from .assets/models of a FaceFusion, with the .hash beside it, or set"
+            f"its file {path} is missing, and this package does not download it.",
+            "Copy it and its .hash from .assets/models of a FaceFusion installation, or set"
             f" {MODELS_VARIABLE} to the folder that holds it.",
         )
     if not is_whole(path):
         raise SwapperError(
             f"base {name!r}",
-            f"its file {path} is damaged: its crc32 is not the one beside it.",
+            f"its file {path} is damaged: its crc32 does not match the .hash beside it.",
             "Copy it again.",
         )

@@ -1,7 +1,7 @@
-"""Weights of 16 bits: half the size, and for a GPU less work.
+"""16-bit weights: half the size, and less work for a GPU.
 
-onnxruntime's converter does it. What it needs of us: shapes, the operators that lose too much, an
-order its output does not keep, and the proof that the result computes the same.
+onnxruntime's converter does the work. It needs from us: shapes, the operators that would lose too
+much precision, a topological sort of its output, and a check that the result computes the same.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,31 +15,35 @@ from onnx import ModelProto, NodeProto, TensorProto
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.branches.split import halve_branches, read_gate, split_branches
+from facefusion_finetune.swappers.branches.split import (
+    convert_branches,
+    read_identity_gate,
+    split_branches,
+)
 from facefusion_finetune.swappers.files.modelfile import ModelFile, extend_graph
 from facefusion_finetune.swappers.sessions import create_session
 
-LIMIT = 2e-2
+MAX_DIFFERENCE = 2e-2
 """Largest difference between the two files, in output ranges."""
 
-BLOCKED = (
+KEPT_AT_FP32 = (
     *("ReduceMean", "ReduceSum", "ReduceL2", "Sqrt", "Div", "Pow", "Reciprocal"),
     *("InstanceNormalization", "BatchNormalization", "LpNormalization", "Softmax"),
 )
-"""Operators that stay at 32 bits: statistics over a picture overflow 16, or lose the spread."""
+"""Operators that stay at 32 bits: at 16, statistics over a picture overflow or lose precision."""
 
 Inputs = Mapping[str, NDArray[numpy.float32]]
 
 
 def create_inputs(model: ModelFile, count: int = 2, seed: int = 0) -> list[dict[str, Any]]:
-    """Inputs to compare two files by: smooth pictures from 0 to 1 and vectors of length 1.
+    """Inputs for comparing two files: smooth pictures from 0 to 1 and vectors of unit norm.
 
-    The first source opens a branched model's gate, since drawn ones leave it shut.
+    The first source opens a branched model's identity gate; random ones leave it closed.
 
     Args:
-        model: A swapper; an input without a fixed size gets the smallest one.
-        count: How many.
-        seed: Of what is drawn.
+        model: A swapper; an input without a fixed size gets size 1.
+        count: How many sets of inputs.
+        seed: Of the random numbers.
     """
     generator = numpy.random.default_rng(seed)
     made = []
@@ -51,31 +55,31 @@ def create_inputs(model: ModelFile, count: int = 2, seed: int = 0) -> list[dict[
             shape = [max(1, dim.dim_value) for dim in value.type.tensor_type.shape.dim]
             inputs[value.name] = _draw(generator, shape).astype(numpy.float32)
         made.append(inputs)
-    gate = read_gate(model)
+    gate = read_identity_gate(model)
     if gate is not None:
         made[0]["source"] = gate.direction[None]
     return made
 
 
-def write_half(model: ModelFile, path: Path, inputs: Sequence[Inputs]) -> float:
-    """Write a model with weights of 16 bits; inputs and outputs stay at 32.
+def write_fp16(model: ModelFile, path: Path, inputs: Sequence[Inputs]) -> float:
+    """Write a model with 16-bit weights; inputs and outputs stay at 32 bits.
 
-    The file is plain: it holds all weights. Order and names of the initializers stay, and an emap
-    at their end stays at 32 bits, since no operator uses it.
+    The file is standalone: it holds all weights. The initializers keep their order and names, and
+    an emap at the end stays at 32 bits, since no operator uses it.
 
     Args:
         model: The model; may be linked.
         path: The new file.
-        inputs: What both files have to answer alike.
+        inputs: Inputs for which both files must produce the same output.
 
     Returns:
         The largest difference, in output ranges.
 
     Raises:
-        SwapperError: Its weights are not of 32 bits, or it computes something else with 16.
+        SwapperError: Its weights are not 32-bit, or its output differs too much at 16 bits.
         OSError: The file cannot be written, for example because the disk is full.
     """
-    content = convert_half(model).SerializeToString()
+    content = convert_to_fp16(model).SerializeToString()
     session, half = create_session(model.path, model.path.name), create_session(content, "fp16")
     worst = 0.0
     for feed in inputs:
@@ -83,52 +87,52 @@ def write_half(model: ModelFile, path: Path, inputs: Sequence[Inputs]) -> float:
         span = float(expected.max() - expected.min()) or 1.0
         difference = float(numpy.abs(expected - given).max()) / span
         worst = max(worst, difference if numpy.isfinite(difference) else numpy.inf)
-    if worst > LIMIT:
+    if worst > MAX_DIFFERENCE:
         raise SwapperError(
             str(model.path),
-            f"with weights of 16 bits its output differs by {worst:.3g} of its range (at most"
-            f" {LIMIT:g} is allowed).",
+            f"with 16-bit weights its output differs by {worst:.3g} of its range (at most"
+            f" {MAX_DIFFERENCE:g} is allowed).",
             "Export it without --precision fp16.",
         )
     home.write_bytes(path, content)
     return worst
 
 
-def convert_half(model: ModelFile) -> ModelProto:
-    """The model with weights of 16 bits, unproven; see `write_half`.
+def convert_to_fp16(model: ModelFile) -> ModelProto:
+    """The model with 16-bit weights, not yet compared; see `write_fp16`.
 
-    Branches are taken off and put back with 16 bits, so that they stay what they are; the gate is
-    worked out with 32.
+    Branches are removed and added back at 16 bits, so that they keep their exact form; the identity
+    gate is computed at 32 bits.
 
     Raises:
-        SwapperError: Its weights are not of 32 bits, or its branches are damaged.
+        SwapperError: Its weights are not 32-bit, or its branches are damaged.
     """
     kinds = {stored.data_type for stored in model.tensors.values()}
     if TensorProto.FLOAT not in kinds or TensorProto.FLOAT16 in kinds:
         raise SwapperError(
             str(model.path),
-            "its weights have 16 bits already, or none has 32.",
+            "its weights are already 16-bit, or none of them is 32-bit.",
             "Export it without --precision fp16.",
         )
     split = split_branches(model)
     converted = _convert(split.base if split else model)
     if split is None:
         return converted
-    return extend_graph(converted, halve_branches(split, converted))
+    return extend_graph(converted, convert_branches(split, converted))
 
 
 def _convert(model: ModelFile) -> ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    full = _assemble(model)
-    # On the skeleton, since what is inferred does not depend on the weights.
+    full = _load_whole(model)
+    # On the skeleton: the inferred shapes do not depend on the weights.
     shapes = onnx.shape_inference.infer_shapes(model.skeleton)
     del full.graph.value_info[:]
     full.graph.value_info.extend(shapes.graph.value_info)
     converted: ModelProto = convert_float_to_float16(
-        full, keep_io_types=True, disable_shape_infer=True, op_block_list=list(BLOCKED)
+        full, keep_io_types=True, disable_shape_infer=True, op_block_list=list(KEPT_AT_FP32)
     )
-    nodes = _order(converted.graph.node, _list_given(converted))
+    nodes = _sort_nodes(converted.graph.node, _list_graph_inputs(converted))
     del converted.graph.node[:]
     converted.graph.node.extend(nodes)
     del converted.graph.value_info[:]
@@ -144,8 +148,8 @@ def _draw(generator: numpy.random.Generator, shape: list[int]) -> NDArray[numpy.
     return picture[:, :, : shape[2], : shape[3]]
 
 
-def _assemble(model: ModelFile) -> ModelProto:
-    """All of the model in memory."""
+def _load_whole(model: ModelFile) -> ModelProto:
+    """The whole model in memory."""
     full = ModelProto()
     full.CopyFrom(model.skeleton)
     for tensor in full.graph.initializer:
@@ -155,15 +159,15 @@ def _assemble(model: ModelFile) -> ModelProto:
     return full
 
 
-def _list_given(model: ModelProto) -> set[str]:
+def _list_graph_inputs(model: ModelProto) -> set[str]:
     entries = [*model.graph.initializer, *model.graph.input]
     return {"", *(entry.name for entry in entries)}
 
 
-def _order(nodes: Iterable[NodeProto], known: set[str]) -> list[NodeProto]:
-    """The nodes so that each comes after those it needs, and what is made twice once.
+def _sort_nodes(nodes: Iterable[NodeProto], known: set[str]) -> list[NodeProto]:
+    """The nodes in topological order, without duplicates.
 
-    The converter appends its casts at the end, one for each node that reads a tensor.
+    The converter appends its casts at the end, one for each node that takes a tensor.
     """
     waiting: list[NodeProto] = []
     made: set[str] = set()
@@ -180,6 +184,6 @@ def _order(nodes: Iterable[NodeProto], known: set[str]) -> list[NodeProto]:
                 ordered.append(node)
             else:
                 left.append(node)
-        assert len(left) < len(waiting), "the converter made a cycle"
+        assert len(left) < len(waiting), "the converter produced a cycle"
         waiting = left
     return ordered

@@ -1,4 +1,4 @@
-"""onnxruntime sessions, made in one way."""
+"""onnxruntime sessions, and the arrays that go in and come out."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOpt
 
 
 def create_session(model: Path | bytes, name: str) -> onnxruntime.InferenceSession:
-    """Open a model on the GPU where onnxruntime has one, else on the CPU.
+    """Open a model on the GPU where onnxruntime can use one, else on the CPU.
 
     Args:
-        model: File, or serialised model.
-        name: Of the model, for the error.
+        model: A file, or a serialised model.
+        name: Name of the model, for the error message.
 
     Raises:
-        SwapperError: onnxruntime refuses the model.
+        SwapperError: onnxruntime cannot load the model.
     """
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
@@ -33,10 +33,10 @@ def create_session(model: Path | bytes, name: str) -> onnxruntime.InferenceSessi
         return onnxruntime.InferenceSession(
             str(model) if isinstance(model, Path) else model, options, providers=providers
         )
-    except Exception as error:  # onnxruntime's own exceptions share no narrower base class
+    except Exception as error:  # onnxruntime's exceptions share no narrower base class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SwapperError(
-            name, f"onnxruntime cannot open it ({reason}).", "Get the file again."
+            name, f"onnxruntime cannot open it ({reason}).", "Download the file again."
         ) from error
 
 
@@ -45,7 +45,7 @@ def normalise_crops(crops: NDArray[numpy.uint8], options: SwapperOptions) -> NDA
 
     Args:
         crops: (n, H, W, 3), BGR.
-        options: Of the swapper.
+        options: The swapper's options.
 
     Returns:
         (n, 3, H, W), RGB.
@@ -60,10 +60,10 @@ def scale_output(output: NDArray[numpy.float32], options: SwapperOptions) -> NDA
 
     Args:
         output: (n, 3, H, W).
-        options: Of the swapper.
+        options: The swapper's options.
 
     Returns:
-        (n, 3, H, W). Where there is something to scale, it is float64, as in the host.
+        (n, 3, H, W). Scaled output is float64, as in the host.
     """
     if not options.family.signed:
         return output
@@ -74,7 +74,7 @@ def scale_output(output: NDArray[numpy.float32], options: SwapperOptions) -> NDA
 def rgb_to_crops(rgb: NDArray[Any]) -> NDArray[Any]:
     """(n, 3, H, W) RGB, 0 to 1, to (n, H, W, 3) BGR, 0 to 255, clipped.
 
-    Not rounded, because the host pastes it back so.
+    Not rounded, because the host pastes it back unrounded.
     """
     return numpy.ascontiguousarray(rgb.transpose(0, 2, 3, 1)[..., ::-1].clip(0, 1) * 255)
 
@@ -84,7 +84,7 @@ def denormalise_output(output: NDArray[numpy.float32], options: SwapperOptions) 
 
     Args:
         output: (n, 3, H, W).
-        options: Of the swapper.
+        options: The swapper's options.
 
     Returns:
         (n, H, W, 3), BGR, 0 to 255, as in `rgb_to_crops`.
@@ -97,11 +97,11 @@ def embed_crops(
     options: RecogniserOptions,
     crops: NDArray[numpy.uint8],
 ) -> NDArray[numpy.float32]:
-    """Vectors of aligned crops.
+    """Face embeddings of aligned crops.
 
     Args:
-        session: Of the recogniser.
-        options: Of the recogniser.
+        session: The recogniser's session.
+        options: The recogniser's options.
         crops: (n, H, W, 3), BGR, aligned to its template.
 
     Returns:

@@ -1,6 +1,6 @@
-"""What drives a swapper: a face's vector or picture as its source input.
+"""What drives a swapper: a face's embedding or picture as its source input.
 
-No torch: FaceFusion's process can import this.
+No torch, so that FaceFusion's process can import this.
 """
 
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ from facefusion_finetune.swappers.vectors import create_source_vector
 
 @dataclass(frozen=True)
 class PersonSource:
-    """What stands for a person, as the card of the tuned model carries it."""
+    """What represents a person, as the tuned model's card carries it."""
 
     vector: NDArray[numpy.float64]
-    """(512,): the recogniser's. For a base with a converter at the mean length of the person's
-    own vectors, else of length 1."""
+    """(512,): the person's face embedding. Its norm is 1, or, for a base with a converter, the
+    mean norm of the person's own vectors."""
     source: NDArray[Any]
-    """(512,) float32, ready for the swapper, or its source picture, (h, w, 3), BGR bytes."""
+    """(512,) float32, ready for the swapper, or its source picture, (h, w, 3), BGR uint8."""
 
 
 class SourceMaker:
-    """Makes source vectors of one base; opens its converter where it needs one.
+    """Makes source vectors for one base; opens its converter if it needs one.
 
     Args:
-        options: Of the base.
-        emap: The last initializer of its graph, if that is 512 x 512.
+        options: The base's options.
+        emap: The last initializer of its graph, if it is 512 x 512.
 
     Raises:
-        SwapperError: The type is unknown, the converter cannot be opened, or there is no emap
-            where one is needed.
+        SwapperError: The type is unknown, the converter cannot be opened, or a required emap is
+            missing.
     """
 
     def __init__(self, options: SwapperOptions, emap: NDArray[numpy.float32] | None) -> None:
@@ -47,21 +47,21 @@ class SourceMaker:
         if self.family.needs_emap and emap is None:
             raise SwapperError(
                 str(options.path),
-                f"a swapper of the type {options.type!r} ends in a 512 x 512 matrix, this does"
-                " not.",
+                f"a swapper of type {options.type!r} must end in a 512 x 512 matrix, and this file"
+                " does not.",
                 "Use the file as FaceFusion publishes it.",
             )
         if self.family.needs_converter:
             if options.converter is None:
                 raise SwapperError(
                     f"base {options.name!r}",
-                    f"a swapper of the type {options.type!r} needs an embedding converter.",
-                    "Name the base as FaceFusion does.",
+                    f"a swapper of type {options.type!r} needs an embedding converter.",
+                    "Give the base by its FaceFusion name.",
                 )
             self._converter = create_session(options.converter, options.converter.stem)
 
     def create_vector(self, embedding: NDArray[Any]) -> NDArray[numpy.float32]:
-        """(512,) recogniser's vector, at its own length, to the (512,) source vector."""
+        """The (512,) source vector for a (512,) face embedding of the recogniser's own norm."""
         row = create_source_vector(self.family, embedding, self._emap, self._convert)
         return row.reshape(-1)
 
@@ -72,11 +72,11 @@ class SourceMaker:
 
 
 def restore_source(card: ModelCard, emap: NDArray[Any] | None) -> NDArray[Any]:
-    """The source of the person in a card, without any converter.
+    """The source of the person in a card, without a converter.
 
     Args:
-        card: Of a type that is known.
-        emap: The last initializer of the tuned model, where its family needs it.
+        card: A card of a known type.
+        emap: The tuned model's last initializer, if its family needs it.
 
     Returns:
         As in `PersonSource.source`.

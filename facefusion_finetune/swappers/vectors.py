@@ -1,7 +1,7 @@
 """From a face to a swapper's source input, as the host computes it.
 
-The processor inside FaceFusion, training and evaluation all call this one module, so that what is
-trained on is what will be fed. It needs numpy alone.
+The processor inside FaceFusion, training and evaluation all call this one module, so that training
+sees exactly what inference feeds. It needs only numpy.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from facefusion_finetune.swappers.catalogue import Family
 
 Convert = Callable[[NDArray[numpy.float32]], NDArray[numpy.float32]]
-"""An embedding converter: (1, 512) vector to 512 numbers of any shape."""
+"""An embedding converter: a (1, 512) vector to 512 values of any shape."""
 
 Warp = Callable[[Any, Any, str, tuple[int, int]], tuple[Any, Any]]
-"""Frame, (5, 2) landmarks, name of a template, (width, height) to the crop and its matrix."""
+"""Frame, (5, 2) landmarks, template name, (width, height) to the crop and its affine matrix."""
 
 
 def create_source_vector(
@@ -25,14 +25,14 @@ def create_source_vector(
     emap: NDArray[Any] | None = None,
     convert: Convert | None = None,
 ) -> NDArray[numpy.float32]:
-    """Source input of a swapper that is driven by a vector.
+    """Source input of a swapper driven by a vector.
 
     Args:
-        family: Of the swapper.
-        embedding: (512,) or (1, 512), the recogniser's vector. Its length matters only to a
-            converter, which is used to that of the recogniser's own.
-        emap: (512, 512), the last initializer of the graph, where the family needs it.
-        convert: The converter, where the family needs it.
+        family: The swapper's family.
+        embedding: (512,) or (1, 512), the recogniser's vector. Its norm matters only to a
+            converter, which expects the recogniser's own.
+        emap: (512, 512), the last initializer of the graph, if the family needs it.
+        convert: The converter, if the family needs it.
 
     Returns:
         (1, 512).
@@ -50,10 +50,10 @@ def create_source_vector(
 
 
 def prepare_source_vector(embedding: NDArray[Any], emap: NDArray[Any]) -> NDArray[numpy.float32]:
-    """Source input of an inswapper: the vector times `emap`, over the vector's own length.
+    """Source input of an inswapper: the vector times `emap`, divided by the vector's norm.
 
     Args:
-        embedding: (512,) or (1, 512), of any length.
+        embedding: (512,) or (1, 512), of any norm.
         emap: (512, 512), the last initializer of the swapper's graph.
 
     Returns:
@@ -70,14 +70,14 @@ def balance_source_vector(
     weight: float,
     mixes_unit_target: bool = True,
 ) -> NDArray[numpy.float32]:
-    """Mix the target's own vector in, or push away from it.
+    """Mix in the target's own vector, or push away from it.
 
     Args:
         source_vector: (1, 512), from `create_source_vector`.
-        target_embedding: (512,), the target face's vector, of any length.
-        weight: 0 to 1; 0.5 leaves the source vector as it is, 0 keeps 35 % of the target, 1
+        target_embedding: (512,), the target's face embedding, of any norm.
+        weight: 0 to 1; 0.5 leaves the source vector as it is, 0 mixes in 35 % of the target, 1
             subtracts as much.
-        mixes_unit_target: Of the swapper's family.
+        mixes_unit_target: The swapper's `Family.mixes_unit_target`.
 
     Returns:
         (1, 512).
@@ -93,10 +93,10 @@ def balance_source_vector(
 def cut_source_picture(
     family: Family, vision_frame: NDArray[numpy.uint8], landmark_5: NDArray[Any], warp: Warp
 ) -> NDArray[numpy.uint8]:
-    """The picture of a face that drives a swapper of such a family.
+    """The picture of a face that drives a swapper of this family.
 
     Args:
-        family: One that is driven by a picture.
+        family: A family driven by a picture.
         vision_frame: H x W x 3, BGR.
         landmark_5: (5, 2), in pixels of the frame.
         warp: The host's function.
@@ -111,13 +111,13 @@ def cut_source_picture(
 
 
 def prepare_source_inputs(sources: NDArray[Any]) -> NDArray[numpy.float32]:
-    """Sources as they are kept to sources as a swapper takes them.
+    """Convert sources from the form they are stored in to the form a swapper takes.
 
     Args:
-        sources: (n, 512) source vectors, or (n, h, w, 3) BGR pictures as bytes.
+        sources: (n, 512) source vectors, or (n, h, w, 3) BGR pictures as uint8.
 
     Returns:
-        (n, 512) as they came, or (n, 3, h, w), RGB, 0 to 1.
+        (n, 512) unchanged, or (n, 3, h, w), RGB, 0 to 1.
     """
     if sources.ndim == 2:
         return sources.astype(numpy.float32, copy=False)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.runs.base_swapper import BaseSwapper
 from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.sources import SourceTable
-from facefusion_finetune.swappers.branches.gate import create_gate
+from facefusion_finetune.swappers.branches.gate import create_identity_gate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.select import select_branches
 from facefusion_finetune.swappers.convert.lora import add_low_rank
@@ -112,7 +112,7 @@ def free_layers(
             base.torch.to(accelerator.device)
         return TunableNetwork(context.graph, base.torch)
     own, strangers = (prepare_source_inputs(rows) for rows in (sources.own, sources.others))
-    gate = create_gate(own, sources.person.source, strangers)
+    gate = create_identity_gate(own, sources.person.source, strangers)
     graph = add_branches(context.graph, base.layers, preset.lora_rank, gate, config.seed)
     network = TorchSwapper(graph, select_branches(graph))
     network.to(accelerator.device)

@@ -242,7 +242,7 @@ def test_swappers_are_looked_for_and_not_downloaded(
     )
     with pytest.raises(SwapperError, match=r"models.simswap_256\.onnx is missing"):
         analyser.get_swapper("simswap_256")
-    with pytest.raises(SwapperError, match="none of FaceFusion's face swappers") as caught:
+    with pytest.raises(SwapperError, match="not one of FaceFusion's face swappers") as caught:
         analyser.get_swapper("simswap")
     assert "simswap_256" in caught.value.todo
 

@@ -263,7 +263,7 @@ def test_a_card_without_its_person_is_refused(
     models = importlib.import_module(swaps.ours.__package__ + ".models")
     with (
         swaps.registered(options) as person,
-        pytest.raises(FinetuneError, match=f"its card has no {lacking} that fits"),
+        pytest.raises(FinetuneError, match=f"its card has no usable {lacking}"),
     ):
         models.load_model(person)
 

@@ -175,8 +175,8 @@ def _name_twice(base: Path) -> None:
         (_delete, "it was deleted or moved"),
         (_change, "it was changed or replaced"),
         (_replace, "it was changed or replaced"),
-        (_point_elsewhere, "a symbolic link lies in its place"),
-        (_name_twice, "it is one file under 2 names"),
+        (_point_elsewhere, "it is a symbolic link"),
+        (_name_twice, "it has 2 hard links"),
     ],
 )
 def test_faulty_base_is_said_and_nothing_is_drawn(

@@ -250,7 +250,7 @@ def test_preset_that_does_not_fit(small: Path) -> None:
     inspection = inspect_swapper(read_swapper(small), PRESETS)
     refusals = {preset.name: preset.refusal for preset in inspection.presets}
     assert refusals["fast"] is None
-    assert "layers one after the other" in (refusals["deep"] or "")
+    assert "trainable layers in a row" in (refusals["deep"] or "")
     assert any(note.startswith("The preset deep cannot be used") for note in inspection.notes)
 
 
@@ -320,10 +320,10 @@ def test_graph_with_json_leaves_stdout_to_it(run, small: Path, tmp_path: Path) -
     ("arguments", "code", "message"),
     [
         (["inswapper_128"], 2, ".assets/models/inswapper_128.onnx"),
-        (["missing.onnx"], 1, "there is no such file"),
+        (["missing.onnx"], 1, "no such file"),
         (["{small}", "--graph", "{small}"], 2, "a drawing is an .svg file"),
         (["{small}", "--graph", "{folder}/none/x.svg"], 1, "it cannot be written"),
-        (["{folder}"], 1, "no valid ONNX"),
+        (["{folder}"], 1, "not a valid ONNX"),
         (["{other}"], 1, "it is not a face swapper"),
         ([], 2, "Missing argument"),
     ],

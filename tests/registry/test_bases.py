@@ -26,7 +26,7 @@ from facefusion_finetune.swappers.files.bases import (
     check_base,
     digest_file,
     name_base,
-    release_bases,
+    remove_unused_bases,
 )
 from facefusion_finetune.swappers.files.modelfile import open_model
 from tests.support.inswapper import write_inswapper
@@ -155,7 +155,7 @@ def test_base_that_changed_during_training_is_noticed(
 ) -> None:
     base = open_model(options.path)
     folder = home.create_private_directory(person.runs_directory / "1")
-    with pytest.raises(RegistryError, match="not the 0000000000000000"):
+    with pytest.raises(RegistryError, match="required base has 0000000000000000"):
         bases.write_run_model(base, "0" * 64, "demo", folder / "model.onnx", move_weights(base), {})
     assert list_names(folder) == []
     assert list_names(bases_directory()) == []
@@ -219,18 +219,18 @@ def _point_elsewhere(base: Path) -> str:
     elsewhere = base.parent.parent / "elsewhere"
     base.rename(elsewhere)
     base.symlink_to(elsewhere)
-    return "a symbolic link lies in its place"
+    return "it is a symbolic link"
 
 
 def _put_folder(base: Path) -> str:
     base.unlink()
     base.mkdir()
-    return "something else than a file lies in its place"
+    return "it is not a regular file"
 
 
 def _link_again(base: Path) -> str:
     os.link(base, base.parent.parent / "elsewhere")
-    return "it is one file under 2 names"
+    return "it has 2 hard links"
 
 
 FAULTS = [_delete, _change, _replace, _shorten, _point_elsewhere, _link_again]
@@ -367,7 +367,7 @@ def test_model_activated_in_the_middle_of_a_release_keeps_its_base(
     base = _base_of(active)
     answers = iter([False, True])
     monkeypatch.setattr(bases, "is_needed", lambda path: next(answers))
-    assert release_bases(active.parent) == []
+    assert remove_unused_bases(active.parent) == []
     monkeypatch.undo()
     assert store.verify(active).person == "ada"
     assert base.is_file()
@@ -401,7 +401,7 @@ def test_damaged_run_is_not_activated(person: Person, run: Run, host: Path) -> N
     position = content.index(b"Conv_590.weight")
     content[position : position + 4] = b"XXXX"
     run.model_path.write_bytes(content)
-    with pytest.raises(RegistryError, match="no valid ONNX file"):
+    with pytest.raises(RegistryError, match="not a valid ONNX file"):
         store.activate(person, run, host, force=True)
     assert list_names(host) == []
 

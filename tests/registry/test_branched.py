@@ -18,9 +18,9 @@ from facefusion_finetune.host.models import hash_path
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.registry import bases, store, transfer
 from facefusion_finetune.runs.run import Run
-from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.gate import IdentityGate
 from facefusion_finetune.swappers.branches.insert import add_branches
-from facefusion_finetune.swappers.branches.split import read_gate
+from facefusion_finetune.swappers.branches.split import read_identity_gate
 from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import bases_directory
@@ -32,7 +32,7 @@ from tests.support.runs import create_finished_run, list_names
 generator = numpy.random.default_rng(0)
 TARGET = generator.uniform(0, 1, (1, 3, 64, 64)).astype(numpy.float32)
 DIRECTION, OTHER = numpy.linalg.qr(generator.normal(size=(512, 2)))[0].T.astype(numpy.float32)
-GATE = Gate(DIRECTION, 0.25, 0.75)
+GATE = IdentityGate(DIRECTION, 0.25, 0.75)
 RANK = 40
 
 Fault = Callable[[ModelProto], None]
@@ -216,7 +216,7 @@ def test_with_16_bits_it_is_gated_still(
     path = elsewhere(half=True)
     model = open_model(path)
     assert model.tensors["branch/0/up"].dtype == numpy.float16
-    gate = read_gate(model)
+    gate = read_identity_gate(model)
     assert gate is not None
     assert (gate.direction == GATE.direction).all()
     _assert_gated(path, options.path, tolerance=0.02)

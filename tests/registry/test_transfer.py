@@ -633,7 +633,7 @@ def test_half_that_is_refused_leaves_nothing(
 ) -> None:
     from facefusion_finetune.swappers import precision
 
-    monkeypatch.setattr(precision, "LIMIT", 1e-9)
+    monkeypatch.setattr(precision, "MAX_DIFFERENCE", 1e-9)
     with pytest.raises(SwapperError, match="differs by"):
         transfer.export_model(person, run, tmp_path / "half.onnx", half=True)
     assert not (tmp_path / "half.onnx").exists()

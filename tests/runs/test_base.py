@@ -9,7 +9,7 @@ import pytest
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.runs.base import open_base, resolve_base
-from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.gate import IdentityGate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
@@ -81,7 +81,7 @@ def test_a_template_the_analyser_lacks_is_said(world: FamilyAnalyser) -> None:
 
 def test_a_gated_model_is_no_base(world: FamilyAnalyser, tmp_path: Path) -> None:
     base = read_swapper(_write(tmp_path / "inswapper_128.onnx", "inswapper_128"))
-    gate = Gate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.7)
+    gate = IdentityGate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.7)
     gated = add_branches(base, select_layers(base, "decoder"), 2, gate, 0)
     path = tmp_path / "inswapper_128_ada.onnx"
     save_model(gated.file, path)

@@ -135,7 +135,7 @@ class School:
         optimiser = torch.optim.Adam(list(swapper.trained.values()), lr=rate)
         generator = numpy.random.default_rng(17)
         lessons = [teach(generator) for _ in range(min(steps, LESSONS))]
-        kept = [frontier.freeze(lesson.targets, lesson.sources) for lesson in lessons]
+        kept = [frontier.run_frozen(lesson.targets, lesson.sources) for lesson in lessons]
         again = itertools.cycle(zip(lessons, kept, strict=True))
         for step, (lesson, tensors) in zip(range(steps), again, strict=False):
             for group in optimiser.param_groups:

@@ -72,7 +72,9 @@ def test_what_an_entry_leaves_out_is_unknown() -> None:
 
 
 def test_a_model_of_an_unknown_type_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(SwapperError, match="type 'facedancer', which this version") as caught:
+    with pytest.raises(
+        SwapperError, match="type 'facedancer' is not supported by this version"
+    ) as caught:
         create_options("facedancer_256", _entry(type="facedancer"))
     assert all(name in caught.value.todo for name in FAMILIES)
 

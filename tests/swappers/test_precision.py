@@ -10,13 +10,13 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers import precision
-from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.gate import IdentityGate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.split import split_branches
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.swappers.precision import create_inputs, write_half
+from facefusion_finetune.swappers.precision import create_inputs, write_fp16
 from tests.support.families import ENTRIES, build
 from tests.support.inswapper import write_inswapper
 
@@ -27,8 +27,8 @@ FAMILIES += ["uniface_256", "hyperswap_1a_256"]
 
 def test_inswapper_with_16_bits(tmp_path: Path) -> None:
     model = open_model(write_inswapper(tmp_path / "swapper.onnx").path)
-    worst = write_half(model, tmp_path / "half.onnx", create_inputs(model))
-    assert 0 < worst < precision.LIMIT
+    worst = write_fp16(model, tmp_path / "half.onnx", create_inputs(model))
+    assert 0 < worst < precision.MAX_DIFFERENCE
     half = open_model(tmp_path / "half.onnx")
     assert half.size < 0.7 * model.size
     assert list(half.tensors) == list(model.tensors)
@@ -47,7 +47,9 @@ def test_inswapper_with_16_bits(tmp_path: Path) -> None:
 def test_other_families_with_16_bits(name: str, tmp_path: Path) -> None:
     onnx.save(build(name, precision="fp32"), str(tmp_path / "base.onnx"))
     model = open_model(tmp_path / "base.onnx")
-    assert write_half(model, tmp_path / "half.onnx", create_inputs(model)) < precision.LIMIT
+    assert (
+        write_fp16(model, tmp_path / "half.onnx", create_inputs(model)) < precision.MAX_DIFFERENCE
+    )
     half = open_model(tmp_path / "half.onnx")
     assert half.size < 0.75 * model.size
     assert list(half.tensors)[-1] == list(model.tensors)[-1]
@@ -57,7 +59,7 @@ def test_other_families_with_16_bits(name: str, tmp_path: Path) -> None:
 def test_branches_with_16_bits(name: str, tmp_path: Path) -> None:
     onnx.save(build(name, width=1 / 16, precision="fp32"), str(tmp_path / "base.onnx"))
     base = read_swapper(tmp_path / "base.onnx")
-    gate = Gate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.8)
+    gate = IdentityGate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.8)
     branched = add_branches(base, select_layers(base, "decoder"), 4, gate, 0)
     random = numpy.random.default_rng(0)
     weights = {
@@ -68,8 +70,10 @@ def test_branches_with_16_bits(name: str, tmp_path: Path) -> None:
     save_model(branched.file, tmp_path / "tuned.onnx", weights)
     model = open_model(tmp_path / "tuned.onnx")
     inputs = create_inputs(model)
-    assert (gate.open(numpy.concatenate([feed["source"] for feed in inputs])) == [1, 0]).all()
-    assert write_half(model, tmp_path / "half.onnx", inputs) < precision.LIMIT
+    assert (
+        gate.measure_opening(numpy.concatenate([feed["source"] for feed in inputs])) == [1, 0]
+    ).all()
+    assert write_fp16(model, tmp_path / "half.onnx", inputs) < precision.MAX_DIFFERENCE
     onnx.checker.check_model(str(tmp_path / "half.onnx"), full_check=True)
     half = open_model(tmp_path / "half.onnx")
     assert set(half.tensors) >= set(weights)
@@ -85,8 +89,8 @@ def test_branches_with_16_bits(name: str, tmp_path: Path) -> None:
 def test_file_that_has_16_bits_already(name: str, tmp_path: Path) -> None:
     onnx.save(build(name), str(tmp_path / "base.onnx"))
     model = open_model(tmp_path / "base.onnx")
-    with pytest.raises(SwapperError, match="16 bits already"):
-        write_half(model, tmp_path / "half.onnx", create_inputs(model))
+    with pytest.raises(SwapperError, match="already 16-bit"):
+        write_fp16(model, tmp_path / "half.onnx", create_inputs(model))
     assert not (tmp_path / "half.onnx").exists()
 
 
@@ -95,7 +99,7 @@ def test_linked_file_becomes_a_plain_one(tmp_path: Path) -> None:
     save_model(base, tmp_path / "m.onnx", {}, {"a": "1"}, link="swapper.onnx")
     model = open_model(tmp_path / "m.onnx")
     assert model.is_linked
-    write_half(model, tmp_path / "half.onnx", create_inputs(model))
+    write_fp16(model, tmp_path / "half.onnx", create_inputs(model))
     half = open_model(tmp_path / "half.onnx")
     assert not half.is_linked
     assert [(prop.key, prop.value) for prop in half.skeleton.metadata_props] == [("a", "1")]
@@ -122,7 +126,7 @@ def test_difference_is_refused_with_the_figure(tmp_path: Path) -> None:
     opened = open_model(tmp_path / "m.onnx")
     feed = {"source": numpy.linspace(-1, 1, 512, dtype=numpy.float32)[None] ** 2}
     with pytest.raises(SwapperError, match=r"differs by [0-9.e+inf]+ of its range") as caught:
-        write_half(opened, tmp_path / "half.onnx", [feed])
+        write_fp16(opened, tmp_path / "half.onnx", [feed])
     assert "without --precision fp16" in caught.value.todo
     assert not (tmp_path / "half.onnx").exists()
 

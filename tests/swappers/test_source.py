@@ -73,7 +73,9 @@ def test_a_vector_becomes_the_source_input(
 
 
 def test_what_is_missing_is_said(options: SwapperOptions) -> None:
-    with pytest.raises(SwapperError, match="ends in a 512 x 512 matrix, this does not"):
+    with pytest.raises(
+        SwapperError, match="must end in a 512 x 512 matrix, and this file does not"
+    ):
         SourceMaker(replace(options, type="inswapper"), None)
     with pytest.raises(SwapperError, match="needs an embedding converter"):
         SourceMaker(replace(options, converter=None), None)
@@ -90,7 +92,7 @@ def test_the_person_of_a_card_needs_no_converter() -> None:
     ready = tuple(map(float, SHIFT[0]))
     converted = create_card(type="ghost", person_source=ready)
     numpy.testing.assert_array_equal(restore_source(converted, None), SHIFT[0])
-    with pytest.raises(RegistryError, match="its card has no person_source"):
+    with pytest.raises(RegistryError, match="its card has no usable person_source"):
         restore_source(create_card(type="ghost"), None)
-    with pytest.raises(RegistryError, match="its card has no person_picture"):
+    with pytest.raises(RegistryError, match="its card has no usable person_picture"):
         restore_source(create_card(type="uniface"), None)

@@ -20,8 +20,8 @@ from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.runs import crops
 from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import Run, find_run, list_runs
-from facefusion_finetune.swappers.branches.gate import Gate
-from facefusion_finetune.swappers.branches.split import read_gate
+from facefusion_finetune.swappers.branches.gate import IdentityGate
+from facefusion_finetune.swappers.branches.split import read_identity_gate
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training import prepare
@@ -93,11 +93,11 @@ def test_gated_run_changes_nobody_else(
     base, tuned = open_model(base_path), open_model(run.model_path)
     for name in base.tensors:
         assert tuned.read_tensor(name).tobytes() == base.read_tensor(name).tobytes()
-    gate = read_gate(tuned)
-    assert isinstance(gate, Gate)
+    gate = read_identity_gate(tuned)
+    assert isinstance(gate, IdentityGate)
     sources = numpy.random.default_rng(0).standard_normal((4, 512)).astype(numpy.float32)
     sources /= numpy.linalg.norm(sources, axis=1, keepdims=True)
-    assert (gate.open(sources) == 0).all()
+    assert (gate.measure_opening(sources) == 0).all()
     own = gate.direction[None]
     target = numpy.random.default_rng(1).uniform(0, 1, (1, 3, 64, 64)).astype(numpy.float32)
     sessions = [create_session(path, "x") for path in (base_path, run.model_path)]

@@ -1,4 +1,4 @@
-"""Branches put beside a base's layers: the same swaps as before, until they are trained."""
+"""Adds branches beside a base's layers; its swaps stay the same until they are trained."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.branches.gate import LENGTH, Gate
+from facefusion_finetune.swappers.branches.gate import VECTOR_SIZE, IdentityGate
 from facefusion_finetune.swappers.branches.nodes import (
     CONVOLUTIONS,
     PREFIX,
@@ -20,30 +20,30 @@ from facefusion_finetune.swappers.graphs.layers import Layer, read_attributes
 from facefusion_finetune.swappers.graphs.partition import partition_graph
 from facefusion_finetune.swappers.graphs.shapes import Trace, trace_graph
 
-OLDEST_IR = 4
-"""Before it, initializers had to be inputs, too."""
+MIN_IR_VERSION = 4
+"""Before it, initializers also had to be graph inputs."""
 
 
 def add_branches(
-    graph: SwapperGraph, layers: Sequence[Layer], rank: int, gate: Gate, seed: int
+    graph: SwapperGraph, layers: Sequence[Layer], rank: int, gate: IdentityGate, seed: int
 ) -> SwapperGraph:
-    """A swapper with a branch beside each of its layers, in memory.
+    """A swapper with a branch beside each of the given layers, in memory.
 
-    Its output is the base's, since `up` begins at zero. `save_model(graph.file, PATH)` writes it;
-    a linked file points into the base, which is `graph.path` still.
+    Its output is the base's, since `up` starts at zero. `save_model(graph.file, PATH)` writes it;
+    a linked file points into the base, which is still `graph.path`.
 
-    A grouped convolution, a layer that shares its weight with another, a Gemm that transposes what
-    it works on, and a MatMul of more than two axes get no branch.
+    A grouped convolution, a layer that shares its weight with another, a Gemm that transposes its
+    input, and a MatMul of more than two axes get no branch.
 
     Args:
         graph: The base.
-        layers: Of it, from `select_layers`.
-        rank: Of the branches; of small layers it is their smallest dimension.
-        gate: When the branches are at work.
-        seed: Of the random start of `down`.
+        layers: Layers of the base, from `select_layers`.
+        rank: Of the branches; for small layers it is their smallest dimension.
+        gate: Decides when the branches act.
+        seed: For the random initial values of `down`.
 
     Raises:
-        SwapperError: The source is a picture, the base has branches already, the rank is below 1,
+        SwapperError: The source is a picture, the base already has branches, the rank is below 1,
             or none of the layers can have a branch.
     """
     _check_base(graph, rank)
@@ -76,24 +76,24 @@ def add_branches(
 def _check_base(graph: SwapperGraph, rank: int) -> None:
     if rank < 1:
         raise SwapperError(f"rank {rank}", "it is below 1.", "Give a rank such as 8.")
-    if graph.source_shape != (LENGTH,):
+    if graph.source_shape != (VECTOR_SIZE,):
         raise SwapperError(
             graph.path.name,
             f"it cannot be gated: its source is a picture of {list(graph.source_shape)}, not a"
-            " vector that says whose face it is.",
+            " vector that identifies the person.",
             "Use a preset without `gated`, or another base.",
         )
     skeleton = graph.file.skeleton
     if any(name.startswith(PREFIX) for name in _list_names(graph.file)):
         raise SwapperError(
             graph.path.name,
-            "it cannot be gated: it has branches already.",
+            "it cannot be gated: it already has branches.",
             "Give the base as FaceFusion publishes it.",
         )
-    if skeleton.ir_version < OLDEST_IR:
+    if skeleton.ir_version < MIN_IR_VERSION:
         raise SwapperError(
             graph.path.name,
-            f"it cannot be gated: IR version {skeleton.ir_version} of ONNX is too old.",
+            f"it cannot be gated: its ONNX IR version {skeleton.ir_version} is too old.",
             "Use a preset without `gated`.",
         )
 
@@ -120,12 +120,12 @@ def _can_branch(graph: SwapperGraph, layer: Layer) -> bool:
 
 
 def _measure_start(graph: SwapperGraph, layer: Layer, down: tuple[int, ...]) -> float:
-    """Size of the numbers of `down` that makes its output about as large as the layer's own."""
+    """Standard deviation of `down` that makes its output about as large as the layer's own."""
     weight = graph.trace.read_constant(graph.trace.nodes[layer.index].input[1])
     size = float(numpy.sqrt(numpy.square(weight.astype(numpy.float64)).mean()))
     if layer.kind != "ConvTranspose":
         return size
-    # Each output sums over all inputs and the kernel, but of `down` over the inputs alone.
+    # Each output of the layer sums over inputs and kernel, each output of `down` over inputs only.
     return size * math.sqrt(math.prod(weight.shape[2:]))
 
 

@@ -1,10 +1,10 @@
-"""The nodes and initializers of branches: operators that every runtime of ONNX has.
+"""The nodes and initializers of branches: only operators that every ONNX runtime has.
 
-Beside a layer stands a thin one of the same kind, then one back to the layer's outputs; what they
-make is added to the layer's own output, times the gate. Which form an operator takes depends on the
-base's opset.
-Source: Hu et al., LoRA (arXiv 2106.09685), here beside the layer and not inside its weight, since
-the share differs from source to source; the operator definitions of the onnx package.
+A branch is a narrow layer of the same kind, followed by one back to the layer's output channels.
+Its output, times the identity gate's opening, is added to the layer's own output. Which form an
+operator takes depends on the base's opset.
+Source: Hu et al., LoRA (arXiv 2106.09685), here beside the layer and not merged into its weight,
+since the opening differs from source to source; the operator definitions of the onnx package.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ import numpy
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from facefusion_finetune.swappers.branches.gate import FLOOR, Gate
+from facefusion_finetune.swappers.branches.gate import EPSILON, IdentityGate
 from facefusion_finetune.swappers.files.modelfile import Additions
 
 PREFIX = "branch/"
@@ -25,7 +25,7 @@ SOURCE = "source"
 
 CONVOLUTIONS = ("Conv", "ConvTranspose")
 CLIP_BY_INPUTS, REDUCE_BY_INPUTS = 11, 18
-"""Opsets from which these operators take bounds or axes as inputs instead of attributes."""
+"""First opsets in which these operators take bounds or axes as inputs, not attributes."""
 
 
 @dataclass(frozen=True)
@@ -37,28 +37,28 @@ class Branch:
     layer: NodeProto
     """The layer as it is in the base."""
     data_type: int
-    """Of the layer's numbers, `TensorProto.DataType`."""
+    """Of the layer's values, `TensorProto.DataType`."""
     axes: int
-    """Of what the layer makes."""
+    """Number of axes of the layer's output."""
 
     @property
     def down(self) -> str:
-        """The thin layer: its node, and its weight."""
+        """Name of the narrow layer's node and of its weight."""
         return name_part(self.number, "down")
 
     @property
     def up(self) -> str:
-        """The layer back to the outputs: its node, and its weight."""
+        """Name of the second layer's node and of its weight."""
         return name_part(self.number, "up")
 
     @property
     def bias(self) -> str:
-        """The bias of the layer back."""
+        """Name of the second layer's bias."""
         return name_part(self.number, "bias")
 
     @property
     def share(self) -> str:
-        """The gate in the type and with as many axes as the layer's output."""
+        """Name of the gate's opening, in the type and with the axis count of the layer's output."""
         kind = "half" if self.data_type == TensorProto.FLOAT16 else "single"
         return f"{GATE}/{kind}/{self.axes}"
 
@@ -70,16 +70,16 @@ def name_part(number: int, part: str) -> str:
 
 def build_additions(
     opset: int,
-    gate: Gate,
+    gate: IdentityGate,
     branches: Mapping[int, Branch],
     weights: Mapping[str, NDArray[Any]],
 ) -> Additions:
-    """All that branches add to a base.
+    """Everything that branches add to a base.
 
     Args:
-        opset: Of the base.
-        gate: Of the person.
-        branches: By the number of the layer's node in the base.
+        opset: The base's opset.
+        gate: The person's identity gate.
+        branches: By the index of the layer's node in the base.
         weights: `down`, `up` and `bias` of each branch, by name.
     """
     first = _build_cosine(opset)
@@ -95,16 +95,16 @@ def build_additions(
             tensors[name] = weights[name].astype(kind)
     return Additions(
         first=tuple(first),
-        instead={index: _build_branch(branch) for index, branch in branches.items()},
+        replaced={index: _build_branch(branch) for index, branch in branches.items()},
         tensors=tuple(numpy_helper.from_array(array, name) for name, array in tensors.items()),
     )
 
 
-def _list_gate_tensors(opset: int, gate: Gate) -> dict[str, NDArray[Any]]:
+def _list_gate_tensors(opset: int, gate: IdentityGate) -> dict[str, NDArray[Any]]:
     low = numpy.float32(gate.low)
     tensors: dict[str, NDArray[Any]] = {
         DIRECTION: gate.direction.astype(numpy.float32)[:, None],
-        f"{GATE}/floor": numpy.array([FLOOR], numpy.float32),
+        f"{GATE}/floor": numpy.array([EPSILON], numpy.float32),
         LOW: numpy.array([low], numpy.float32),
         SPAN: numpy.array([gate.high - float(low)], numpy.float32),
     }
@@ -117,7 +117,7 @@ def _list_gate_tensors(opset: int, gate: Gate) -> dict[str, NDArray[Any]]:
 
 
 def _build_cosine(opset: int) -> list[NodeProto]:
-    """From the source, (n, 512), to the share, (n, 1), always in 32 bits."""
+    """From the source, (n, 512), to the gate's opening, (n, 1), always in 32 bits."""
     bounds = [f"{GATE}/shut", f"{GATE}/wide"] if opset >= CLIP_BY_INPUTS else []
     limits: dict[str, Any] = {} if bounds else {"min": 0.0, "max": 1.0}
     axes = [f"{GATE}/axes"] if opset >= REDUCE_BY_INPUTS else []
@@ -134,7 +134,7 @@ def _build_cosine(opset: int) -> list[NodeProto]:
 
 
 def _build_share(name: str, branch: Branch) -> tuple[list[NodeProto], dict[str, NDArray[Any]]]:
-    """The gate in the type and with the axes of some layers' output."""
+    """The gate's opening in the type and with the number of axes of some layers' output."""
     sizes = f"{name}/sizes"
     half = branch.data_type == TensorProto.FLOAT16
     shaped = f"{name}/shaped" if half else name
@@ -145,7 +145,7 @@ def _build_share(name: str, branch: Branch) -> tuple[list[NodeProto], dict[str, 
 
 
 def _build_branch(branch: Branch) -> tuple[NodeProto, ...]:
-    """A layer under another output's name, its branch, and the sum under the layer's own."""
+    """A layer with its output renamed, its branch, and their sum under the original name."""
     layer = NodeProto()
     layer.CopyFrom(branch.layer)
     (made,) = layer.output

@@ -1,4 +1,4 @@
-"""What of a branched swapper is trained, and how much of it is used."""
+"""The trainable layers of a branched swapper, and how strongly the tuning is applied."""
 
 import math
 from collections.abc import Mapping
@@ -16,13 +16,13 @@ from facefusion_finetune.swappers.graphs.partition import partition_graph
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 
 USED = ("/up", "/bias")
-"""Ends of the names of what is added to a layer's output as it is."""
+"""Name endings of the tensors that scale a branch's output linearly."""
 
 
 def select_branches(graph: SwapperGraph) -> tuple[Layer, ...]:
-    """The layers of a branched swapper's branches, `down` and `up` in turn, in the file's order.
+    """The layers of a branched swapper's branches, `down` and `up` alternating, in file order.
 
-    Rows that make a mask in the base are frozen in `up`.
+    Rows that are a mask in the base are frozen in `up`.
 
     Raises:
         SwapperError: The swapper has no branches, or damaged ones.
@@ -30,13 +30,13 @@ def select_branches(graph: SwapperGraph) -> tuple[Layer, ...]:
     split = split_branches(graph.file)
     if split is None:
         raise SwapperError(
-            graph.path.name, "it has no branches.", "Add them to the base, or choose its layers."
+            graph.path.name, "it has no branches.", "Add branches, or select layers of the base."
         )
     rows = _find_mask_rows(split)
     layers = {layer.node: layer for layer in graph.partition.layers}
     selected = []
     for index, branch in split.branches.items():
-        # A branch of rank 1 looks like a mask to the rule, or like a fixed filter.
+        # To the partition rule, a branch of rank 1 looks like a mask or a fixed filter.
         selected += [
             _own(graph, layers[branch.down], {"weight": branch.down}, ()),
             _own(graph, layers[branch.up], _list_up(branch), rows[index]),
@@ -44,17 +44,17 @@ def select_branches(graph: SwapperGraph) -> tuple[Layer, ...]:
     return tuple(selected)
 
 
-def set_strength(
+def scale_branches(
     weights: Mapping[str, NDArray[numpy.float32]], strength: float
 ) -> dict[str, NDArray[numpy.float32]]:
-    """Weights that make less of what was trained.
+    """Scale the tuning of a branched swapper.
 
     Args:
-        weights: Of a branched swapper, by initializer name, from `export_weights`.
-        strength: 1 for what was trained, 0 for the base.
+        weights: A branched swapper's weights by initializer name, from `export_weights`.
+        strength: 1 for the tuned model, 0 for the base.
 
     Returns:
-        All of them, those of `up` scaled.
+        All weights, with `up` and its bias scaled.
     """
     return {
         name: array * numpy.float32(strength)
@@ -65,7 +65,7 @@ def set_strength(
 
 
 def _find_mask_rows(split: Split) -> dict[int, tuple[int, ...]]:
-    """Rows of the base's layers that make a mask, by the number of the layer's node."""
+    """Rows of the base's layers that are a mask, by the index of the layer's node."""
     layers = partition_graph(trace_graph(split.base)).layers
     return {layer.index: layer.mask_rows for layer in layers}
 

@@ -1,4 +1,4 @@
-"""A branched file taken apart again: the base's graph, and the branches, made exactly as ours."""
+"""Splits a branched file back into the base's graph and its branches, and verifies both."""
 
 import re
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.gate import IdentityGate
 from facefusion_finetune.swappers.branches.nodes import (
     CONVOLUTIONS,
     DIRECTION,
@@ -28,39 +28,39 @@ _LAYER = re.compile(re.escape(PREFIX) + r"(0|[1-9][0-9]{0,4})/layer")
 
 @dataclass(frozen=True)
 class Split:
-    """A branched model in two."""
+    """A branched model, split in two."""
 
     base: ModelFile
-    """The base's graph; its weights are read from where the model has them."""
-    gate: Gate
+    """The base's graph; its weights are read from the branched model."""
+    gate: IdentityGate
     branches: dict[int, Branch]
-    """By the number of the layer's node in the base."""
+    """By the index of the layer's node in the base."""
     additions: Additions
     """What the branches add to the base."""
 
 
 def has_branches(file: ModelFile) -> bool:
-    """Whether a model has branches, or claims so."""
+    """Whether a model has branches, or claims to."""
     return DIRECTION in file.tensors
 
 
 def measure_branches(file: ModelFile) -> int:
-    """Bytes that the branches' initializers take in a file; 0 where it has none."""
+    """Bytes that the branches' initializers take in a file; 0 without branches."""
     names = [name for name in file.tensors if name.startswith(PREFIX) and has_branches(file)]
     return sum(file.tensors[name].end - file.tensors[name].start for name in names)
 
 
-def read_gate(file: ModelFile) -> Gate | None:
-    """The gate of a branched model; None for any other. Errors as in `split_branches`."""
+def read_identity_gate(file: ModelFile) -> IdentityGate | None:
+    """A branched model's identity gate; None for other models. Errors as in `split_branches`."""
     split = split_branches(file)
     return split.gate if split else None
 
 
 def split_branches(file: ModelFile) -> Split | None:
-    """Take the branches of a model off; None where it has none.
+    """Separate a model from its branches; None if it has none.
 
     Raises:
-        SwapperError: What is named as a branch is not exactly what `add_branches` makes.
+        SwapperError: What is named like a branch is not exactly what `add_branches` creates.
     """
     if not has_branches(file):
         return None
@@ -72,24 +72,24 @@ def split_branches(file: ModelFile) -> Split | None:
         raise SwapperError(
             str(file.path),
             f"its branches are damaged, or not made by facefusion-finetune ({error}).",
-            "Use the file as it was written.",
+            "Use the original file.",
         ) from error
     return split
 
 
 def remove_branches(file: ModelFile) -> ModelFile:
-    """A model without its branches; itself where it has none. Errors as in `split_branches`."""
+    """A model without its branches; itself if it has none. Errors as in `split_branches`."""
     split = split_branches(file)
     return file if split is None else split.base
 
 
-def halve_branches(split: Split, converted: ModelProto) -> Additions:
-    """What the branches add to the base once that was converted to 16 bits.
+def convert_branches(split: Split, converted: ModelProto) -> Additions:
+    """What the branches add to the base once it has been converted to 16 bits.
 
     Args:
-        split: Of the model with 32 bits.
-        converted: The base with 16. Its layers make tensors of their former names; that of a
-            graph's output is then cast.
+        split: The 32-bit model, split.
+        converted: The 16-bit base. Its layers' outputs keep their names; one that is a graph output
+            is followed by a cast.
     """
     places = {node.output[0]: place for place, node in enumerate(converted.graph.node)}
     branches: dict[int, Branch] = {}
@@ -126,7 +126,7 @@ def _split(file: ModelFile) -> Split:
         for branch in branches.values()
         for name in (branch.down, branch.up, branch.bias)
     }
-    gate = _read_gate(file)
+    gate = _read_identity_gate(file)
     additions = build_additions(get_opset(file.skeleton), gate, branches, weights)
     return Split(_restore_base(file, nodes), gate, branches, additions)
 
@@ -143,20 +143,20 @@ def _restore_base(file: ModelFile, nodes: list[NodeProto]) -> ModelFile:
     return replace(file, skeleton=skeleton, tensors=tensors, additions=None)
 
 
-def _read_gate(file: ModelFile) -> Gate:
+def _read_identity_gate(file: ModelFile) -> IdentityGate:
     direction, low, span = (file.read_tensor(name) for name in (DIRECTION, LOW, SPAN))
     bottom = float(low.item())
-    # Rounding must not carry a bound of 1 above it.
-    return Gate(
+    # Rounding must not push an upper bound of 1 above 1.
+    return IdentityGate(
         direction.astype(numpy.float32).ravel(), bottom, min(1.0, bottom + float(span.item()))
     )
 
 
 def _check_same(file: ModelFile, split: Split) -> None:
-    """Check that the base with these additions is the model again.
+    """Check that the base with these additions is exactly the model.
 
     Raises:
-        ValueError: It is another one.
+        ValueError: It is not.
     """
     nodes = list_nodes(split.base.skeleton.graph.node, split.additions)
     added = {tensor.name: numpy_helper.to_array(tensor) for tensor in split.additions.tensors}
@@ -166,11 +166,11 @@ def _check_same(file: ModelFile, split: Split) -> None:
         raise ValueError("they are not numbered from 0")
     for found, expected in zip_longest(file.skeleton.graph.node, nodes):
         if found != expected:
-            raise ValueError(f"node {(found or expected).name!r} is another one")
+            raise ValueError(f"node {(found or expected).name!r} differs")
     if list(file.tensors) != [*others, *added, last]:
         raise ValueError("their weights are not the expected ones")
     for name, array in added.items():
         stored = file.tensors[name]
         same = (stored.dims, stored.dtype) == (array.shape, array.dtype)
         if not same or not numpy.array_equal(file.read_tensor(name), array):
-            raise ValueError(f"the tensor {name!r} is another one")
+            raise ValueError(f"the tensor {name!r} differs")

@@ -1,1 +1,1 @@
-"""The graph in PyTorch, and the proof that it computes the same."""
+"""The graph in PyTorch, and the check that it computes the same as onnxruntime."""

@@ -1,4 +1,4 @@
-"""Whether a graph written for one sample also works on several at once."""
+"""Whether a graph exported for one sample also works on a batch."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ ANY_RANK = frozenset({
     "Pow", "Reciprocal", "Relu", "Reshape", "Resize", "Selu", "Sigmoid", "Softplus", "Sqrt",
     "Squeeze", "Sub", "Tanh", "Unsqueeze", "Where",
 })
-"""Operators that treat each sample on its own, as long as the batch stays the first axis."""
+"""Operators that treat each sample separately, as long as the batch stays the first axis."""
 # fmt: on
 
 ALONG_AXIS = frozenset({"Concat", "Gather", "Softmax", "LogSoftmax", "Split"})
@@ -23,7 +23,7 @@ ALONG_AXES = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "Re
 
 
 def is_batchable(trace: Trace) -> bool:
-    """Whether every node keeps the batch as first axis; if in doubt, no."""
+    """Whether every node keeps the batch as its first axis; False if in doubt."""
     return all(_keeps_batch(trace, node) for node in trace.nodes.values())
 
 
@@ -55,7 +55,7 @@ def _keeps_batch(trace: Trace, node: NodeProto) -> bool:
         return bool(axes) and all(axis % rank for axis in axes)
     if node.op_type not in ANY_RANK:
         return False
-    # A tensor of fewer axes would be laid along others than those of the batch.
+    # A tensor with fewer axes would be broadcast along axes other than the batch.
     same = all(len(shape) == rank for shape in shapes[: len(names)])
     return same and all(
         len(trace.values[name].shape) < rank or trace.values[name].shape[:1] == (1,)

@@ -1,4 +1,4 @@
-"""A node as a PyTorch module that keeps its constants."""
+"""A node as a PyTorch module with its constants bound."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from facefusion_finetune.swappers.graphs.shapes import Trace
 
 @dataclass(frozen=True)
 class Operator:
-    """A node as a module, and which of the node's inputs it is called with."""
+    """A node as a module, and the node inputs that it is called with."""
 
     module: nn.Module
     inputs: tuple[str, ...]
 
 
 class Function(nn.Module):
-    """A function of activations with everything else fixed."""
+    """A function of activations, with all other arguments fixed."""
 
     def __init__(self, function: Callable[..., Any], **fixed: Any) -> None:
         super().__init__()
@@ -29,12 +29,12 @@ class Function(nn.Module):
         self._fixed = fixed
 
     def forward(self, *tensors: Tensor) -> Any:
-        """Call it."""
+        """Call the function."""
         return self._function(*tensors, **self._fixed)
 
 
 class Bound(nn.Module):
-    """A module some of whose inputs are constants."""
+    """A module with some of its inputs bound to constants."""
 
     def __init__(self, inner: nn.Module, constants: Mapping[int, Tensor], count: int) -> None:
         super().__init__()
@@ -46,13 +46,13 @@ class Bound(nn.Module):
             self.register_buffer(f"constant_{place}", constant)
 
     def forward(self, *tensors: Tensor) -> Any:
-        """Call it with the constants in their places."""
+        """Call the module with the constants in their positions."""
         given = iter(tensors)
         return self._inner(*(getattr(self, name) if name else next(given) for name in self._names))
 
 
 def read_tensor(trace: Trace, name: str) -> Tensor:
-    """A constant as a tensor of its own; every kind of float becomes float32."""
+    """A constant as a new tensor; every float type becomes float32."""
     array = trace.read_constant(name)
     if array.dtype.kind == "f":
         array = array.astype(numpy.float32, copy=False)
@@ -62,7 +62,7 @@ def read_tensor(trace: Trace, name: str) -> Tensor:
 
 
 def bind_constants(trace: Trace, module: nn.Module, names: Sequence[str]) -> Operator:
-    """Let a module keep those of its inputs that are constant."""
+    """Bind those of a module's inputs that are constant."""
     constants = {
         place: read_tensor(trace, name)
         for place, name in enumerate(names)

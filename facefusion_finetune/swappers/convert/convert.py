@@ -1,7 +1,7 @@
-"""ONNX -> PyTorch, and the proof that both compute the same. The only user of onnx2torch.
+"""Converts ONNX graphs to PyTorch modules. The only user of onnx2torch.
 
-The shipped graph is left as it is. What is converted is a copy of its structure at batch 1 with the
-constant part worked out, and only what leads to the first output.
+The shipped graph stays untouched. What is converted is a copy of its structure at batch 1, with the
+constant part folded, and only the nodes that lead to the first output.
 """
 
 import warnings
@@ -26,8 +26,8 @@ from facefusion_finetune.swappers.graphs.shapes import Trace
 
 NODE_PREFIX = "node_"
 DOMAIN, KIND = "facefusion_finetune", "Node"
-NEWEST_OPSET = 17
-"""onnx2torch knows no newer one. What has changed since is built here."""
+MAX_OPSET = 17
+"""The newest that onnx2torch supports. Operators that changed later are built here."""
 
 _TRACE: ContextVar[Trace] = ContextVar("trace")
 
@@ -35,7 +35,7 @@ _TRACE: ContextVar[Trace] = ContextVar("trace")
 class BatchedNetwork(nn.Module):
     """A converted graph for any number of samples.
 
-    Many files have batch 1 baked into their sizes. PyTorch then maps the graph over the samples.
+    Many files have batch 1 baked into their sizes. The graph is then mapped over the samples.
     """
 
     def __init__(self, network: nn.Module, batchable: bool) -> None:
@@ -44,7 +44,7 @@ class BatchedNetwork(nn.Module):
         self.batchable = batchable
 
     def forward(self, *inputs: Tensor) -> Any:
-        """What the network makes of n samples; inputs (n, ...) in the file's order."""
+        """The network's output for n samples; inputs (n, ...) in the file's order."""
         if self.batchable or len(inputs[0]) == 1:
             return self.network(*inputs)
         return torch.func.vmap(self._run_one)(*inputs)
@@ -55,10 +55,10 @@ class BatchedNetwork(nn.Module):
 
 
 def convert_graph(trace: Trace) -> BatchedNetwork:
-    """Convert a graph to a module in float32; all weights frozen, in evaluation mode.
+    """Convert a graph to a float32 module, with all weights frozen, in evaluation mode.
 
     Args:
-        trace: Of the file; left untouched.
+        trace: The file's trace; left untouched.
 
     Returns:
         A module whose `network` has a child `node_<i>` for the file's i-th node.
@@ -66,7 +66,7 @@ def convert_graph(trace: Trace) -> BatchedNetwork:
     Raises:
         SwapperError: An operator cannot be converted.
     """
-    live = trace.find_ways({trace.output})
+    live = trace.find_ancestors({trace.output})
     model = helper.make_model(
         helper.make_graph(
             [_wrap_node(index, node) for index, node in trace.nodes.items() if index in live],
@@ -74,7 +74,7 @@ def convert_graph(trace: Trace) -> BatchedNetwork:
             [_describe(trace, name) for name in trace.inputs],
             [_describe(trace, trace.output)],
         ),
-        opset_imports=[helper.make_opsetid("", NEWEST_OPSET), helper.make_opsetid(DOMAIN, 1)],
+        opset_imports=[helper.make_opsetid("", MAX_OPSET), helper.make_opsetid(DOMAIN, 1)],
     )
     token = _TRACE.set(trace)
     try:
@@ -84,7 +84,7 @@ def convert_graph(trace: Trace) -> BatchedNetwork:
         batchable = is_batchable(trace)
     except SwapperError:
         raise
-    except Exception as error:  # the converters raise whatever they stumble on
+    except Exception as error:  # the converters raise many types
         raise SwapperError(
             str(trace.file.path),
             f"its graph cannot be converted to PyTorch ({error}).",
@@ -92,18 +92,18 @@ def convert_graph(trace: Trace) -> BatchedNetwork:
         ) from error
     finally:
         _TRACE.reset(token)
-    # The converter returns a module in training mode, which would move batch norm statistics.
+    # The converter returns a module in training mode, which would update batch norm statistics.
     network.eval()
     return BatchedNetwork(network.requires_grad_(False), batchable)
 
 
 def node_module(network: BatchedNetwork, index: int) -> nn.Module:
-    """The module of the file's node number `index`."""
+    """The module of the file's node with this index."""
     return network.network.get_submodule(f"{DOMAIN}/{NODE_PREFIX}{index}")
 
 
 def node_number(target: str) -> int:
-    """Number of the file's node that a child of the network, by name, was made of."""
+    """Index of the file's node that a child of the network, given by name, was converted from."""
     return int(target.removeprefix(f"{DOMAIN}/{NODE_PREFIX}"))
 
 
@@ -112,7 +112,7 @@ def _describe(trace: Trace, name: str) -> ValueInfoProto:
 
 
 def _wrap_node(index: int, node: NodeProto) -> NodeProto:
-    """A node of our own kind, which onnx2torch asks `_convert_node` about."""
+    """A node with our own operator, which onnx2torch passes to `_convert_node`."""
     return helper.make_node(
         *(KIND, list(node.input), list(node.output)),
         name=f"{NODE_PREFIX}{index}",
@@ -127,7 +127,7 @@ def _convert_node(wrapped: OnnxNode, _graph: object) -> OperationConverterResult
     node = trace.nodes[wrapped.attributes["index"]]
     operator = build_operator(trace, node)
     if operator is None:
-        version = min(trace.opset, NEWEST_OPSET)
+        version = min(trace.opset, MAX_OPSET)
         build = get_converter(operation_type=node.op_type, version=version)
         made = build(OnnxNode(node, wrapped.unique_name), _Constants(trace, node))
         names = tuple(name for name in made.onnx_mapping.inputs if name)
@@ -139,7 +139,7 @@ def _convert_node(wrapped: OnnxNode, _graph: object) -> OperationConverterResult
 
 
 class _Constants(Mapping[str, OnnxTensor]):
-    """As much of onnx2torch's graph as its converters ask for: constants and shapes."""
+    """The part of onnx2torch's graph that its converters use: constants and shapes."""
 
     def __init__(self, trace: Trace, node: NodeProto) -> None:
         self._trace = trace
@@ -159,7 +159,7 @@ class _Constants(Mapping[str, OnnxTensor]):
         return len(self._names)
 
     def value_as_node_output(self, name: str) -> Any:
-        """Constants are no node's output here.
+        """Not used: constants are not node outputs here.
 
         Raises:
             KeyError: Always.

@@ -1,7 +1,7 @@
-"""A swapper in two parts: one that never changes in training, and one that runs at every step.
+"""A swapper in two parts: a frozen one that never changes in training, and a live one.
 
-Both use the swapper's own modules. What the frozen part makes of a sample can be kept, and the live
-part makes of it, bit for bit, what the whole swapper makes of the sample.
+Both use the swapper's own modules. The frozen part's output for a sample can be cached; the live
+part runs at every step and turns it into the whole swapper's output for the sample, bit by bit.
 """
 
 import operator
@@ -30,12 +30,12 @@ class Frontier:
         """Names of the tensors that pass from one part to the other, in their order."""
 
     @torch.no_grad()
-    def freeze(self, target: Tensor, source: Tensor) -> tuple[Tensor, ...]:
+    def run_frozen(self, target: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         """The tensors of the cut; arguments as `TorchSwapper` takes them.
 
         Returns:
-            (n, ...) each, without a gradient. Where the graph works on one sample at a time, the
-            rest is the tensor's whole shape, its own first axis included.
+            (n, ...) each, without a gradient. If the graph works on one sample at a time, the rest
+            is the tensor's full shape, including its own first axis.
         """
         made: tuple[Tensor, ...] = self._frozen(
             *((target, source) if self._target_first else (source, target))
@@ -43,10 +43,10 @@ class Frontier:
         return made
 
     def run_live(self, tensors: Sequence[Tensor]) -> Tensor:
-        """Swapped crops, (n, 3, H, W), in the file's own output range, with their gradient.
+        """Swapped crops, (n, 3, H, W), in the file's own output range, with gradients.
 
         Args:
-            tensors: As `freeze` returns them.
+            tensors: As `run_frozen` returns them.
         """
         output: Tensor = self._live(*tensors)
         return output
@@ -56,11 +56,11 @@ def split_at_cut(swapper: TorchSwapper, cut: Sequence[str]) -> Frontier:
     """Split a swapper in two without copying anything.
 
     Args:
-        swapper: Adapted or not; later changes of its weights are seen by both parts.
-        cut: Names of the file's tensors, from `measure_cost` of the layers it trains.
+        swapper: With or without low-rank changes; both parts see later changes to its weights.
+        cut: Tensor names in the file, from `measure_cost` for the layers it trains.
 
     Raises:
-        SwapperError: What is trained does not lie behind the cut, or the cut does not part the
+        SwapperError: A trained weight is not behind the cut, or the cut does not separate the
             output from the inputs.
     """
     trace = swapper.graph.trace
@@ -73,9 +73,9 @@ def split_at_cut(swapper: TorchSwapper, cut: Sequence[str]) -> Frontier:
     frozen = fx.GraphModule(network, _write_frozen(network.graph, nodes, cut, batchable))
     live = fx.GraphModule(network, _write_live(network.graph, nodes, cut, batchable))
     if any(parameter.requires_grad for parameter in frozen.parameters()):
-        raise _refuse(swapper, cut, "a trained weight lies before it")
+        raise _refuse(swapper, cut, "a trained weight is before it")
     if sum(node.op == "placeholder" for node in live.graph.nodes) > len(cut):
-        raise _refuse(swapper, cut, "a way leads around it")
+        raise _refuse(swapper, cut, "a path leads around it")
     return Frontier(
         BatchedNetwork(frozen, batchable),
         BatchedNetwork(live, batchable),
@@ -85,7 +85,7 @@ def split_at_cut(swapper: TorchSwapper, cut: Sequence[str]) -> Frontier:
 
 
 def _find_nodes(graph: fx.Graph, trace: Trace) -> dict[str, list[fx.Node]]:
-    """What makes each of the file's tensors; the part of a split is picked once for each user."""
+    """The fx nodes that produce each of the file's tensors; a split's part has one per user."""
     found: dict[str, list[fx.Node]] = {}
     inputs = iter(trace.inputs)
     for node in graph.nodes:
@@ -111,8 +111,8 @@ def _write_frozen(
     known = {node: written.placeholder(node.target) for node in inputs}
     made = _copy_between(graph, written, known, [nodes[name][0] for name in cut])
     if not batchable:
-        # A tensor in the middle may have another first axis than the sample's, so that the one
-        # that is taken off each result has to be put there.
+        # A tensor in the middle may have a first axis other than the sample's, so add the one that
+        # `BatchedNetwork` takes off each result.
         made = [written.call_method("unsqueeze", (node, 0)) for node in made]
     written.output(tuple(made))
     return written
@@ -141,7 +141,7 @@ def _copy_between(
     known: Mapping[fx.Node, fx.Node],
     wanted: Sequence[fx.Node],
 ) -> list[fx.Node]:
-    """Copy what leads from nodes that are `known` in `written` to the `wanted` ones."""
+    """Copy the nodes between those already `known` in `written` and the `wanted` ones."""
     needed: set[fx.Node] = set()
     pending = list(wanted)
     while pending:
@@ -160,5 +160,5 @@ def _refuse(swapper: TorchSwapper, cut: Sequence[str], why: str) -> SwapperError
     return SwapperError(
         f"the cut at {', '.join(cut) or 'no tensor'} of {swapper.graph.path.name}",
         f"{why}.",
-        "Cut where measure_cost finds the cut of the layers that are trained.",
+        "Use the cut that measure_cost finds for the layers that are trained.",
     )

@@ -1,7 +1,7 @@
-"""Low-rank adaptation: a trained weight is the base's plus a product of two thin matrices.
+"""Low-rank adaptation (LoRA): a tuned weight is the base's plus a product of two thin matrices.
 
-The product is added to the weight before the layer runs, so that what is written out, the sum, is
-exactly what was trained.
+The product is added to the weight before the layer runs, so that what is written to the file, the
+sum, is exactly what was trained.
 Source: Hu et al., LoRA (arXiv 2106.09685); PyTorch's parametrisations.
 """
 
@@ -16,13 +16,13 @@ from facefusion_finetune.swappers.convert.network import TorchSwapper, find_chan
 
 
 class LowRank(nn.Module):
-    """Adds `strength * up @ down` to a weight, seen as a matrix of its first axis by the rest."""
+    """Adds `strength * up @ down` to a weight, viewed as a matrix of its first axis by the rest."""
 
     def __init__(self, weight: Tensor, rank: int, generator: torch.Generator) -> None:
         super().__init__()
         rows, columns = weight.shape[0], weight[0].numel()
         drawn = torch.randn(rank, columns, generator=generator) / math.sqrt(columns)
-        # `up` begins at zero, so that nothing changes before the first step.
+        # `up` starts at zero, so that nothing changes before the first step.
         self.up = nn.Parameter(torch.zeros(rows, rank, device=weight.device))
         self.down = nn.Parameter(drawn.to(weight.device))
         self.strength = 1.0
@@ -35,20 +35,22 @@ class LowRank(nn.Module):
 
 
 def add_low_rank(swapper: TorchSwapper, rank: int, seed: int) -> None:
-    """Train low-rank changes of a swapper's trainable weights instead of the weights and biases.
+    """Train low-rank changes to a swapper's trainable weights instead of its weights and biases.
 
     Args:
-        swapper: Its `trained` afterwards holds `NAME/up` and `NAME/down` for each weight NAME.
+        swapper: Afterwards its `trained` holds `NAME/up` and `NAME/down` for each weight NAME.
         rank: Of the changes.
-        seed: Of the random start.
+        seed: For the random initial values.
 
     Raises:
-        SwapperError: The rank is below 1, or the swapper is adapted already.
+        SwapperError: The rank is below 1, or the swapper already has low-rank changes.
     """
     if rank < 1:
         raise SwapperError(f"rank {rank}", "it is below 1.", "Give a rank such as 8.")
     if any("/" in name for name in swapper.trained):
-        raise SwapperError("the swapper", "it is adapted already.", "Convert the base anew.")
+        raise SwapperError(
+            "the swapper", "it already has low-rank changes.", "Convert the base again."
+        )
     generator = torch.Generator().manual_seed(seed)
     trained: dict[str, nn.Parameter] = {}
     for name, parameter in swapper.trained.items():
@@ -65,14 +67,14 @@ def add_low_rank(swapper: TorchSwapper, rank: int, seed: int) -> None:
 
 
 def set_strength(swapper: TorchSwapper, strength: float) -> None:
-    """How much of the change is added: 0 gives the base, 1 what was trained."""
+    """Set how much of the change is added: 0 gives the base, 1 the tuned model."""
     for module in swapper.modules():
         if isinstance(module, LowRank):
             module.strength = strength
 
 
 def _open_rows(weight: Tensor, rows: tuple[int, ...], kind: str) -> Tensor:
-    """1 where a weight may change, 0 for the rows of a mask; broadcasts to the weight."""
+    """1 where a weight may change, 0 for mask rows; broadcasts to the weight."""
     axis = find_channel_axis(kind)
     shape = [1] * weight.ndim
     shape[axis] = weight.shape[axis]

@@ -1,4 +1,4 @@
-"""A swapper in PyTorch whose trainable tensors are known by initializer name."""
+"""A swapper in PyTorch whose trainable tensors are addressed by initializer name."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.convert.convert import convert_graph, node_module
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
-from facefusion_finetune.swappers.graphs.layers import Layer, Owned, arrange_back, rearrange
+from facefusion_finetune.swappers.graphs.layers import Layer, Owned, rearrange, undo_rearrangement
 from facefusion_finetune.swappers.graphs.partition import TARGET
 
 
 class TorchSwapper(nn.Module):
-    """A swapper with some layers free to be trained.
+    """A swapper with some trainable layers.
 
     Call it with target crops (n, 3, H, W), normalised, and sources (n, 512) or (n, 3, h, w).
     """
@@ -31,8 +31,8 @@ class TorchSwapper(nn.Module):
             for owned in layer.owned:
                 module = node_module(self.network, layer.index)
                 self.places.setdefault(owned.initializer, []).append((module, owned, layer))
-        self.trained = {name: self._free(places) for name, places in self.places.items()}
-        """Trainable parameters, in the layout their nodes take them, by initializer name."""
+        self.trained = {name: self._unfreeze(places) for name, places in self.places.items()}
+        """Trainable parameters by initializer name, in the layout that their nodes take."""
 
     def forward(self, target: Tensor, source: Tensor) -> Tensor:
         """Swapped crops, (n, 3, H, W), in the file's own output range."""
@@ -42,11 +42,11 @@ class TorchSwapper(nn.Module):
         return output
 
     def train(self, mode: bool = True) -> "TorchSwapper":
-        """Stay in evaluation mode: normalisation layers keep the statistics of the file."""
+        """Stay in evaluation mode: normalisation layers keep the file's statistics."""
         return super().train(False)
 
     def count_inputs(self, name: str) -> int:
-        """How many numbers each output of a trained weight sums over."""
+        """Number of inputs that each output of a trained weight sums over (its fan-in)."""
         module, owned, layer = self.places[name][0]
         shape = getattr(module, owned.role).shape
         if layer.kind == "Conv":
@@ -62,16 +62,16 @@ class TorchSwapper(nn.Module):
         for name, places in self.places.items():
             module, owned, _ = places[0]
             values = getattr(module, owned.role).detach().cpu().numpy()
-            exported[name] = arrange_back(self.graph.trace, name, owned.tensor, values).copy()
+            exported[name] = undo_rearrangement(self.graph.trace, name, owned.tensor, values).copy()
         return exported
 
     def run(
         self, targets: NDArray[numpy.float32], sources: NDArray[numpy.float32]
     ) -> NDArray[numpy.float32]:
-        """Forward on arrays, without gradients; shapes as in `forward`.
+        """Run on arrays, without gradients; shapes as in `forward`.
 
         Raises:
-            SwapperError: PyTorch cannot do what the graph asks for.
+            SwapperError: PyTorch cannot run the graph.
         """
         device = next(self.parameters(), torch.empty(0)).device
         inputs = (torch.from_numpy(array).to(device) for array in (targets, sources))
@@ -88,8 +88,8 @@ class TorchSwapper(nn.Module):
             ) from error
         return numpy.asarray(output.float().cpu().numpy())
 
-    def _free(self, places: list[tuple[nn.Module, Owned, Layer]]) -> nn.Parameter:
-        """Make a parameter trainable; several modules that share an initializer share it."""
+    def _unfreeze(self, places: list[tuple[nn.Module, Owned, Layer]]) -> nn.Parameter:
+        """Make a parameter trainable; modules that share an initializer share the parameter."""
         module, owned, layer = places[0]
         parameter = getattr(module, owned.role, None)
         name = owned.initializer
@@ -100,8 +100,8 @@ class TorchSwapper(nn.Module):
         ):
             raise SwapperError(
                 self.graph.path.name,
-                f"the weight {name!r} of node {layer.node!r} does not come out of the conversion"
-                " as it went in.",
+                f"the weight {name!r} of node {layer.node!r} was changed by the conversion to"
+                " PyTorch.",
                 "Use the file as FaceFusion publishes it.",
             )
         for other, same, _ in places[1:]:
@@ -113,7 +113,7 @@ class TorchSwapper(nn.Module):
 
 
 def find_channel_axis(kind: str) -> int:
-    """Where the weight of a layer of that kind counts output channels."""
+    """The weight axis that indexes output channels, for a layer of this kind."""
     return 1 if kind == "ConvTranspose" else 0
 
 

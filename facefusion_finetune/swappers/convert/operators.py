@@ -1,7 +1,7 @@
-"""PyTorch modules for the operators onnx2torch lacks, or gets wrong on swappers' graphs.
+"""PyTorch modules for operators that onnx2torch lacks, or gets wrong on swapper graphs.
 
-All sizes are known from the trace, so that no module reads a shape from a tensor while it runs.
-A leading 1 is the batch and stays open.
+All sizes are known from the trace, so no module reads a shape from a tensor while it runs. A
+leading 1 is the batch and may have any size.
 Source: the operator definitions of the onnx package; opset 7 to 25.
 """
 
@@ -20,17 +20,17 @@ from facefusion_finetune.swappers.convert.weighted import (
     build_convolution,
     build_normalisation,
     build_product,
-    turn_pads,
+    reorder_pads,
 )
 from facefusion_finetune.swappers.graphs.layers import read_attributes
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 
 def build_operator(trace: Trace, node: NodeProto) -> Operator | None:
-    """The module of a node; None where onnx2torch's will do.
+    """The module of a node; None if onnx2torch's own is suitable.
 
     Raises:
-        NotImplementedError: The operator is used in a way that no swapper known uses.
+        NotImplementedError: The operator is used in a way that no known swapper uses.
     """
     build = _BUILDERS.get(node.op_type)
     return build(trace, node, read_attributes(node)) if build else None
@@ -71,7 +71,7 @@ def _build_pad(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> Ope
         whole[axis], whole[axis + rank] = int(pads[place]), int(pads[place + len(axes)])
     mode = attributes.get("mode", b"constant").decode()
     modes = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
-    turned = turn_pads(whole)
+    turned = reorder_pads(whole)
     if mode == "constant":
         return Operator(Function(functional.pad, pad=turned, value=value), (node.input[0],))
     if any(turned[2 * (rank - 2) :]):
@@ -94,7 +94,7 @@ def _build_slice(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> O
         if step < 0:
             flipped.append(place)
             taken = taken[::-1]
-        # A batch that is taken whole stays open.
+        # A batch axis taken whole may have any size.
         if len(taken) < shape[place] or place:
             slices[place] = slice(taken.start, taken.stop, taken.step)
     index = tuple(slices)
@@ -107,7 +107,7 @@ def _build_slice(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> O
 
 
 def _build_split(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> Operator:
-    if len(node.output) == 1:  # a list of one would go on as a list
+    if len(node.output) == 1:  # torch.split would return a list of one
         return Operator(nn.Identity(), (node.input[0],))
     axis = attributes.get("axis", 0) % len(trace.values[node.input[0]].shape)
     sizes = [trace.values[name].shape[axis] for name in node.output]
@@ -148,7 +148,7 @@ def _build_reduction(trace: Trace, node: NodeProto, attributes: dict[str, Any]) 
     return Operator(Function(lambda x: reduce(x, places, keep)), (node.input[0],))
 
 
-def _build_slope(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> Operator:
+def _build_prelu(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> Operator:
     return bind_inputs(trace, node, Function(lambda x, slope: torch.where(x >= 0, x, slope * x)))
 
 
@@ -158,7 +158,7 @@ def _build_cast(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> Op
         TensorProto.INT32: torch.int32,
         TensorProto.BOOL: torch.bool,
     }
-    # Half precision is worked out in full: half convolutions are 190 times slower on a CPU.
+    # Half precision is computed in float32: half convolutions are 190 times slower on a CPU.
     kind = kinds.get(attributes["to"], torch.float32)
     return Operator(Function(lambda x: x.to(kind)), (node.input[0],))
 
@@ -168,7 +168,7 @@ def _build_resize(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> 
 
 
 def _read(trace: Trace, node: NodeProto, place: int) -> list[int]:
-    """The whole numbers of a constant input; empty where it is left out.
+    """The integers of a constant input; empty if it is omitted.
 
     Raises:
         NotImplementedError: It depends on the graph's inputs.
@@ -193,7 +193,7 @@ _BUILDERS: dict[str, Build] = {
     "Gemm": build_product,
     "InstanceNormalization": build_normalisation,
     "MatMul": build_product,
-    "PRelu": _build_slope,
+    "PRelu": _build_prelu,
     "Pad": _build_pad,
     "Reshape": _build_reshape,
     "Resize": _build_resize,

@@ -1,4 +1,4 @@
-"""The proof that the PyTorch network computes what onnxruntime does, on real crops."""
+"""Checks, on real crops, that the PyTorch network computes the same as onnxruntime."""
 
 import tempfile
 from pathlib import Path
@@ -26,7 +26,7 @@ Array = NDArray[numpy.float32]
 
 
 def get_parity_limit(graph: SwapperGraph) -> float:
-    """The limit for a swapper of its precision."""
+    """The limit for the swapper's precision."""
     return PARITY_LIMITS[graph.precision]
 
 
@@ -37,12 +37,12 @@ def check_parity(
     sources: Array,
     limit: float,
 ) -> float:
-    """Compare a converted swapper, run as one batch, with onnxruntime, run one by one.
+    """Compare a converted swapper, run as one batch, with onnxruntime, run sample by sample.
 
     Args:
         swapper: The converted network.
-        session: Of the file it was converted from, or written back to.
-        targets: (n, 3, H, W) normalised crops; real ones, since random noise hides faults.
+        session: A session of the file it was converted from, or was written back to.
+        targets: (n, 3, H, W) normalised crops; real ones, since random noise hides errors.
         sources: (n, 512) or (n, 3, h, w).
         limit: Largest allowed difference, as a share of the output's range.
 
@@ -50,8 +50,8 @@ def check_parity(
         The largest difference, as a share of the output's range.
 
     Raises:
-        SwapperError: The difference is above `limit`, or not a number; the first node that
-            differs is named.
+        SwapperError: The difference is above `limit`, or NaN; the message names the first node
+            that differs.
     """
     expected = run_session(session, targets, sources)
     difference = measure_difference(swapper.run(targets, sources), expected)
@@ -61,13 +61,14 @@ def check_parity(
             "the converted swapper",
             f"PyTorch and onnxruntime differ by {difference:.2g} of the output's range, more than"
             f" {limit:.0e}, {node}.",
-            "Tuning would train another function than FaceFusion runs. Use the file as published.",
+            "Training would tune a different function from the one FaceFusion runs. Use the file as"
+            " published.",
         )
     return difference
 
 
 def measure_difference(output: Array, expected: Array) -> float:
-    """Largest difference of two arrays, as a share of the second one's range."""
+    """Largest difference between two arrays, as a share of the second one's range."""
     spread = max(float(expected.max() - expected.min()), 1e-6)
     return float(numpy.abs(output - expected).max()) / spread
 
@@ -76,9 +77,9 @@ def run_session(session: onnxruntime.InferenceSession, targets: Array, sources: 
     """Run a swapper file on each crop as the host does.
 
     Args:
-        session: Of a swapper.
+        session: A swapper's session.
         targets: (n, 3, H, W).
-        sources: (n, 512) or (n, 3, h, w), or one of them for all.
+        sources: (n, 512) or (n, 3, h, w); n may be 1, for one source for all targets.
 
     Returns:
         (n, 3, H, W).
@@ -92,7 +93,7 @@ def run_session(session: onnxruntime.InferenceSession, targets: Array, sources: 
 
 
 def find_difference(swapper: TorchSwapper, target: Array, source: Array, limit: float) -> str:
-    """Say which node of the base file is the first whose values differ, for one sample."""
+    """Describe the first node of the base file whose values differ, for one sample."""
     trace = swapper.graph.trace
     names = [name for node in trace.nodes.values() for name in node.output if name]
     expected = dict(zip(names, _run_all(swapper.graph, names, target, source), strict=True))
@@ -107,7 +108,7 @@ def find_difference(swapper: TorchSwapper, target: Array, source: Array, limit: 
         for name, values in zip(node.output, made, strict=False):
             if name and not measure_difference(values.numpy(), expected[name]) <= limit:
                 return f"first at node {node.name or index!r} ({node.op_type})"
-    return "though every node does the same for one sample: the batch is mixed up"
+    return "although every node agrees for one sample: samples of a batch are mixed up"
 
 
 class _Recorder(fx.Interpreter):
@@ -124,7 +125,7 @@ class _Recorder(fx.Interpreter):
 
 
 def _run_all(graph: SwapperGraph, names: list[str], target: Array, source: Array) -> list[Array]:
-    """What onnxruntime makes at every node of a copy of the file."""
+    """onnxruntime's outputs of every node, from a copy of the file."""
     values = graph.trace.values
     known = {value.name for value in graph.file.skeleton.graph.output}
     outputs = onnx.GraphProto(
@@ -138,7 +139,7 @@ def _run_all(graph: SwapperGraph, names: list[str], target: Array, source: Array
         path = Path(folder) / "all.onnx"
         with path.open("wb") as file:
             write_model(graph.file, file)
-            # Two graph fields of one message are read as one graph.
+            # Protobuf merges two graph fields of one message into one graph.
             file.write(wire.encode_field(wire.MODEL_GRAPH, outputs.SerializeToString()))
         session = create_session(path, graph.path.name)
         made: list[Array] = session.run(names, {"target": target, "source": source})

@@ -1,4 +1,4 @@
-"""ONNX's Resize in PyTorch, in all the ways exporters write it."""
+"""ONNX's Resize in PyTorch, in all variants that exporters write."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
-LARGEST_SIDE = 8192
-"""Pixels; a matrix of old by new rows is made of some."""
+MAX_SIDE = 8192
+"""Pixels; some variants need a matrix of old by new rows."""
 
 
-class Interpolation(nn.Module):
-    """Bilinear or bicubic resizing as PyTorch does it."""
+class TorchResize(nn.Module):
+    """Bilinear or bicubic resizing by PyTorch itself."""
 
     def __init__(self, size: tuple[int, int], mode: str, align_corners: bool) -> None:
         super().__init__()
@@ -29,8 +29,8 @@ class Interpolation(nn.Module):
         )
 
 
-class Picking(nn.Module):
-    """Nearest neighbours: which row and column each one is taken from is known beforehand."""
+class NearestResize(nn.Module):
+    """Nearest-neighbour resizing with precomputed source rows and columns."""
 
     def __init__(self, rows: NDArray[numpy.int64], columns: NDArray[numpy.int64]) -> None:
         super().__init__()
@@ -43,8 +43,8 @@ class Picking(nn.Module):
         return picked.index_select(3, self.get_buffer("columns"))
 
 
-class Mixing(nn.Module):
-    """Linear resizing by one matrix for the rows and one for the columns."""
+class LinearResize(nn.Module):
+    """Linear resizing with one matrix for the rows and one for the columns."""
 
     def __init__(self, rows: NDArray[numpy.float32], columns: NDArray[numpy.float32]) -> None:
         super().__init__()
@@ -57,10 +57,10 @@ class Mixing(nn.Module):
 
 
 def build_resize(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> nn.Module:
-    """The module of a Resize node, called with the picture alone.
+    """The module of a Resize node, called with the picture only.
 
     Raises:
-        NotImplementedError: It resizes batch or channels, crops, or smooths.
+        NotImplementedError: It resizes batch or channels, crops, or uses antialiasing.
     """
     taken = trace.values[node.input[0]].shape
     made = trace.values[node.output[0]].shape
@@ -68,7 +68,7 @@ def build_resize(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> n
         len(taken) != 4
         or taken[:2] != made[:2]
         or attributes.get("antialias")
-        or max(*taken[2:], *made[2:]) > LARGEST_SIDE
+        or max(*taken[2:], *made[2:]) > MAX_SIDE
     ):
         raise NotImplementedError(f"Resize from {list(taken)} to {list(made)}")
     mode = attributes.get("mode", b"nearest").decode()
@@ -81,27 +81,27 @@ def build_resize(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> n
     if mode == "nearest":
         rounding = attributes.get("nearest_mode", b"round_prefer_floor").decode()
         rows, columns = (
-            _round(_place(old, new, scale, coordinates), rounding).clip(0, old - 1)
+            _round(_map_coordinates(old, new, scale, coordinates), rounding).clip(0, old - 1)
             for old, new, scale in zip(taken[2:], size, scales, strict=True)
         )
-        return Picking(rows.astype(numpy.int64), columns.astype(numpy.int64))
+        return NearestResize(rows.astype(numpy.int64), columns.astype(numpy.int64))
     aligned = coordinates == "align_corners"
     usual = coordinates == "half_pixel" or (coordinates == "pytorch_half_pixel" and min(size) > 1)
     if (usual and exact) or aligned:
-        return Interpolation(size, "bilinear" if mode == "linear" else "bicubic", aligned)
+        return TorchResize(size, "bilinear" if mode == "linear" else "bicubic", aligned)
     if mode != "linear":
         raise NotImplementedError(f"Resize of mode {mode} with {coordinates}")
     rows, columns = (
-        _create_mixture(_place(old, new, scale, coordinates), old)
+        _create_interpolation(_map_coordinates(old, new, scale, coordinates), old)
         for old, new, scale in zip(taken[2:], size, scales, strict=True)
     )
-    return Mixing(rows, columns)
+    return LinearResize(rows, columns)
 
 
 def _read_scales(
     trace: Trace, node: NodeProto, taken: tuple[int, ...], made: tuple[int, ...]
 ) -> tuple[float, float]:
-    # Opset 10 has the scales as second input, later ones the region before them.
+    # In opset 10 the scales are the second input; later opsets have roi before them.
     place = 1 if trace.opset < 11 else 2
     name = node.input[place] if len(node.input) > place else ""
     scales = trace.read_constant(name).ravel() if name else numpy.zeros(0)
@@ -110,8 +110,8 @@ def _read_scales(
     return float(scales[-2]), float(scales[-1])
 
 
-def _place(old: int, new: int, scale: float, coordinates: str) -> NDArray[numpy.float64]:
-    """Where each new row or column lies among the old ones."""
+def _map_coordinates(old: int, new: int, scale: float, coordinates: str) -> NDArray[numpy.float64]:
+    """The position of each new row or column among the old ones."""
     places = numpy.arange(new, dtype=numpy.float64)
     if coordinates == "asymmetric":
         return places / scale
@@ -131,8 +131,8 @@ def _round(places: NDArray[numpy.float64], rounding: str) -> NDArray[numpy.float
     return numpy.ceil(places) if up else numpy.floor(places)
 
 
-def _create_mixture(places: NDArray[numpy.float64], old: int) -> NDArray[numpy.float32]:
-    """(new, old): how much of each old row a new one holds."""
+def _create_interpolation(places: NDArray[numpy.float64], old: int) -> NDArray[numpy.float32]:
+    """(new, old): the weight of each old row in each new one."""
     places = places.clip(0, old - 1)
     low = numpy.floor(places).astype(numpy.int64)
     high = (low + 1).clip(0, old - 1)

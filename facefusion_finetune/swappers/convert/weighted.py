@@ -1,6 +1,6 @@
-"""Operators with weights, as PyTorch modules that keep them in the file's layout.
+"""Operators with weights, as PyTorch modules that keep the weights in the file's layout.
 
-onnx2torch transposes and scales some, ties none, and fills each with random numbers first.
+onnx2torch transposes and scales some, ties none, and first initialises each at random.
 """
 
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class Product(nn.Module):
 
 
 class Normalisation(nn.Module):
-    """BatchNormalization with the file's statistics, or InstanceNormalization with its own."""
+    """BatchNormalization with the file's statistics, or InstanceNormalization."""
 
     def __init__(self, constants: Sequence[Tensor], epsilon: float) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ class Normalisation(nn.Module):
         self._fixed = len(constants) == 4
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """(n, C, ...), same shape out."""
+        """(n, C, ...) to the same shape."""
         weight, bias = self.get_buffer("weight"), self.get_buffer("bias")
         if not self._fixed:
             return functional.instance_norm(pictures, None, None, weight, bias, eps=self._epsilon)
@@ -119,7 +119,7 @@ def build_computed_convolution(
 
 
 def _read_convolution(trace: Trace, node: NodeProto, attributes: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of PyTorch's convolution; uneven pads become a pad beforehand."""
+    """Arguments of PyTorch's convolution; uneven pads become a separate pad before it."""
     shape = trace.values[node.input[0]].shape
     kernel = trace.values[node.input[1]].shape[2:]
     rank = len(kernel)
@@ -150,12 +150,12 @@ def _read_convolution(trace: Trace, node: NodeProto, attributes: dict[str, Any])
             raise NotImplementedError("ConvTranspose with uneven pads")
     elif pads[:rank] != pads[rank:]:
         fixed["padding"] = 0
-        fixed["pads"] = turn_pads(pads)
+        fixed["pads"] = reorder_pads(pads)
     return fixed
 
 
-def turn_pads(pads: Sequence[int]) -> list[int]:
-    """ONNX's order of pads (all begins, all ends) to PyTorch's (last axis first)."""
+def reorder_pads(pads: Sequence[int]) -> list[int]:
+    """Convert pads from ONNX's order (all begins, all ends) to PyTorch's (last axis first)."""
     half = len(pads) // 2
     return [pads[place] for axis in reversed(range(half)) for place in (axis, axis + half)]
 

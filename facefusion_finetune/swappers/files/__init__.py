@@ -1,1 +1,1 @@
-"""ONNX files on disk: opened safely, written back, linked to their base."""
+"""ONNX files on disk: opened safely, written back and linked to their base."""

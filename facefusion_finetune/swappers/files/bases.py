@@ -1,8 +1,8 @@
-"""Linked files: a tuned model that leaves its frozen weights where they lie in the base file.
+"""Linked files: a tuned model that leaves its frozen weights in the base file.
 
-A copy of the base, named after its digest, has to lie beside the model. This module puts it there,
-checks it, and takes it away when nothing needs it any more. The processor calls it inside
-FaceFusion: no torch, and nothing is read that was not checked.
+A copy of the base, named after its digest, must be beside the model. This module puts it there,
+checks it, and removes it when no model needs it. The processor calls it inside FaceFusion: no
+torch, and nothing is read before it is checked.
 """
 
 import errno
@@ -24,7 +24,7 @@ from facefusion_finetune.swappers.files.wire import WireError
 
 CHUNK = 1 << 22
 SUFFIX = ".base"
-"""Not .onnx, so that nothing takes the file for a model."""
+"""Not .onnx, so that nothing mistakes the file for a model."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}-[0-9a-f]{16}\.base")
 _FULL_DISK = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -34,7 +34,7 @@ def name_base(base_name: str, sha256: str) -> str:
     """File name of a base beside the models that need it: `NAME-DIGEST.base`.
 
     Args:
-        base_name: As the card has it; what no file name should hold becomes `_`.
+        base_name: As in the card; characters unsafe in a file name become `_`.
         sha256: Of the base file, 64 hex digits; the first 16 go into the name.
     """
     plain = re.sub(r"[^A-Za-z0-9_.-]", "_", base_name).lstrip(".")[:64]
@@ -42,10 +42,10 @@ def name_base(base_name: str, sha256: str) -> str:
 
 
 def digest_file(path: Path) -> str:
-    """sha256 of a file's bytes, 64 hex digits; read again only when its status has changed.
+    """sha256 of a file's bytes, 64 hex digits; recomputed only when the file's status changes.
 
     Raises:
-        OSError: It cannot be read.
+        OSError: The file cannot be read.
     """
     status = path.stat()
     key = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
@@ -53,9 +53,9 @@ def digest_file(path: Path) -> str:
 
 
 def holds_base(path: Path, sha256: str, hard_links: bool = False) -> bool:
-    """Whether `path` is a file of its own with that digest; see `check_base` for `hard_links`."""
+    """Whether `path` is a separate file with that digest; see `check_base` for `hard_links`."""
     try:
-        return _explain(path, sha256, hard_links) is None
+        return _find_fault(path, sha256, hard_links) is None
     except OSError:
         return False
 
@@ -63,25 +63,25 @@ def holds_base(path: Path, sha256: str, hard_links: bool = False) -> bool:
 def place_base(
     source: Path, sha256: str, base_name: str, directory: Path, hard_links: bool = False
 ) -> Path:
-    """Make sure that the base lies in a folder: whole, and with the digest asked for.
+    """Make sure that a folder holds the base, complete and with the expected digest.
 
-    A file that is there already is kept if it is right, and replaced if it is not. Where the file
-    system can, the copy shares its blocks with the source.
+    An existing file is kept if it is correct, and replaced if it is not. Where the file system
+    supports it, the copy shares its blocks with the source.
 
     Args:
         source: Any file with the base's bytes.
-        sha256: Of the base.
-        base_name: Of the base.
-        directory: Where it goes; must exist.
-        hard_links: Take a hard link where possible. FaceFusion's own folder needs a file of its
-            own, since onnx reads no weights from a file with several links.
+        sha256: The base's digest.
+        base_name: The base's name.
+        directory: The destination; must exist.
+        hard_links: Use a hard link where possible. FaceFusion's own folder needs a separate file,
+            because onnx reads no weights from a file with several links.
 
     Returns:
         The base's path in the folder.
 
     Raises:
-        RegistryError: The source holds something else.
-        OSError: It cannot be read or written, for example because the disk is full.
+        RegistryError: The source's digest differs.
+        OSError: The file cannot be read or written, for example because the disk is full.
     """
     target = directory / name_base(base_name, sha256)
     if holds_base(target, sha256, hard_links):
@@ -96,13 +96,13 @@ def find_base(sha256: str, base_name: str, sizes: range, folders: Iterable[Path]
     """Look for a base file; only files of a possible size are read.
 
     Args:
-        sha256: Of the base.
-        base_name: What it may be called; tried first.
-        sizes: In bytes.
-        folders: Looked into for `.onnx` and `.base` files, the first one first.
+        sha256: The base's digest.
+        base_name: Its likely name; files with this name are tried first.
+        sizes: Possible sizes in bytes.
+        folders: Searched in order for `.onnx` and `.base` files.
 
     Returns:
-        A file that has the digest, or None.
+        A file with the digest, or None.
     """
     files = [
         path
@@ -123,14 +123,14 @@ def find_base(sha256: str, base_name: str, sizes: range, folders: Iterable[Path]
 
 
 def check_base(model_path: Path, hard_links: bool = False) -> None:
-    """Make sure that a linked model will be drawn with the base it was tuned from.
+    """Make sure that a linked model will run with the base it was tuned from.
 
-    The base's digest is calculated once in a process, and again when the file's status changes.
+    The base's digest is computed once per process, and again when the file's status changes.
 
     Args:
-        model_path: A model; for a plain one there is nothing to check.
-        hard_links: Whether the base may have other names, which onnxruntime accepts and onnx, and
-            therefore FaceFusion, does not.
+        model_path: A model; for a standalone file there is nothing to check.
+        hard_links: Whether the base may have other hard links, which onnxruntime accepts, and onnx,
+            and therefore FaceFusion, does not.
 
     Raises:
         RegistryError: The model cannot be read, or its base is missing, changed or replaced.
@@ -140,24 +140,24 @@ def check_base(model_path: Path, hard_links: bool = False) -> None:
         return
     card = decode_metadata(links.metadata, str(model_path))
     name = name_base(card.base_name, card.base_sha256)
-    todo = f"Put it back: facefusion-finetune models activate {card.person}@{card.version}."
+    todo = f"Restore it: facefusion-finetune models activate {card.person}@{card.version}."
     if links.locations != {name}:
         raise RegistryError(
             str(model_path),
-            f"its weights lie in {sorted(links.locations)}, but its card names the base {name}.",
+            f"its weights are in {sorted(links.locations)}, but its card names the base {name}.",
             todo,
         )
     path = model_path.parent / name
     try:
-        why = _explain(path, card.base_sha256, hard_links)
+        why = _find_fault(path, card.base_sha256, hard_links)
     except OSError as error:
         why = f"it cannot be read ({error.strerror or error})."
     if why is not None:
         raise RegistryError(f"base file {path} of model {card.name!r}", why, todo)
 
 
-def release_bases(directory: Path) -> list[Path]:
-    """Remove base files that no model in the folder needs.
+def remove_unused_bases(directory: Path) -> list[Path]:
+    """Remove base files that no model in the folder uses.
 
     Returns:
         The files that were removed.
@@ -166,8 +166,8 @@ def release_bases(directory: Path) -> list[Path]:
     for path in sorted(directory.glob("*" + SUFFIX)):
         if not _NAME.fullmatch(path.name) or path.is_dir() or is_needed(path):
             continue
-        # Out of the way first: a model that is activated at this moment finds its base missing and
-        # puts it there again, or is found by the second look.
+        # Hide it first: a model activated at this moment either finds its base missing and puts it
+        # back, or is seen by the second check.
         hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         path.replace(hidden)
         if is_needed(path):
@@ -179,7 +179,7 @@ def release_bases(directory: Path) -> list[Path]:
 
 
 def is_needed(base: Path) -> bool:
-    """Whether a model beside the base points at it, or cannot be read to find out."""
+    """Whether a model beside the base uses it, or cannot be read to find out."""
     for path in base.parent.glob("*.onnx"):
         try:
             if base.name in scan_links(path).locations:
@@ -191,17 +191,17 @@ def is_needed(base: Path) -> bool:
     return False
 
 
-def _explain(path: Path, sha256: str, hard_links: bool) -> str | None:
+def _find_fault(path: Path, sha256: str, hard_links: bool) -> str | None:
     """Why the file is not the base; None if it is."""
     try:
         status = path.lstat()
     except FileNotFoundError:
-        return "it is not there: it was deleted or moved."
+        return "it is missing: it was deleted or moved."
     if not stat.S_ISREG(status.st_mode):
-        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "something else than a file"
-        return f"{kind} lies in its place."
+        kind = "a symbolic link" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+        return f"it is {kind}."
     if status.st_nlink > 1 and not hard_links:
-        return f"it is one file under {status.st_nlink} names, which onnx refuses to read."
+        return f"it has {status.st_nlink} hard links, and onnx refuses to read such a file."
     if digest_file(path) != sha256:
         return "it was changed or replaced: its sha256 is not the one the model was tuned from."
     return None
@@ -216,17 +216,17 @@ def _digest_static(path: Path, _status: tuple[int, ...]) -> str:
 def _place_link(source: Path, target: Path, sha256: str) -> bool:
     """Hard link `source` to `target`; False where that is not possible or not allowed."""
     if source.suffix == SUFFIX and home.home_directory().resolve() not in source.parents:
-        return False  # it lies beside a FaceFusion's models, and has to stay a file of its own
+        return False  # it is beside FaceFusion's models, and must stay a separate file
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         os.link(source, temporary)
     except OSError:
         return False
     try:
-        _require(digest_file(temporary), sha256, source)
+        _check_digest(digest_file(temporary), sha256, source)
         temporary.replace(target)
     finally:
-        # Renaming one name of a file onto another one does nothing.
+        # Renaming one hard link of a file onto another does nothing.
         temporary.unlink(missing_ok=True)
     return True
 
@@ -235,21 +235,21 @@ def _copy(source: Path, file: BinaryIO, sha256: str) -> None:
     digest = hashlib.sha256()
     with source.open("rb") as origin:
         if _clone(origin, file):
-            # What was written counts, whatever became of the source meanwhile.
+            # Check what was written: the source may have changed meanwhile.
             for start in range(0, os.fstat(file.fileno()).st_size, CHUNK):
                 digest.update(os.pread(file.fileno(), CHUNK, start))
         else:
             while chunk := origin.read(CHUNK):
                 digest.update(chunk)
                 file.write(chunk)
-    _require(digest.hexdigest(), sha256, source)
+    _check_digest(digest.hexdigest(), sha256, source)
 
 
 def _clone(origin: BinaryIO, file: BinaryIO) -> bool:
-    """Copy inside the kernel, which shares the blocks where the file system can.
+    """Copy inside the kernel, which shares the blocks where the file system supports it.
 
     Returns:
-        Whether all was copied; otherwise both files are at their start again, the new one empty.
+        Whether everything was copied; otherwise both files are rewound and the new one is empty.
 
     Raises:
         OSError: The disk is full.
@@ -270,15 +270,15 @@ def _clone(origin: BinaryIO, file: BinaryIO) -> bool:
     return not left
 
 
-def _require(digest: str, sha256: str, source: Path) -> None:
+def _check_digest(digest: str, sha256: str, source: Path) -> None:
     if digest != sha256:
         raise RegistryError(
             str(source),
-            f"its sha256 is {digest[:16]}…, not the {sha256[:16]}… of the base that is needed.",
-            "Put the base back as it was, for example by letting FaceFusion download it again.",
+            f"its sha256 is {digest[:16]}…, but the required base has {sha256[:16]}….",
+            "Restore the original base, for example by letting FaceFusion download it again.",
         )
 
 
 def bases_directory() -> Path:
-    """Folder of the base files that linked models of all persons share."""
+    """The folder of base files shared by all persons' linked models."""
     return home.home_directory() / "bases"

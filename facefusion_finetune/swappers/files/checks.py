@@ -1,4 +1,4 @@
-"""What a swapper's graph may hold. An ONNX file is untrusted input."""
+"""What a swapper's graph may contain. An ONNX file is untrusted input."""
 
 import math
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from onnx import (
 
 from facefusion_finetune.swappers.files.wire import WireError
 
-LARGEST_RANK = 8
+MAX_RANK = 8
 
 
 # fmt: off
@@ -36,60 +36,60 @@ OPERATORS = frozenset({
     "Transpose", "Unsqueeze", "Upsample", "Where", "Xor",
 })
 # fmt: on
-"""Standard operators whose output has a size known beforehand and takes time in proportion."""
+"""Standard operators whose output size is known in advance and whose cost is proportional to it."""
 
-NUMBERS = frozenset(
+NUMERIC_TYPES = frozenset(
     {
         *(TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BOOL),
         *(TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
         *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
     }
 )
-"""Types that numpy has, too."""
+"""Tensor types that numpy also has."""
 
 
-MOST_NODES = 10_000
-MOST_NAMES = 64
-"""Inputs or outputs of one node."""
-LARGEST_DIM = 1 << 31
-LARGEST_TENSOR = 1 << 31
-"""Numbers in one tensor."""
+MAX_NODES = 10_000
+MAX_NODE_TENSORS = 64
+"""The most inputs, and the most outputs, of one node."""
+MAX_DIM = 1 << 31
+MAX_ELEMENTS = 1 << 31
+"""Of one tensor."""
 OPSETS = range(7, 26)
 IR_VERSIONS = range(3, 14)
-OPEN_ENDED = ("start", "end", "value_int")
-"""Attributes that may be as large as numbers get."""
-PADDINGS = (b"NOTSET", b"VALID", b"SAME_UPPER", b"SAME_LOWER")
+UNBOUNDED = ("start", "end", "value_int")
+"""Attributes whose integers may be of any size."""
+AUTO_PADS = (b"NOTSET", b"VALID", b"SAME_UPPER", b"SAME_LOWER")
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
 
 
 def check_tensor(tensor: TensorProto, decode: bool) -> None:
-    """Check name, type and dims of a tensor, and its numbers where it has them in itself.
+    """Check a tensor's name, type and dims, and its values where they are in the message.
 
     Args:
         tensor: The tensor.
-        decode: Whether its numbers are in it and have to fit.
+        decode: Whether its values are in the message and must fit.
 
     Raises:
-        WireError: Something does not hold.
+        WireError: A check fails.
     """
-    name = tensor.name or "without a name"
-    if tensor.data_type not in NUMBERS:
-        raise WireError(f"tensor {name!r} is of the unknown type {tensor.data_type}")
+    name = tensor.name or "(unnamed)"
+    if tensor.data_type not in NUMERIC_TYPES:
+        raise WireError(f"tensor {name!r} has the unknown type {tensor.data_type}")
     kind = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     check_dims(tensor.dims, name)
     if not decode:
         return
     if tensor.data_location == TensorProto.EXTERNAL or tensor.external_data:
-        raise WireError(f"tensor {name!r} lies outside the file, where only initializers may")
+        raise WireError(f"tensor {name!r} is external data, which only initializers may be")
     fields = (
         *(tensor.float_data, tensor.int32_data, tensor.int64_data),
         *(tensor.double_data, tensor.uint64_data),
     )
     held = len(tensor.raw_data) + 8 * sum(map(len, fields))
     count = math.prod(tensor.dims)
-    # Before numpy is asked: it would make room for what the dims claim.
+    # Before numpy is called: it would allocate whatever the dims claim.
     if count * kind.itemsize > max(held, 1) * 2:
-        raise WireError(f"tensor {name!r} of shape {list(tensor.dims)} has too few numbers")
+        raise WireError(f"tensor {name!r} of shape {list(tensor.dims)} has too few values")
     try:
         array = numpy_helper.to_array(tensor)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -99,28 +99,34 @@ def check_tensor(tensor: TensorProto, decode: bool) -> None:
 
 
 def check_dims(dims: "list[int] | tuple[int, ...]", name: str) -> None:
-    """Check that a shape is one that can be."""
+    """Check that a shape is possible.
+
+    Raises:
+        WireError: It is not.
+    """
     if (
-        len(dims) > LARGEST_RANK
-        or any(not 0 <= dim < LARGEST_DIM for dim in dims)
-        or math.prod(dims) > LARGEST_TENSOR
+        len(dims) > MAX_RANK
+        or any(not 0 <= dim < MAX_DIM for dim in dims)
+        or math.prod(dims) > MAX_ELEMENTS
     ):
         raise WireError(f"tensor {name!r} has the impossible shape {list(dims)}")
 
 
 def check_graph(model: ModelProto) -> None:
-    """Check names, order, operators and attributes of a graph.
+    """Check a graph's names, order, operators and attributes.
 
     Raises:
-        WireError: Something does not hold.
+        WireError: A check fails.
     """
     graph = model.graph
     if model.ir_version not in IR_VERSIONS:
         raise WireError(f"its IR version {model.ir_version} is unknown")
     if model.functions or model.training_info or graph.sparse_initializer:
-        raise WireError("it holds functions, training steps or sparse weights, which are refused")
+        raise WireError(
+            "it contains functions, training steps or sparse weights, which are refused"
+        )
     opset = _check_domains(model)
-    if not 0 < len(graph.node) <= MOST_NODES:
+    if not 0 < len(graph.node) <= MAX_NODES:
         raise WireError(f"it has {len(graph.node)} nodes")
     _check_names(graph)
     for index, node in enumerate(graph.node):
@@ -128,16 +134,16 @@ def check_graph(model: ModelProto) -> None:
 
 
 def get_opset(model: ModelProto) -> int:
-    """Version of the standard operators."""
+    """Version of the standard operator set."""
     return int(next(e.version for e in model.opset_import if e.domain in STANDARD_DOMAINS))
 
 
 def fits_convolution(node: NodeProto, shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether shapes and attributes of a convolution go together, which onnx does not ask.
+    """Whether a convolution's shapes and attributes are consistent, which onnx does not check.
 
     Args:
         node: A Conv or ConvTranspose.
-        shapes: Of what it works on, its weight, and its bias if it has one.
+        shapes: Of its input, its weight, and its bias if it has one.
     """
     taken, weight, *bias = shapes
     if len(taken) != len(weight) or len(weight) < 3:
@@ -150,7 +156,7 @@ def fits_convolution(node: NodeProto, shapes: Sequence[tuple[int, ...]]) -> bool
         taken[1] == (weight[0] if transposed else weight[1] * group)
         and weight[0] % group == 0
         and list(attributes.get("kernel_shape", weight[2:])) == list(weight[2:])
-        and attributes.get("auto_pad", b"NOTSET") in PADDINGS
+        and attributes.get("auto_pad", b"NOTSET") in AUTO_PADS
         and all(shape == (made,) for shape in bias)
     )
 
@@ -161,7 +167,7 @@ def _check_domains(model: ModelProto) -> int:
         raise WireError(f"its opset {versions or 'missing'} is unknown")
     foreign = sorted({node.domain for node in model.graph.node} - STANDARD_DOMAINS)
     if foreign:
-        raise WireError(f"it needs operators of the domain {foreign[0]!r}, which are refused")
+        raise WireError(f"it needs operators from the domain {foreign[0]!r}, which are refused")
     return int(versions[0])
 
 
@@ -169,41 +175,41 @@ def _check_names(graph: GraphProto) -> None:
     known = {tensor.name for tensor in graph.initializer}
     inputs = [value.name for value in graph.input]
     if len(set(inputs)) < len(inputs) or "" in inputs:
-        raise WireError("two inputs have one name, or one has none")
+        raise WireError("two inputs share a name, or one has no name")
     known.update(inputs)
     made: set[str] = set()
     nodes = [node.name for node in graph.node if node.name]
     if len(set(nodes)) < len(nodes):
-        raise WireError("two nodes have one name")
+        raise WireError("two nodes share a name")
     for index, node in enumerate(graph.node):
         name = node.name or f"number {index}"
-        if len(node.input) > MOST_NAMES or len(node.output) > MOST_NAMES:
+        if len(node.input) > MAX_NODE_TENSORS or len(node.output) > MAX_NODE_TENSORS:
             raise WireError(f"node {name!r} has too many inputs or outputs")
         for wanted in node.input:
             if wanted and wanted not in known:
                 raise WireError(
-                    f"node {name!r} uses {wanted!r}, which nothing before it makes: the graph is"
+                    f"node {name!r} uses {wanted!r}, which no earlier node produces: the graph is"
                     " cyclic, out of order or incomplete"
                 )
         outputs = [output for output in node.output if output]
         if not outputs or len(set(outputs)) < len(outputs) or known & set(outputs):
-            raise WireError(f"node {name!r} makes nothing, or what is there already")
+            raise WireError(f"node {name!r} has no output, or one that already exists")
         known.update(outputs)
         made.update(outputs)
     results = [value.name for value in graph.output]
     if not results or len(set(results)) < len(results) or not set(results) <= made:
-        raise WireError("its outputs are missing, doubled, or made by no node")
+        raise WireError("its outputs are missing, duplicated, or produced by no node")
 
 
 def _check_node(node: NodeProto, name: str, opset: int) -> None:
     try:
         schema = onnx.defs.get_schema(node.op_type, opset)
     except onnx.defs.SchemaError as error:
-        raise WireError(f"node {name!r} is of the unknown kind {node.op_type!r}") from error
+        raise WireError(f"node {name!r} has the unknown operator {node.op_type!r}") from error
     if node.op_type not in OPERATORS:
-        raise WireError(f"node {name!r} is of the kind {node.op_type!r}, which no swapper needs")
+        raise WireError(f"node {name!r} has the operator {node.op_type!r}, which no swapper needs")
     if schema.deprecated:
-        raise WireError(f"node {name!r} is of the abolished kind {node.op_type!r}")
+        raise WireError(f"node {name!r} has the deprecated operator {node.op_type!r}")
     if (
         not schema.min_input <= len(node.input) <= schema.max_input
         or not schema.min_output <= len(node.output) <= schema.max_output
@@ -215,7 +221,7 @@ def _check_node(node: NodeProto, name: str, opset: int) -> None:
             not one and formal[min(place, len(formal) - 1)].option != optional
             for place, one in enumerate(given)
         ):
-            raise WireError(f"node {name!r} leaves out what it cannot do without")
+            raise WireError(f"node {name!r} lacks a required input or output")
     seen: set[str] = set()
     for attribute in node.attribute:
         if attribute.name in seen:
@@ -223,9 +229,9 @@ def _check_node(node: NodeProto, name: str, opset: int) -> None:
         seen.add(attribute.name)
         _check_attribute(attribute, schema, name)
     counts = [entry.i for entry in node.attribute if entry.name == "num_outputs"]
-    # onnx believes the number and reads beyond its list.
+    # onnx trusts the number and reads past the end of its list.
     if counts not in ([], [len(node.output)]):
-        raise WireError(f"node {name!r} does not make as many tensors as it says")
+        raise WireError(f"node {name!r} does not have as many outputs as num_outputs says")
     missing = [key for key, entry in schema.attributes.items() if entry.required]
     if not set(missing) <= seen:
         raise WireError(f"node {name!r} lacks one of the attributes {missing}")
@@ -236,28 +242,28 @@ def _check_attribute(attribute: AttributeProto, schema: onnx.defs.OpSchema, name
     if attribute.ref_attr_name or key not in schema.attributes:
         raise WireError(f"node {name!r} has the unknown attribute {key!r}")
     if attribute.g.node or attribute.graphs or attribute.HasField("g"):
-        raise WireError(f"node {name!r} holds a graph of its own, which is refused")
+        raise WireError(f"node {name!r} contains a subgraph, which is refused")
     if attribute.HasField("sparse_tensor") or attribute.sparse_tensors or attribute.tensors:
-        raise WireError(f"node {name!r} holds weights of a kind that is refused")
+        raise WireError(f"node {name!r} contains tensors of a kind that is refused")
     kind = str(schema.attributes[key].type).rpartition(".")[2]
     if attribute.type != AttributeProto.AttributeType.Value(kind):
-        raise WireError(f"the attribute {key!r} of node {name!r} is of the wrong type")
+        raise WireError(f"the attribute {key!r} of node {name!r} has the wrong type")
     if not attribute.s.isascii():
-        raise WireError(f"the attribute {key!r} of node {name!r} is no word")
-    if key not in OPEN_ENDED and abs(attribute.i) >= 1 << 31:
-        raise WireError(f"the attribute {key!r} of node {name!r} is impossible")
+        raise WireError(f"the attribute {key!r} of node {name!r} is not ASCII text")
+    if key not in UNBOUNDED and abs(attribute.i) >= 1 << 31:
+        raise WireError(f"the attribute {key!r} of node {name!r} has an impossible value")
     if attribute.HasField("t"):
         check_tensor(attribute.t, True)
-    if len(attribute.ints) > 4 * LARGEST_RANK and schema.name != "Constant":
+    if len(attribute.ints) > 4 * MAX_RANK and schema.name != "Constant":
         raise WireError(f"the attribute {key!r} of node {name!r} is too long")
     if key in ("strides", "dilations", "kernel_shape") and any(
         not 0 < value < 1 << 16 for value in attribute.ints
     ):
-        raise WireError(f"the attribute {key!r} of node {name!r} is impossible")
+        raise WireError(f"the attribute {key!r} of node {name!r} has an impossible value")
     if key in ("pads", "output_padding", "output_shape") and any(
         abs(value) > 1 << 16 for value in attribute.ints
     ):
-        raise WireError(f"the attribute {key!r} of node {name!r} is impossible")
-    # onnx multiplies a block's size with itself before it divides by it.
+        raise WireError(f"the attribute {key!r} of node {name!r} has an impossible value")
+    # onnx squares the block size before dividing by it.
     if key in ("group", "blocksize", "num_outputs") and not 0 < attribute.i < 1 << 16:
-        raise WireError(f"the attribute {key!r} of node {name!r} is impossible")
+        raise WireError(f"the attribute {key!r} of node {name!r} has an impossible value")

@@ -1,8 +1,8 @@
-"""Which messages an ONNX file may consist of, checked on its bytes before protobuf reads them.
+"""Which messages an ONNX file may consist of, checked on its bytes before protobuf parses them.
 
-Protobuf makes an object of a hundred bytes from an empty message of two, and follows messages
-inside messages. Here every field is counted first, text has to be text, and what no swapper needs
-is refused by its number: subgraphs, functions, training steps, sparse weights, text, odd types.
+Protobuf turns an empty two-byte message into an object of a hundred bytes, and follows nested
+messages. Here every field is counted first, text must be valid UTF-8, and what no swapper needs is
+refused by field number: subgraphs, functions, training steps, sparse weights, strings, odd types.
 Source: onnx.proto of the onnx package, IR version 13.
 """
 
@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 
 from facefusion_finetune.swappers.files.wire import LENGTH, Data, Field, WireError, read_fields
 
-MOST_FIELDS = 250_000
-"""Of all messages. The largest graph of FaceFusion's has a tenth of it."""
-LONGEST_TEXT = 1 << 16
-"""Bytes of a name. What is said about a node may be longer, and metadata as long as `LARGEST`."""
-LARGEST = 1 << 22
-LARGEST_LISTS = 1 << 24
-"""Bytes of all numbers that protobuf decodes one by one."""
+MAX_TOTAL_FIELDS = 250_000
+"""Of all messages. FaceFusion's largest graph has a tenth of that."""
+MAX_TEXT = 1 << 16
+"""Bytes of a name. Doc strings and metadata may be as long as `MAX_LONG_TEXT`."""
+MAX_LONG_TEXT = 1 << 22
+MAX_LISTS = 1 << 24
+"""Bytes of all values that protobuf decodes one by one."""
 
 TEXT, LONG_TEXT, NUMBERS = "text", "long text", "numbers"
 
@@ -35,10 +35,10 @@ _REFUSED = {
     ("attribute", 22): "sparse weights",
     ("attribute", 23): "sparse weights",
     ("tensor", 3): "a tensor in segments",
-    ("tensor", 6): "a tensor of text",
+    ("tensor", 6): "a string tensor",
     ("type", 4): "a sequence",
     ("type", 5): "a map",
-    ("type", 7): "values of an unknown kind",
+    ("type", 7): "values of an opaque type",
     ("type", 8): "sparse values",
     ("type", 9): "an optional value",
 }
@@ -79,10 +79,10 @@ class _Count:
 
 
 def check_messages(data: Data) -> None:
-    """Check the shape of a whole file.
+    """Check the message structure of a whole file.
 
     Raises:
-        WireError: It is no message, is made of absurdly many, or holds what is refused.
+        WireError: It is not a message, has too many fields, or contains something refused.
     """
     _check(data, "model", 0, len(data), _Count())
 
@@ -91,19 +91,19 @@ def _check(data: Data, kind: str, start: int, end: int, count: _Count) -> None:
     known = _KNOWN[kind]
     for part in read_fields(data, start, end):
         count.fields += 1
-        if count.fields > MOST_FIELDS:
-            raise WireError(f"it is made of more than {MOST_FIELDS} fields")
+        if count.fields > MAX_TOTAL_FIELDS:
+            raise WireError(f"it has more than {MAX_TOTAL_FIELDS} fields")
         if (kind, part.number) in _REFUSED:
-            raise WireError(f"it holds {_REFUSED[kind, part.number]}, which no swapper needs")
+            raise WireError(f"it contains {_REFUSED[kind, part.number]}, which no swapper needs")
         holds = known.get(part.number)
         if holds is None or part.wire != LENGTH:
             continue
         if holds in (TEXT, LONG_TEXT):
-            _check_text(data, part, LONGEST_TEXT if holds == TEXT else LARGEST)
+            _check_text(data, part, MAX_TEXT if holds == TEXT else MAX_LONG_TEXT)
         elif holds == NUMBERS:
             count.lists += part.end - part.body
-            if count.lists > LARGEST_LISTS:
-                raise WireError("it holds too many numbers one by one instead of as raw data")
+            if count.lists > MAX_LISTS:
+                raise WireError("it has too many values outside raw data")
         else:
             _check(data, holds, part.body, part.end, count)
 
@@ -114,4 +114,4 @@ def _check_text(data: Data, part: Field, longest: int) -> None:
     try:
         data[part.body : part.end].decode("utf-8")
     except UnicodeDecodeError as error:
-        raise WireError(f"the text at byte {part.body} is none") from error
+        raise WireError(f"the text at byte {part.body} is not UTF-8") from error

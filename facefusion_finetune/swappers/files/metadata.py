@@ -1,6 +1,6 @@
-"""What a model file says of itself and of other files, read without opening those.
+"""A model file's metadata and its links to other files, read without opening those.
 
-The file is untrusted input, and what it points at may be missing.
+The file is untrusted input, and the files it links to may be missing.
 """
 
 from collections.abc import Iterator
@@ -11,27 +11,27 @@ from facefusion_finetune.errors import RegistryError
 from facefusion_finetune.swappers.files import wire
 from facefusion_finetune.swappers.files.stored import open_file
 
-MOST_ENTRIES = 1000
-LARGEST_ENTRY = 1 << 22
-"""Bytes of one metadata entry. A card's picture has less than a tenth of that."""
+MAX_ENTRIES = 1000
+MAX_ENTRY = 1 << 22
+"""Bytes of one metadata entry. A card's picture takes less than a tenth of that."""
 
 
 @dataclass(frozen=True)
 class Links:
-    """What a model file says of itself, and what it points at."""
+    """A model file's metadata, and the files it links to."""
 
     metadata: dict[str, str]
     locations: frozenset[str]
-    """Files its weights lie in, as it names them; empty for a plain file."""
+    """The external files that hold its weights, as it names them; empty for a standalone file."""
     sizes: range
-    """Bytes a base file can have that holds what the links point at."""
+    """Possible sizes in bytes of a base file that holds what the links point at."""
 
 
 def read_links(path: Path) -> Links:
-    """A model file's metadata and the files it points at; nothing it names is opened.
+    """A model file's metadata and the files it links to; none of those is opened.
 
     Raises:
-        RegistryError: It cannot be read, or is no ONNX file.
+        RegistryError: The file cannot be read, or is not an ONNX file.
     """
     try:
         return scan_links(path)
@@ -43,12 +43,12 @@ def read_links(path: Path) -> Links:
 
 
 def scan_links(path: Path) -> Links:
-    """`read_links` with the errors as they occur.
+    """`read_links`, raising the underlying errors.
 
     Raises:
-        WireError: It is no ONNX file.
-        UnicodeDecodeError: Its metadata is no text.
-        OSError: It cannot be read.
+        WireError: The file is not an ONNX file.
+        UnicodeDecodeError: Its metadata is not UTF-8.
+        OSError: The file cannot be read.
     """
     metadata: dict[str, str] = {}
     locations: set[str] = set()
@@ -61,18 +61,18 @@ def scan_links(path: Path) -> Links:
             if field.number == wire.MODEL_METADATA and field.wire == wire.LENGTH:
                 key, value = _read_entry(data, field)
                 metadata[key] = value
-                if len(metadata) > MOST_ENTRIES:
+                if len(metadata) > MAX_ENTRIES:
                     raise wire.WireError("it has too much metadata")
             elif field.number == wire.MODEL_GRAPH and field.wire == wire.LENGTH:
                 for place in _scan_graph(data, field):
                     locations.add(place.get("location", ""))
                     extent = max(extent, _read_end(place))
-    # What follows the last link in the base is not larger than what stands for it in the model.
+    # What follows the last linked range in the base is no larger than its counterpart in the model.
     return Links(metadata, frozenset(locations), range(extent, extent + size + (1 << 20)))
 
 
 def _scan_graph(data: wire.Data, graph: wire.Field) -> Iterator[dict[str, str]]:
-    """Where the initializers lie that are not in the file."""
+    """The external-data entries of the initializers that are not in the file."""
     for field in wire.read_fields(data, graph.body, graph.end):
         if field.number != wire.GRAPH_INITIALIZER or field.wire != wire.LENGTH:
             continue
@@ -89,12 +89,12 @@ def _read_end(place: dict[str, str]) -> int:
     try:
         return max(0, int(place.get("offset", "0")) + int(place.get("length", "0")))
     except ValueError as error:
-        raise wire.WireError("a link of it has no place") from error
+        raise wire.WireError("one of its links has no valid offset or length") from error
 
 
 def _read_entry(data: wire.Data, field: wire.Field) -> tuple[str, str]:
-    if field.end - field.start > LARGEST_ENTRY:
-        raise wire.WireError("an entry of its metadata is too long")
+    if field.end - field.start > MAX_ENTRY:
+        raise wire.WireError("a metadata entry is too long")
     values = {wire.ENTRY_KEY: "", wire.ENTRY_VALUE: ""}
     for part in wire.read_fields(data, field.body, field.end):
         if part.number in values and part.wire == wire.LENGTH:

@@ -1,7 +1,7 @@
-"""Where the numbers of an initializer lie: in the model's file, or in one beside it.
+"""Where an initializer's values are: in the model's file, or in one beside it.
 
-Both files are untrusted input. A tensor's place is checked against its dims, the file's size and
-the folder before anybody reads from it.
+Both files are untrusted input. A tensor's location is checked against its dims, the file's size and
+the folder before anything is read from it.
 """
 
 import os
@@ -20,23 +20,23 @@ from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files import wire
 from facefusion_finetune.swappers.files.checks import check_tensor
 
-LARGEST_FILE = (1 << 31) - 1
-"""Bytes: protobuf has no larger messages."""
+MAX_FILE_BYTES = (1 << 31) - 1
+"""Protobuf's limit for one message."""
 
-MOST_TENSOR_FIELDS = 64
-MOST_FOLDERS = 8
-LONGEST_HEAD = 4096
+MAX_TENSOR_FIELDS = 64
+MAX_FOLDERS = 8
+MAX_HEADER = 4096
 """Bytes of a name, or of dims."""
 ENTRIES = frozenset({"location", "offset", "length", "checksum"})
-"""Of external data, as onnx.proto has them."""
+"""Keys of external data in onnx.proto."""
 
 Stamp = tuple[int, int, int]
-"""Number, size and time of change of a file, to notice that it has become another one."""
+"""Inode, size and modification time of a file, to detect that it was changed or replaced."""
 
 
 @dataclass(frozen=True)
 class Payload:
-    """Where a tensor's numbers lie, little-endian and without gaps."""
+    """Where a tensor's values are, little-endian and contiguous."""
 
     path: Path
     offset: int
@@ -47,7 +47,7 @@ class Payload:
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """An initializer of the file."""
+    """An initializer of a model file."""
 
     name: str
     dims: tuple[int, ...]
@@ -58,35 +58,35 @@ class StoredTensor:
     end: int
     """One past its last byte."""
     payload: Payload | None
-    """None where the numbers are encoded in another way than one after the other."""
+    """None where the values are not stored as one contiguous array."""
 
     @property
     def dtype(self) -> numpy.dtype[numpy.generic]:
-        """Of its numbers."""
+        """Of its values."""
         return helper.tensor_dtype_to_np_dtype(self.data_type)
 
 
 @contextmanager
 def open_file(path: Path) -> Iterator[tuple[BufferedReader, Stamp]]:
-    """Open a plain file, and nothing else, for reading.
+    """Open a regular file, and nothing else, for reading.
 
     Raises:
-        OSError: It is no plain file, or cannot be read.
+        OSError: It is not a regular file, or cannot be read.
     """
-    with open(path, "rb", opener=_open_at_once) as file:
+    with open(path, "rb", opener=_open_nonblocking) as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is no file")
+            raise OSError("it is not a regular file")
         yield file, (status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _open_at_once(name: str, flags: int) -> int:
-    # A named pipe would otherwise wait for somebody to write.
+def _open_nonblocking(name: str, flags: int) -> int:
+    # A named pipe would otherwise block until someone writes to it.
     return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_payload(stored: StoredTensor) -> NDArray[numpy.generic]:
-    """The numbers of a tensor that has a payload.
+    """The values of a tensor that has a payload.
 
     Raises:
         SwapperError: The file has changed, or cannot be read.
@@ -96,16 +96,16 @@ def read_payload(stored: StoredTensor) -> NDArray[numpy.generic]:
     try:
         with open_file(payload.path) as (file, stamp):
             if payload.stamp not in (None, stamp):
-                raise OSError("it has changed since it was opened")
+                raise OSError("it was changed since it was opened")
             file.seek(payload.offset)
             content = bytearray(payload.length)
             if file.readinto(content) != payload.length:
-                raise OSError("it has become shorter")
+                raise OSError("it was truncated")
     except OSError as error:
         raise SwapperError(
             str(payload.path),
             f"the weights of {stored.name!r} cannot be read ({error}).",
-            "Put the file back as it was.",
+            "Restore the original file.",
         ) from error
     return numpy.frombuffer(content, stored.dtype).reshape(stored.dims)
 
@@ -113,28 +113,28 @@ def read_payload(stored: StoredTensor) -> NDArray[numpy.generic]:
 def read_stored(
     data: wire.Data, field: wire.Field, path: Path, stamp: Stamp
 ) -> tuple[StoredTensor, bytes]:
-    """What is known of an initializer, and a field that holds all of it but its numbers.
+    """An initializer's description, and its encoded field without its values.
 
     Args:
         data: The model's file.
-        field: The initializer in it.
-        path: Of the model.
-        stamp: Of the model.
+        field: The initializer's field in it.
+        path: The model's path.
+        stamp: The model's stamp.
 
     Raises:
-        WireError: It is damaged, or its numbers lie where they must not.
+        WireError: It is damaged, or its values are in a location that is not allowed.
     """
-    head: list[bytes] = []
+    header: list[bytes] = []
     ranges: list[tuple[int, int]] = []
     entries: dict[str, str] = {}
     others = packed = outside = False
     for count, part in enumerate(wire.read_fields(data, field.body, field.end)):
-        if count >= MOST_TENSOR_FIELDS:
-            raise wire.WireError("an initializer has more fields than it can need")
+        if count >= MAX_TENSOR_FIELDS:
+            raise wire.WireError("an initializer has too many fields")
         if part.number in (wire.TENSOR_DIMS, wire.TENSOR_TYPE, wire.TENSOR_NAME):
-            if part.end - part.start > LONGEST_HEAD:
+            if part.end - part.start > MAX_HEADER:
                 raise wire.WireError("an initializer's name or dims are too long")
-            head.append(data[part.start : part.end])
+            header.append(data[part.start : part.end])
         elif part.number in (wire.TENSOR_RAW, wire.TENSOR_FLOATS) and part.wire == wire.LENGTH:
             ranges.append((part.body, part.end - part.body))
             packed |= part.number == wire.TENSOR_FLOATS
@@ -142,11 +142,11 @@ def read_stored(
             _read_entry(data, part, entries)
         elif part.number == wire.TENSOR_LOCATION:
             outside = part.value == TensorProto.EXTERNAL
-        elif part.number not in wire.TENSOR_NOTES:
-            # Typed lists of other kinds: small ones, decoded by onnx.
+        elif part.number not in wire.TENSOR_ANNOTATIONS:
+            # Typed lists of other kinds: they are small, and onnx decodes them.
             others = True
     tensor = TensorProto()
-    tensor.ParseFromString(b"".join(head))
+    tensor.ParseFromString(b"".join(header))
     check_tensor(tensor, False)
     others |= packed and tensor.data_type != TensorProto.FLOAT
     place = (tensor.name, tuple(tensor.dims), tensor.data_type, field.start, field.end)
@@ -154,40 +154,42 @@ def read_stored(
     payload: Payload | None = None
     if outside != bool(entries) or (entries and (ranges or others)):
         raise wire.WireError(
-            f"initializer {tensor.name!r} lies neither inside nor outside the file"
+            f"initializer {tensor.name!r} is neither clearly in the file nor clearly external"
         )
     if entries:
         payload = _resolve(entries, length, path, tensor.name)
-        # onnx would take it for a tensor in the file, and look for the place by itself.
+        # onnx would treat it as a tensor in the file and look for the location itself.
         if payload.path == path or payload.stamp == stamp:
             raise wire.WireError(
-                f"initializer {tensor.name!r} lies in the model as in another file"
+                f"initializer {tensor.name!r} names the model itself as its external file"
             )
     elif not others and len(ranges) == 1:
         offset, found = ranges[0]
         if found != length:
             raise wire.WireError(
                 f"initializer {tensor.name!r} of shape {list(tensor.dims)} needs {length} bytes"
-                f" and has {found}"
+                f" but has {found}"
             )
         payload = Payload(path, offset, length, stamp)
     elif not others and (ranges or length):
-        raise wire.WireError(f"initializer {tensor.name!r} has no numbers, or has them twice")
-    return StoredTensor(*place, payload), wire.encode_field(wire.GRAPH_INITIALIZER, b"".join(head))
+        raise wire.WireError(f"initializer {tensor.name!r} has no values, or has them twice")
+    return StoredTensor(*place, payload), wire.encode_field(
+        wire.GRAPH_INITIALIZER, b"".join(header)
+    )
 
 
 def check_ranges(tensors: Iterable[StoredTensor], path: Path) -> None:
     """Check that no two tensors share bytes of an external file.
 
     Raises:
-        WireError: They do, or they are absurdly large altogether.
+        WireError: Two tensors do, or their total size is too large.
     """
     payloads = [
         stored.payload
         for stored in tensors
         if stored.payload is not None and stored.payload.path != path and stored.payload.length
     ]
-    if sum(payload.length for payload in payloads) > LARGEST_FILE:
+    if sum(payload.length for payload in payloads) > MAX_FILE_BYTES:
         raise wire.WireError("its weights are larger than any swapper's")
     end: dict[Path, int] = {}
     for payload in sorted(payloads, key=lambda payload: payload.offset):
@@ -198,7 +200,7 @@ def check_ranges(tensors: Iterable[StoredTensor], path: Path) -> None:
 
 def _read_entry(data: wire.Data, field: wire.Field, entries: dict[str, str]) -> None:
     values = {wire.ENTRY_KEY: "", wire.ENTRY_VALUE: ""}
-    if field.end - field.start > LONGEST_HEAD:
+    if field.end - field.start > MAX_HEADER:
         raise wire.WireError("a path is too long")
     for part in wire.read_fields(data, field.body, field.end):
         if part.number not in values or part.wire != wire.LENGTH:
@@ -206,10 +208,10 @@ def _read_entry(data: wire.Data, field: wire.Field, entries: dict[str, str]) -> 
         try:
             values[part.number] = data[part.body : part.end].decode("utf-8")
         except UnicodeDecodeError as error:
-            raise wire.WireError("an entry of external data is no text") from error
+            raise wire.WireError("an entry of external data is not UTF-8") from error
     key = values[wire.ENTRY_KEY]
     if key not in ENTRIES or key in entries:
-        raise wire.WireError(f"external data has the entry {key!r} twice, or should not have it")
+        raise wire.WireError(f"external data has an unknown or duplicate entry {key!r}")
     entries[key] = values[wire.ENTRY_VALUE]
 
 
@@ -221,16 +223,16 @@ def _count_bytes(stored: StoredTensor) -> int:
 
 
 def _resolve(entries: dict[str, str], length: int, path: Path, name: str) -> Payload:
-    """The external data's place, which has to be a plain file inside the model's folder."""
+    """The external data's location, which must be a regular file inside the model's folder."""
     location = entries.get("location", "")
     parts = PurePosixPath(location).parts
     if (
-        not 0 < len(parts) <= MOST_FOLDERS
+        not 0 < len(parts) <= MAX_FOLDERS
         or any(sign in location for sign in "\\\0:")
         or PurePosixPath(location).is_absolute()
         or ".." in parts
     ):
-        raise wire.WireError(f"initializer {name!r} lies outside the folder: {location!r}")
+        raise wire.WireError(f"initializer {name!r} is outside the folder: {location!r}")
     place = path.parent
     for part in parts:
         place = place / part
@@ -246,12 +248,16 @@ def _resolve(entries: dict[str, str], length: int, path: Path, name: str) -> Pay
     )
     status = place.stat()
     if given != length or offset + length > status.st_size:
-        raise wire.WireError(f"the external data of {name!r} lies beyond its file, or is no fit")
+        raise wire.WireError(
+            f"the external data of {name!r} extends beyond its file, or its length is wrong"
+        )
     return Payload(place, offset, length, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 def _read_number(text: str, name: str) -> int:
-    # Not everything that Python takes for a number is one for onnxruntime.
+    # Python accepts more spellings of an integer than onnxruntime does.
     if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise wire.WireError(f"the external data of {name!r} has no place: {text[:40]!r}")
+        raise wire.WireError(
+            f"the external data of {name!r} has an invalid offset or length: {text[:40]!r}"
+        )
     return int(text)

@@ -1,6 +1,6 @@
-"""Tuned weights back into the base file's own initializers: nothing else changes.
+"""Writes tuned weights back into the base file's own initializers; nothing else changes.
 
-The file is put together from the base's own bytes, field by field, so that what is not tuned stays
+The file is assembled from the base's own bytes, field by field, so that what is not tuned stays
 bit-identical, and no more than one tensor is in memory at a time.
 """
 
@@ -19,14 +19,14 @@ from facefusion_finetune.swappers.files.modelfile import Additions, ModelFile, P
 from facefusion_finetune.swappers.files.stored import open_file
 
 CHUNK = 1 << 22
-SMALLEST_LINK = 4096
-"""Bytes: smaller tensors are cheaper in the file than a link to them."""
+MIN_LINKED_BYTES = 4096
+"""Smaller tensors are stored in the file: a link to them would cost as much."""
 
 Weights = Mapping[str, NDArray[numpy.float32]]
 
 
 Piece = bytes | Payload
-"""Bytes of the new file, or where they lie."""
+"""Bytes of the new file, or where to copy them from."""
 
 
 def write_model(
@@ -38,8 +38,8 @@ def write_model(
 ) -> None:
     """Write `base` with some initializers replaced.
 
-    Order, names, types, nodes, opset and every other initializer stay as they are, bit by bit. What
-    the base has in memory beyond its file is written among them.
+    Order, names, types, nodes, opset and every other initializer stay bit-identical. The base's
+    in-memory additions are written among them.
 
     Args:
         base: The file the weights belong to.
@@ -47,18 +47,18 @@ def write_model(
         weights: Arrays by initializer name, of the initializer's shape; rounded to its type.
         metadata: `metadata_props` entries to set; others are kept.
         link: Name of the file beside the new one that will hold the base's bytes. Every tensor
-            that is not tuned then points into it; without it all weights are in the new file. The
+            that is not tuned then points into it; if None, all weights are in the new file. The
             last initializer stays in the file, since the host may read it as the emap.
 
     Raises:
-        SwapperError: A name is not in the graph, a shape differs, or a value is not finite, or the
-            base is linked itself and `link` is asked for.
+        SwapperError: A name is not in the graph, a shape differs, a value is not finite, or `link`
+            is given and the base is itself linked.
     """
     check_weights(base, weights or {})
     if link is not None and base.is_linked:
         raise SwapperError(
             str(base.path),
-            "its weights lie in another file already, so nothing can be linked to it.",
+            "its weights are already in another file, so nothing can be linked to it.",
             "Export it first: facefusion-finetune models export NAME --standalone.",
         )
     for piece in _compose(base, weights or {}, metadata or {}, link):
@@ -75,23 +75,23 @@ def save_model(
     metadata: Mapping[str, str] | None = None,
     link: str | None = None,
 ) -> None:
-    """`write_model` to a file, whole or not at all.
+    """`write_model` to a file, atomically.
 
     Raises:
-        SwapperError: As `write_model`.
+        SwapperError: As in `write_model`.
         OSError: The file cannot be written, for example because the disk is full.
     """
     home.write_whole(path, lambda file: write_model(base, file, weights, metadata, link))
 
 
 def check_weights(base: ModelFile, weights: Weights) -> None:
-    """Check that weights fit the file they go back into; errors as in `write_model`."""
+    """Check that weights fit the file they are written back to; errors as in `write_model`."""
     unknown = sorted(set(weights) - set(base.tensors))
     if unknown:
         raise SwapperError(
             f"initializers {unknown}",
             "they are not in the base file.",
-            "Resume with the base file the run was started with.",
+            "Resume with the base file that the run was started with.",
         )
     for name, array in weights.items():
         stored = base.tensors[name]
@@ -101,7 +101,7 @@ def check_weights(base: ModelFile, weights: Weights) -> None:
             raise SwapperError(
                 f"initializer {name!r}",
                 f"the tuned array of shape {array.shape} does not fit {stored.dims} of"
-                f" {stored.dtype}, or holds values that are not finite in it.",
+                f" {stored.dtype}, or has values that are not finite in that type.",
                 "Train again with a lower learning rate.",
             )
 
@@ -116,7 +116,7 @@ def _compose(
         for field in wire.read_fields(data, 0, len(data)):
             if field.number == wire.MODEL_GRAPH and field.wire == wire.LENGTH:
                 graph = list(_compose_graph(base, data, field, weights, link))
-                yield wire.encode_head(wire.MODEL_GRAPH, sum(map(_measure, graph)))
+                yield wire.encode_header(wire.MODEL_GRAPH, sum(map(_measure, graph)))
                 yield from graph
             elif field.number != wire.MODEL_METADATA or _read_key(data, field) not in metadata:
                 yield Payload(base.path, field.start, field.end - field.start)
@@ -138,8 +138,8 @@ def _compose_graph(
             if number == 0:
                 yield from map(_encode_node, added.first)
             number += 1
-            if number - 1 in added.instead:
-                yield from map(_encode_node, added.instead[number - 1])
+            if number - 1 in added.replaced:
+                yield from map(_encode_node, added.replaced[number - 1])
                 continue
         stored = by_start.get(field.start)
         payload = stored.payload if stored else None
@@ -153,7 +153,7 @@ def _compose_graph(
             yield from _compose_array(stored, weights[stored.name])
         elif payload is None:
             yield Payload(base.path, field.start, field.end - field.start)
-        elif link is not None and payload.length >= SMALLEST_LINK and stored.name != last:
+        elif link is not None and payload.length >= MIN_LINKED_BYTES and stored.name != last:
             yield from _compose_link(stored, payload, link)
         elif payload.path != base.path:
             yield from _compose_tensor(stored, payload)
@@ -162,22 +162,22 @@ def _compose_graph(
 
 
 def _compose_array(stored: StoredTensor, array: NDArray[Any]) -> Iterator[Piece]:
-    """An initializer with other numbers, rounded to its type."""
+    """An initializer with new values, rounded to its type."""
     rounded = array.astype(stored.dtype.newbyteorder("<"))
     yield from _compose_tensor(stored, rounded.tobytes())
 
 
 def _compose_tensor(stored: StoredTensor, content: Piece) -> Iterator[Piece]:
-    """An initializer with its numbers as raw data."""
+    """An initializer with its values as raw data."""
     length = _measure(content)
-    head = _encode_head(stored) + wire.encode_head(wire.TENSOR_RAW, length)
-    yield wire.encode_head(wire.GRAPH_INITIALIZER, len(head) + length) + head
+    header = _encode_header(stored) + wire.encode_header(wire.TENSOR_RAW, length)
+    yield wire.encode_header(wire.GRAPH_INITIALIZER, len(header) + length) + header
     yield content
 
 
 def _compose_link(stored: StoredTensor, payload: Payload, link: str) -> Iterator[Piece]:
-    """An initializer whose numbers are a range of the file `link`."""
-    body = _encode_head(stored)
+    """An initializer whose values are a byte range of the file `link`."""
+    body = _encode_header(stored)
     place = {"location": link, "offset": str(payload.offset), "length": str(payload.length)}
     for key, value in place.items():
         entry = wire.encode_field(wire.ENTRY_KEY, key.encode("utf-8"))
@@ -191,10 +191,10 @@ def _encode_node(node: NodeProto) -> bytes:
     return wire.encode_field(wire.GRAPH_NODE, node.SerializeToString())
 
 
-def _encode_head(stored: StoredTensor) -> bytes:
-    head = b"".join(wire.encode_number(wire.TENSOR_DIMS, dim) for dim in stored.dims)
-    head += wire.encode_number(wire.TENSOR_TYPE, stored.data_type)
-    return head + wire.encode_field(wire.TENSOR_NAME, stored.name.encode("utf-8"))
+def _encode_header(stored: StoredTensor) -> bytes:
+    header = b"".join(wire.encode_number(wire.TENSOR_DIMS, dim) for dim in stored.dims)
+    header += wire.encode_number(wire.TENSOR_TYPE, stored.data_type)
+    return header + wire.encode_field(wire.TENSOR_NAME, stored.name.encode("utf-8"))
 
 
 def _read_key(data: wire.Data, entry: wire.Field) -> str:
@@ -227,6 +227,6 @@ def _copy(payload: Payload, file: BinaryIO) -> None:
 def _refuse_changed(path: Path) -> SwapperError:
     return SwapperError(
         str(path),
-        "it has changed or become shorter since it was opened.",
-        "Put the file back as it was.",
+        "it was changed or truncated since it was opened.",
+        "Restore the original file.",
     )

@@ -1,1 +1,1 @@
-"""What a swapper's graph does: sizes, dependences, what may be trained, what that costs."""
+"""What a swapper's graph does: sizes, dependencies, trainable layers, and their cost."""

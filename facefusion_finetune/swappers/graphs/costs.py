@@ -1,7 +1,7 @@
-"""What training some layers costs: what runs at every step, and what could be kept from before.
+"""What training some layers costs: what runs at every step, and what can be cached.
 
-The part of a graph that does not depend on a trained weight gives the same for a sample at every
-step. The cut is where the rest begins: the tensors to keep so that only the rest has to run.
+The part of a graph that does not depend on a trained weight gives the same result for a sample at
+every step. The cut is where the rest begins: the tensors to cache so that only the rest must run.
 Source: METHOD of this project, 'Which layers' 6; the cut is networkx's minimum cut.
 """
 
@@ -15,32 +15,32 @@ from facefusion_finetune.swappers.graphs.layers import Layer, count_macs
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 FLOAT_BYTES = 4
-BYTE_MACS = 100
-"""How many multiplications at every step one more byte of a sample has to save."""
+MACS_PER_BYTE = 100
+"""How many multiplications per step one more cached byte of a sample must save."""
 
-GIVEN, EVERY_STEP = "given", "every step"
+GIVEN, LIVE = "given", "live"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of training some layers, at batch 1."""
+    """The cost of training some layers, at batch 1."""
 
     parameters: int
     macs: int
-    """Multiplications of a whole forward pass."""
+    """Multiplications of a full forward pass."""
     live_macs: int
-    """Those of the part that runs at every step, once the cut is kept."""
+    """Multiplications of the part that runs at every step once the cut is cached."""
     cut: tuple[str, ...]
-    """Tensors to keep for every sample."""
+    """Tensors to cache for every sample."""
     cut_bytes: int
-    """Of these in float32."""
+    """Size of these in float32."""
 
 
 def measure_cost(trace: Trace, layers: Iterable[Layer]) -> Cost:
     """The cost of training some layers of a graph."""
     trained = list(layers)
     chosen = {layer.index for layer in trained}
-    needed = trace.find_ways({trace.output})
+    needed = trace.find_ancestors({trace.output})
     live: set[int] = set()
     made: set[str] = set()
     for index in sorted(needed):
@@ -66,10 +66,10 @@ def _measure(trace: Trace, names: Iterable[str]) -> int:
 
 
 def _find_cut(trace: Trace, needed: set[int], live: set[int]) -> set[str]:
-    """The tensors to keep: fewest bytes, counting what would have to run again because of them.
+    """The tensors to cache: the fewest bytes, weighed against what must then run at every step.
 
-    A minimum cut between what is given and what runs at every step. Keeping a tensor costs its
-    bytes; a frozen node behind the cut, which runs at every step, too, costs its multiplications.
+    A minimum cut between the inputs and what runs at every step. Caching a tensor costs its bytes;
+    a frozen node behind the cut, which then also runs at every step, costs its multiplications.
     """
     network = networkx.DiGraph()
     for name in trace.inputs:
@@ -77,7 +77,7 @@ def _find_cut(trace: Trace, needed: set[int], live: set[int]) -> set[str]:
     for index in needed:
         node = trace.nodes[index]
         if index in live:
-            network.add_edge(index, EVERY_STEP)
+            network.add_edge(index, LIVE)
         else:
             network.add_edge(GIVEN, index, capacity=count_macs(trace, node))
         for name in filter(None, node.output):
@@ -85,10 +85,10 @@ def _find_cut(trace: Trace, needed: set[int], live: set[int]) -> set[str]:
         for name in filter(None, node.input):
             if not trace.is_constant(name):
                 network.add_edge(f"kept {name}", index)
-                price = trace.values[name].count * FLOAT_BYTES * BYTE_MACS
+                price = trace.values[name].count * FLOAT_BYTES * MACS_PER_BYTE
                 network.add_edge(f"made {name}", f"kept {name}", capacity=price)
-    # Of networkx's ways, which all find the same cut, mostly the fastest on graphs of swappers.
-    _, (before, _) = networkx.minimum_cut(network, GIVEN, EVERY_STEP, flow_func=boykov_kolmogorov)
+    # All of networkx's algorithms find the same cut; this one is usually fastest on swappers.
+    _, (before, _) = networkx.minimum_cut(network, GIVEN, LIVE, flow_func=boykov_kolmogorov)
     return {
         name
         for index in needed
@@ -98,7 +98,7 @@ def _find_cut(trace: Trace, needed: set[int], live: set[int]) -> set[str]:
 
 
 def _find_after(trace: Trace, cut: set[str], needed: set[int]) -> set[int]:
-    """Nodes that have to run when the tensors of the cut are given."""
+    """Nodes that must run when the tensors of the cut are given."""
     known = set(cut)
-    nodes = trace.find_ways({trace.output}, lambda name: name in known)
+    nodes = trace.find_ancestors({trace.output}, lambda name: name in known)
     return nodes & needed

@@ -1,4 +1,4 @@
-"""A swapper file: its inputs, its layers, and which of them a preset names."""
+"""A swapper file: its inputs, its layers, and the layers that a preset selects."""
 
 import math
 from dataclasses import dataclass
@@ -18,13 +18,13 @@ from facefusion_finetune.swappers.graphs.shapes import Trace, trace_graph
 
 BASE_ADVICE = "Give one of FaceFusion's swappers, for example --base inswapper_128."
 EMAP_SHAPE = (512, 512)
-MOST_MACS = 10**13
+MAX_MACS = 10**13
 """Multiplications of one run. FaceFusion's largest swapper needs 1.7e11."""
 
 
 @dataclass(frozen=True)
 class SwapperGraph:
-    """A swapper: two inputs, `target` and `source`, and a picture as first output."""
+    """A swapper: two inputs, `target` and `source`, and a picture as its first output."""
 
     file: ModelFile
     trace: Trace
@@ -48,18 +48,18 @@ class SwapperGraph:
 
     @property
     def decoder(self) -> tuple[Layer, ...]:
-        """Layers that make the picture after the source was injected."""
+        """Layers that produce the picture after the source has been injected."""
         return self.partition.decoder
 
     @property
     def precision(self) -> Literal["fp32", "fp16"]:
-        """fp16 where any of its weights are."""
+        """fp16 if any of its weights is 16-bit."""
         half = any(one.data_type == TensorProto.FLOAT16 for one in self.file.tensors.values())
         return "fp16" if half else "fp32"
 
     @cached_property
     def emap(self) -> NDArray[numpy.float32] | None:
-        """(512, 512): the last initializer, if no node uses it; None where there is none."""
+        """(512, 512): the last initializer, if no node uses it; None if there is no emap."""
         name = next(reversed(self.file.tensors), None)
         if name is None or self.file.tensors[name].dims != EMAP_SHAPE or name in self.trace.users:
             return None
@@ -67,10 +67,10 @@ class SwapperGraph:
 
 
 def read_swapper(path: Path) -> SwapperGraph:
-    """Open a file, check that it is a swapper, and find out what of it may be trained.
+    """Open a file, check that it is a swapper, and find its trainable layers.
 
     Raises:
-        SwapperError: The file cannot be read, is refused, or is no swapper.
+        SwapperError: The file cannot be read, is refused, or is not a face swapper.
     """
     file = open_model(path)
     trace = trace_graph(file)
@@ -87,47 +87,48 @@ def read_swapper(path: Path) -> SwapperGraph:
         found = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items()) or "none"
         raise SwapperError(
             str(path),
-            "it is not a face swapper: that makes a picture of its size from the inputs 'target'"
-            f" [1, 3, H, W] and 'source' in 32 bits; this has {found}.",
+            "it is not a face swapper: a swapper has the 32-bit inputs 'target' [1, 3, H, W] and"
+            f" 'source', and outputs a picture of the target's size; this file has {found}.",
             BASE_ADVICE,
         )
     if math.prod(source) != 512 and (len(source) != 4 or source[:2] != (1, 3)):
         raise SwapperError(
             str(path),
-            f"its source input {list(source)} is neither a vector of 512 nor a picture.",
+            f"its source input {list(source)} is neither a vector of 512 values nor a picture.",
             BASE_ADVICE,
         )
     macs = sum(count_work(trace, node) for node in trace.nodes.values())
-    if macs > MOST_MACS:
+    if macs > MAX_MACS:
         raise SwapperError(
             str(path),
-            f"one run of it takes {macs:.1e} multiplications, more than any swapper.",
+            f"one run takes {macs:.1e} multiplications, more than any swapper needs.",
             BASE_ADVICE,
         )
     partition = partition_graph(trace)
     if not partition.candidates:
         raise SwapperError(
             str(path),
-            "no layer of it works on both source and target, so there is nothing to tune.",
+            "no layer depends on both source and target, so there is nothing to tune.",
             BASE_ADVICE,
         )
     return SwapperGraph(file, trace, partition)
 
 
 def count_work(trace: Trace, node: NodeProto) -> int:
-    """Multiplications of a node, or what it takes instead to look through windows."""
+    """Multiplications of a node, or, for a pooling node, the elements its windows read."""
     windows = read_attributes(node).get("kernel_shape", [1]) if "Pool" in node.op_type else [0]
     made = trace.values[node.output[0]].count
     return count_macs(trace, node) + made * math.prod(windows)
 
 
 def select_layers(graph: SwapperGraph, choice: str) -> tuple[Layer, ...]:
-    """The layers a preset names, in the file's order.
+    """The layers that a preset selects, in the file's order.
 
     Args:
         graph: The swapper.
-        choice: `decoder`; `tail`, all after the last injection; `last_N`, those with fewer than N
-            others after them; `stage_N`, those that make pictures of N pixels or more; `all`.
+        choice: `decoder`; `tail`, all layers after the last injection; `last_N`, layers with fewer
+            than N others after them; `stage_N`, layers whose output is N pixels high or more;
+            `all`.
 
     Raises:
         SwapperError: The choice is unknown, or the swapper has no such layers.
@@ -143,15 +144,14 @@ def select_layers(graph: SwapperGraph, choice: str) -> tuple[Layer, ...]:
         if kind == "last" and count > most:
             raise SwapperError(
                 f"layers = {choice!r}",
-                f"{graph.path.name} has only {most} layers one after the other that may be"
-                " trained.",
+                f"{graph.path.name} has only {most} trainable layers in a row.",
                 f"Use 'decoder' or at most 'last_{most}'.",
             )
         chosen = partition.select_last(count) if kind == "last" else partition.select_stage(count)
     else:
         raise SwapperError(
             f"layers = {choice!r}",
-            "there is no such choice.",
+            "no such choice of layers.",
             "Use 'decoder', 'tail', 'last_N', 'stage_N' or 'all'.",
         )
     if not chosen:
@@ -161,6 +161,6 @@ def select_layers(graph: SwapperGraph, choice: str) -> tuple[Layer, ...]:
             f"{graph.path.name} has no such layer.",
             f"Use 'decoder', or one of {stages}.",
         )
-    # Layers that share a weight are trained as one.
+    # Layers that share a weight are trained together.
     weights = {layer.owned[0].initializer for layer in chosen}
     return tuple(layer for layer in partition.candidates if layer.owned[0].initializer in weights)

@@ -1,4 +1,4 @@
-"""The weighted nodes of a graph: which tensors they own, and why some are never trained."""
+"""A graph's layers (nodes with weights): the tensors they own, and why some stay frozen."""
 
 import math
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from facefusion_finetune.swappers.graphs.shapes import Trace
 
 
 class Users:
-    """Which nodes at work on the pictures an initializer gets to."""
+    """Finds the input-dependent nodes that use an initializer, directly or via constants."""
 
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._found: dict[str, list[int]] = {}
 
     def find(self, root: str) -> list[int]:
-        """Their numbers, once for each, in order."""
+        """Indices of the nodes, each once, in order."""
         if root not in self._found:
             self._found[root] = self._walk(root)
         return self._found[root]
@@ -42,19 +42,19 @@ class Users:
 
 
 WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators that carry a weight worth training."""
+"""Operators with a weight worth training."""
 
 SELECTING = frozenset({"Slice", "Split", "Gather"})
 PASSING = frozenset({"Identity", "Sigmoid", "Tanh", "Clip", "Relu", "LeakyRelu", "Cast"})
-"""Operators that keep the channels of what they work on."""
+"""Operators that keep the channels of their input."""
 
 REARRANGING = frozenset(
     {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}
 )
-"""Operators that move numbers without changing one, as long as a cast goes to float."""
+"""Operators that move values without changing them, as long as a cast is to float32."""
 
-MOST_MASKED = 4096
-"""Channels of a layer among which a mask is looked for."""
+MAX_MASKED = 4096
+"""A layer with more channels is not searched for a mask."""
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
@@ -67,7 +67,7 @@ class Owned:
     """`weight` or `bias`."""
     initializer: str
     tensor: str
-    """What the node takes: the initializer itself, or a rearrangement of it."""
+    """The node's input: the initializer itself, or a rearrangement of it."""
 
 
 @dataclass(frozen=True)
@@ -75,44 +75,44 @@ class Layer:
     """A node with weights."""
 
     index: int
-    """Number of the node in the file."""
+    """Index of the node in the file."""
     node: str
-    """Its name, or `number N`."""
+    """Name of the node, or `number N`."""
     kind: str
     owned: tuple[Owned, ...]
-    """What would be trained."""
+    """The tensors that would be trained."""
     parameters: int
-    """How many numbers these hold, without frozen rows."""
+    """Number of trainable values in these, without frozen rows."""
     height: int
-    """Of what it makes, in pixels; 1 for vectors."""
+    """Of its output, in pixels; 1 for vectors."""
     macs: int
     """Multiplications of one run at batch 1."""
-    colour: frozenset[str]
-    """Inputs that what it works on depends on."""
+    depends_on: frozenset[str]
+    """The graph inputs that its inputs depend on."""
     frozen: str | None
-    """Why it is never trained; None where it may be."""
+    """Why it is never trained; None if it is trainable."""
     mask_rows: tuple[int, ...] = ()
-    """Output channels that are a mask and stay as they are."""
+    """Output channels that are a mask and stay frozen."""
 
     @property
     def initializers(self) -> tuple[str, ...]:
-        """Names of its weight and, where it has one of its own, its bias."""
+        """Names of its weight and, if it does not share it, its bias."""
         return tuple(owned.initializer for owned in self.owned)
 
 
 def list_layers(
     trace: Trace,
-    colours: Mapping[str, frozenset[str]],
+    dependencies: Mapping[str, frozenset[str]],
     reaching: set[int],
-    ungated: set[int],
+    unmasked: set[int],
 ) -> tuple[Layer, ...]:
-    """All weighted nodes of a graph.
+    """All layers of a graph.
 
     Args:
         trace: The graph.
-        colours: Inputs each tensor depends on.
+        dependencies: The graph inputs that each tensor depends on.
         reaching: Nodes that reach the picture.
-        ungated: Those that reach it in another way than through a mask.
+        unmasked: Nodes that reach it other than through a mask.
     """
     layers = []
     users = Users(trace)
@@ -120,14 +120,16 @@ def list_layers(
         if node.op_type not in WEIGHTED:
             continue
         place = 1 if trace.is_constant(node.input[1]) or node.op_type != "MatMul" else 0
-        colour = frozenset[str]().union(*(colours.get(name, frozenset()) for name in node.input))
+        depends_on = frozenset[str]().union(
+            *(dependencies.get(name, frozenset()) for name in node.input)
+        )
         owned, frozen = _find_owned(trace, node, place, users)
         rows: tuple[int, ...] = ()
         if index not in reaching:
             frozen = "does not reach the picture"
-        elif colour != {"source", "target"}:
-            frozen = f"depends on the {' and '.join(sorted(colour)) or 'nothing'} only"
-        elif index not in ungated:
+        elif depends_on != {"source", "target"}:
+            frozen = f"depends on the {' and '.join(sorted(depends_on)) or 'nothing'} only"
+        elif index not in unmasked:
             frozen = "makes a mask"
         elif frozen is None:
             rows = _find_mask_rows(trace, node)
@@ -141,12 +143,12 @@ def list_layers(
                 parameters=_count_parameters(trace, node, owned, rows),
                 height=shape[2] if len(shape) == 4 else 1,
                 macs=count_macs(trace, node),
-                colour=colour,
+                depends_on=depends_on,
                 frozen=frozen,
                 mask_rows=rows,
             )
         )
-    return _join_shared(trace, layers, users)
+    return _freeze_shared(trace, layers, users)
 
 
 def count_macs(trace: Trace, node: NodeProto) -> int:
@@ -164,14 +166,14 @@ def count_macs(trace: Trace, node: NodeProto) -> int:
 
 
 def read_attributes(node: NodeProto) -> dict[str, Any]:
-    """Attributes of a node as Python values."""
+    """A node's attributes as Python values."""
     return {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
 
 
 def find_root(trace: Trace, name: str) -> str | None:
-    """The initializer that a constant is a rearrangement of; None where it is something else."""
+    """The initializer that a constant is a rearrangement of; None if it is not one."""
     while name not in trace.file.tensors:
-        node = trace.makers.get(name)
+        node = trace.producers.get(name)
         if node is None or node.op_type not in REARRANGING:
             return None
         before, after = (trace.values[one[0]].data_type for one in (node.input, node.output))
@@ -183,7 +185,7 @@ def find_root(trace: Trace, name: str) -> str | None:
 
 
 def rearrange(trace: Trace, root: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """What becomes of an initializer's values on the way to the constant `name`.
+    """Rearrange an initializer's values as the graph does to obtain the constant `name`.
 
     Args:
         trace: The graph.
@@ -193,15 +195,15 @@ def rearrange(trace: Trace, root: str, name: str, values: NDArray[Any]) -> NDArr
     """
     if name == root:
         return values
-    node = trace.makers[name]
+    node = trace.producers[name]
     taken = rearrange(trace, root, node.input[0], values)
     if node.op_type == "Transpose":
         return taken.transpose(read_attributes(node).get("perm"))
     return taken.reshape(trace.values[name].shape)
 
 
-def arrange_back(trace: Trace, root: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
-    """The initializer's values that `rearrange` makes `values` of."""
+def undo_rearrangement(trace: Trace, root: str, name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """The inverse of `rearrange`: the initializer's values that give `values`."""
     dims = trace.file.tensors[root].dims
     places = rearrange(trace, root, name, numpy.arange(math.prod(dims)).reshape(dims))
     made = numpy.empty(math.prod(dims), values.dtype)
@@ -212,29 +214,29 @@ def arrange_back(trace: Trace, root: str, name: str, values: NDArray[Any]) -> ND
 def _find_owned(
     trace: Trace, node: NodeProto, place: int, users: Users
 ) -> tuple[tuple[Owned, ...], str | None]:
-    """The tensors a layer would train, and why it cannot if it cannot."""
+    """The tensors a layer would train, and the reason if it is not trainable."""
     name = node.input[place]
     root = find_root(trace, name)
     if not trace.is_constant(name):
         return (), "has a weight that depends on the inputs"
     if root is None:
-        return (), "has a weight that is worked out from constants"
+        return (), "has a weight computed from constants"
     if trace.file.tensors[root].data_type not in FLOATS:
-        return (), "has a weight of whole numbers"
+        return (), "has an integer weight"
     if node.op_type == "Conv" and _is_filter(trace, node, name):
         return (), "is a fixed filter"
     owned = [Owned("weight", root, name)]
     bias = node.input[2] if len(node.input) > 2 else ""
     if bias:
         source = find_root(trace, bias)
-        # The exporter keeps equal biases once; trained as one they would be tied by accident.
+        # Exporters store equal biases once; training that one would tie them by accident.
         if source is not None and len(users.find(source)) == 1:
             owned.append(Owned("bias", source, bias))
     return tuple(owned), None
 
 
 def _is_filter(trace: Trace, node: NodeProto, name: str) -> bool:
-    """Whether a convolution does the same to each channel, as a blur does."""
+    """Whether a convolution applies the same kernel to each channel, as a blur does."""
     shape = trace.values[name].shape
     if shape[1] != 1 or shape[0] != read_attributes(node).get("group", 1):
         return False
@@ -243,11 +245,11 @@ def _is_filter(trace: Trace, node: NodeProto, name: str) -> bool:
 
 
 def _find_mask_rows(trace: Trace, node: NodeProto) -> tuple[int, ...]:
-    """Output channels that only a one-channel part of the output is cut from."""
+    """Output channels that are only used as a single-channel slice."""
     shape = trace.values[node.output[0]].shape
-    if len(shape) != 4 or shape[1] > MOST_MASKED:
+    if len(shape) != 4 or shape[1] > MAX_MASKED:
         return ()
-    # One pixel is enough, since only what is picked along the channels counts.
+    # One pixel is enough, since only the selection of channels matters.
     channels = numpy.arange(shape[1])[None, :, None, None]
     used: set[int] = set()
     pending = [node.output[0]]
@@ -265,7 +267,7 @@ def _find_mask_rows(trace: Trace, node: NodeProto) -> tuple[int, ...]:
             if user.op_type != "Slice" and read_attributes(user).get("axis", 0) not in (1, -3):
                 return ()
             inputs = {wanted: trace.read_constant(wanted) for wanted in user.input[1:] if wanted}
-            if any(array.size > MOST_MASKED for array in inputs.values()):
+            if any(array.size > MAX_MASKED for array in inputs.values()):
                 return ()
             for part in trace.evaluate(user, {**inputs, name: channels}).values():
                 if not part.size:
@@ -286,10 +288,10 @@ def _count_parameters(
     return total * (channels - len(rows)) // channels
 
 
-def _join_shared(trace: Trace, layers: list[Layer], users: Users) -> tuple[Layer, ...]:
-    """Freeze layers whose weight also serves somebody who cannot be trained along.
+def _freeze_shared(trace: Trace, layers: list[Layer], users: Users) -> tuple[Layer, ...]:
+    """Freeze layers whose weight is also used by a node that cannot be trained with them.
 
-    Layers that share one weight in one way, and may all be trained, are trained as one.
+    Layers that share a weight in the same way, and are all trainable, are trained together.
     """
     by_index = {layer.index: layer for layer in layers}
     reasons: dict[tuple[Owned, str], str | None] = {}
@@ -308,12 +310,12 @@ def _join_shared(trace: Trace, layers: list[Layer], users: Users) -> tuple[Layer
 def _explain_shared(
     trace: Trace, layers: Mapping[int, Layer], own: Owned, kind: str, users: Users
 ) -> str | None:
-    """Why no layer of that kind can train a weight; None where all its users are trained along."""
+    """Why layers of this kind cannot train a weight; None if all its users can be trained."""
     for index in users.find(own.initializer):
         other = layers.get(index)
         if other is None or other.frozen is not None or other.owned[0] != own:
             name = trace.nodes[index].name or f"number {index}"
-            return f"shares its weight with {name}, which cannot be trained along"
+            return f"shares its weight with {name}, which cannot be trained"
         if other.kind != kind:
             return f"shares its weight with {other.node}, a {other.kind}"
     return None

@@ -1,8 +1,8 @@
-"""Which layers of a swapper may be trained: a rule on the graph, without names.
+"""The trainable layers of a swapper: a rule on the graph that ignores names.
 
-Every tensor is coloured by the inputs it depends on. A layer may be trained when what it works on
-depends on source and target and when it reaches the picture. That leaves encoders, attribute
-networks, recognisers inside the graph and mask heads alone, whatever they are called.
+Every tensor is labelled with the inputs it depends on. A layer is trainable if its inputs depend on
+both source and target and if it reaches the picture. That freezes encoders, attribute networks,
+recognisers inside the graph and mask heads, whatever their names.
 Source: METHOD of this project, 'Which layers'.
 """
 
@@ -16,133 +16,137 @@ from facefusion_finetune.swappers.graphs.layers import Layer, list_layers
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 SOURCE, TARGET = "source", "target"
-SMALLEST_TAIL = 0.01
-"""Share of the trainable numbers. A tail below it is no decoder: the last stages are then."""
+MIN_TAIL_SHARE = 0.01
+"""Share of the trainable parameters. A smaller tail is not used as the decoder."""
 
 
 @dataclass(frozen=True)
 class Partition:
-    """A swapper's layers by what they depend on and what follows them."""
+    """A swapper's layers, by what they depend on and what follows them."""
 
     trace: Trace
-    colours: dict[str, frozenset[str]]
-    """Inputs that each tensor depends on."""
+    dependencies: dict[str, frozenset[str]]
+    """The graph inputs that each tensor depends on."""
     styles: frozenset[str]
-    """Tensors that carry the source without a place: vectors, and what is made of them alone."""
+    """Tensors that carry the source without a position: vectors, and what depends on them alone."""
     injections: tuple[int, ...]
-    """Numbers of the nodes where the source meets what was seen of the target."""
+    """Indices of the nodes where a style meets a feature map of the target."""
     layers: tuple[Layer, ...]
     """Every node with weights, in the file's order."""
     depths: dict[int, int] = field(repr=False)
-    """Layers that may be trained after this one on the longest way to the picture, by node."""
+    """Trainable layers after this one on the longest path to the picture, by node index."""
     tail: tuple[Layer, ...]
-    """Layers that may be trained after the last injection, in the file's order."""
+    """Trainable layers after the last injection, in the file's order."""
 
     @cached_property
     def candidates(self) -> tuple[Layer, ...]:
-        """Layers that may be trained."""
+        """The trainable layers."""
         return tuple(layer for layer in self.layers if layer.frozen is None)
 
     @cached_property
     def decoder(self) -> tuple[Layer, ...]:
-        """The pure tail; where that is next to nothing, the stages from half the crop's size on."""
+        """The tail; if that is tiny, the stages from half the crop's size upwards."""
         whole = sum(layer.parameters for layer in self.candidates)
-        if sum(layer.parameters for layer in self.tail) >= SMALLEST_TAIL * whole:
+        if sum(layer.parameters for layer in self.tail) >= MIN_TAIL_SHARE * whole:
             return self.tail
         return self.select_stage(max(self.stages, default=0) // 2)
 
     @cached_property
     def stages(self) -> tuple[int, ...]:
-        """Heights in pixels of what the layers that may be trained make, largest first."""
+        """Output heights of the trainable layers in pixels, largest first."""
         return tuple(sorted(set(map(self.find_stage, self.candidates)), reverse=True))
 
     def find_stage(self, layer: Layer) -> int:
-        """Height in pixels of what a layer makes; a pixel more or less, from pads, is the same."""
+        """Output height of a layer in pixels, rounded so that padding does not matter."""
         whole = self.trace.values[self.trace.output].shape[2]
         return whole >> max(0, round(math.log2(whole / layer.height)))
 
     def select_stage(self, height: int) -> tuple[Layer, ...]:
-        """Layers that may be trained and make pictures of at least this height."""
+        """Trainable layers whose output has at least this height."""
         return tuple(layer for layer in self.candidates if self.find_stage(layer) >= height)
 
     def select_last(self, count: int) -> tuple[Layer, ...]:
-        """Layers that may be trained with fewer than `count` others after them."""
+        """Trainable layers with fewer than `count` others after them."""
         return tuple(layer for layer in self.candidates if self.depths[layer.index] < count)
 
 
 def partition_graph(trace: Trace) -> Partition:
-    """Apply the rule to a graph whose inputs are called `target` and `source`."""
-    colours = _colour(trace)
-    styles = _find_styles(trace, colours)
+    """Apply the rule to a graph whose inputs are named `target` and `source`."""
+    dependencies = _find_dependencies(trace)
+    styles = _find_styles(trace, dependencies)
     injections = tuple(
         index
         for index, node in trace.nodes.items()
         if any(name in styles for name in node.input)
-        and any(_is_map(trace, colours, styles, name) for name in node.input)
+        and any(_is_map(trace, dependencies, styles, name) for name in node.input)
     )
-    reaching = trace.find_ways({trace.output})
-    ungated = trace.find_ways({trace.output}, lambda name: is_gate(trace, name))
-    layers = list_layers(trace, colours, reaching, ungated)
+    reaching = trace.find_ancestors({trace.output})
+    unmasked = trace.find_ancestors({trace.output}, lambda name: is_mask(trace, name))
+    layers = list_layers(trace, dependencies, reaching, unmasked)
     trainable = {layer.index for layer in layers if layer.frozen is None}
-    depths = _measure_depths(trace, trainable, ungated)
-    before = trace.find_ways(name for index in injections for name in trace.nodes[index].input)
+    depths = _measure_depths(trace, trainable, unmasked)
+    before = trace.find_ancestors(name for index in injections for name in trace.nodes[index].input)
     tail = tuple(layer for layer in layers if layer.frozen is None and layer.index not in before)
-    return Partition(trace, colours, styles, injections, layers, depths, tail)
+    return Partition(trace, dependencies, styles, injections, layers, depths, tail)
 
 
-def _colour(trace: Trace) -> dict[str, frozenset[str]]:
-    colours = {name: frozenset({name}) for name in (TARGET, SOURCE)}
+def _find_dependencies(trace: Trace) -> dict[str, frozenset[str]]:
+    dependencies = {name: frozenset({name}) for name in (TARGET, SOURCE)}
     for node in trace.nodes.values():
-        merged = frozenset[str]().union(*(colours.get(n, frozenset()) for n in node.input))
-        colours.update(dict.fromkeys(filter(None, node.output), merged))
-    return colours
+        merged = frozenset[str]().union(*(dependencies.get(n, frozenset()) for n in node.input))
+        dependencies.update(dict.fromkeys(filter(None, node.output), merged))
+    return dependencies
 
 
-def _is_placeless(trace: Trace, name: str) -> bool:
-    """Whether a tensor has no height and width, or only one of each."""
+def _is_non_spatial(trace: Trace, name: str) -> bool:
+    """Whether a tensor has no height and width, or both are 1."""
     return all(size == 1 for size in trace.values[name].shape[2:])
 
 
-def _find_styles(trace: Trace, colours: dict[str, frozenset[str]]) -> frozenset[str]:
-    """What the source is turned into before it meets a feature map of the target.
+def _find_styles(trace: Trace, dependencies: dict[str, frozenset[str]]) -> frozenset[str]:
+    """What the source becomes before it meets a feature map of the target.
 
-    A mean over a feature map is placeless and depends on the source, too, but comes from the map:
-    the way from the source to a style leads through other styles only. A style repeated to the
-    size of a map is still one.
+    A mean over a feature map is also non-spatial and depends on the source, but comes from the map:
+    the path from the source to a style leads through other styles only. A style repeated to the
+    size of a map is still a style.
     """
     styles = {SOURCE}
     for node in trace.nodes.values():
-        inputs = [name for name in node.input if name in colours]
+        inputs = [name for name in node.input if name in dependencies]
         if not any(name in styles for name in inputs):
             continue
         for output in filter(None, node.output):
-            alone = colours[output] == {SOURCE}
-            placeless = _is_placeless(trace, output) and all(
-                _is_placeless(trace, name) for name in inputs
+            alone = dependencies[output] == {SOURCE}
+            non_spatial = _is_non_spatial(trace, output) and all(
+                _is_non_spatial(trace, name) for name in inputs
             )
             repeated = node.op_type in ("Expand", "Tile", "Resize") and inputs[0] in styles
-            if alone or placeless or repeated:
+            if alone or non_spatial or repeated:
                 styles.add(output)
     return frozenset(styles)
 
 
 def _is_map(
-    trace: Trace, colours: dict[str, frozenset[str]], styles: frozenset[str], name: str
+    trace: Trace, dependencies: dict[str, frozenset[str]], styles: frozenset[str], name: str
 ) -> bool:
-    return TARGET in colours.get(name, ()) and name not in styles and not _is_placeless(trace, name)
+    return (
+        TARGET in dependencies.get(name, ())
+        and name not in styles
+        and not _is_non_spatial(trace, name)
+    )
 
 
-def is_gate(trace: Trace, name: str) -> bool:
+def is_mask(trace: Trace, name: str) -> bool:
     """Whether a tensor is a mask: one channel with a height and a width."""
     shape = trace.values[name].shape
-    return len(shape) == 4 and shape[:2] == (1, 1) and not _is_placeless(trace, name)
+    return len(shape) == 4 and shape[:2] == (1, 1) and not _is_non_spatial(trace, name)
 
 
-def _measure_depths(trace: Trace, trainable: set[int], ungated: set[int]) -> dict[int, int]:
+def _measure_depths(trace: Trace, trainable: set[int], unmasked: set[int]) -> dict[int, int]:
     after: dict[str, int] = {}
     depths: dict[int, int] = {}
     for index in reversed(trace.nodes):
-        if index not in ungated:
+        if index not in unmasked:
             continue
         node: NodeProto = trace.nodes[index]
         depth = max((after.get(name, 0) for name in node.output), default=0)

@@ -1,7 +1,7 @@
-"""What is known of every tensor before a graph is run: type, shape, and value if it is constant.
+"""What is known about each tensor before a graph runs: type, shape, and value if constant.
 
-One pass in the graph's order, at batch 1. A graph whose sizes cannot be known this way, or are
-absurd, is refused here, before anything makes room for them.
+One pass in the graph's order, at batch 1. A graph whose sizes cannot be determined this way, or are
+far too large, is refused here, before anything is allocated.
 Source: the shape inference of the onnx package, node by node.
 """
 
@@ -19,16 +19,16 @@ from onnx.reference import ReferenceEvaluator
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files.checks import (
-    LARGEST_RANK,
-    NUMBERS,
+    MAX_RANK,
+    NUMERIC_TYPES,
     fits_convolution,
     get_opset,
 )
 from facefusion_finetune.swappers.files.modelfile import ADVICE, ModelFile
-from facefusion_finetune.swappers.graphs.budget import LARGEST_ACTIVATION, AbsurdError, Budget
+from facefusion_finetune.swappers.graphs.budget import MAX_ACTIVATION, Budget, BudgetError
 
 # fmt: off
-FOLDED = frozenset({
+FOLDABLE = frozenset({
     "Abs", "Add", "And", "Cast", "Ceil", "Clip", "Concat", "Constant", "ConstantOfShape", "Div",
     "Equal", "Exp", "Expand", "Flatten", "Floor", "Gather", "Greater", "GreaterOrEqual",
     "Identity", "LeakyRelu", "Less", "LessOrEqual", "Log", "Max", "Min", "Mod", "Mul", "Neg",
@@ -37,13 +37,13 @@ FOLDED = frozenset({
     "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "Transpose", "Unsqueeze", "Where",
 })
 # fmt: on
-"""Kinds of nodes that are worked out beforehand when all their inputs are constant."""
+"""Operators that are evaluated in advance when all their inputs are constant."""
 
-LONGEST_REASON = 300
-"""Characters of what onnx has to say."""
+MAX_REASON = 300
+"""Characters of onnx's error message that are shown."""
 
-KEPT = 4096
-"""Numbers: larger folded constants are worked out again when somebody asks for them."""
+MAX_KEPT = 4096
+"""Elements: larger folded constants are recomputed on demand."""
 
 
 @dataclass(frozen=True)
@@ -55,32 +55,32 @@ class Value:
 
     @property
     def count(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A graph with all sizes known and its constant part worked out."""
+    """A graph with all sizes known and its constant part folded."""
 
     file: ModelFile
     opset: int
     nodes: dict[int, NodeProto]
-    """Nodes that depend on the inputs, by their number in the file, in order."""
+    """Nodes that depend on the inputs, by their index in the file, in order."""
     values: dict[str, Value]
     """Every tensor, initializers included."""
     constants: dict[str, NDArray[Any]] = field(repr=False)
     """Small constants: initializers and folded ones."""
     deferred: dict[str, NodeProto] = field(repr=False)
-    """Nodes that make the large ones, by what they make."""
-    makers: dict[str, NodeProto] = field(repr=False)
-    """Every node of the file, by what it makes."""
+    """Nodes that compute the large constants, by output."""
+    producers: dict[str, NodeProto] = field(repr=False)
+    """Every node of the file, by output."""
     users: dict[str, list[int]] = field(repr=False)
-    """Numbers of the nodes that take a tensor."""
+    """Indices of the nodes that take a tensor."""
 
     @property
     def output(self) -> str:
-        """The graph's first output: of a swapper, the picture."""
+        """The graph's first output; for a swapper, the picture."""
         return str(self.file.skeleton.graph.output[0].name)
 
     @property
@@ -89,14 +89,14 @@ class Trace:
         graph = self.file.skeleton.graph
         return [value.name for value in graph.input if value.name not in self.file.tensors]
 
-    def find_ways(
+    def find_ancestors(
         self, wanted: Iterable[str], blocked: Callable[[str], bool] = lambda name: False
     ) -> set[int]:
-        """Numbers of the nodes from which a way leads to one of the tensors `wanted`.
+        """Indices of the nodes from which a path leads to one of the tensors `wanted`.
 
         Args:
-            wanted: Where the ways lead to.
-            blocked: Which tensors no way may pass.
+            wanted: Where the paths end.
+            blocked: Tells which tensors a path may not pass through.
         """
         reached = set(wanted)
         found: set[int] = set()
@@ -121,7 +121,9 @@ class Trace:
             array = self.evaluate(node, {name: self.read_constant(name) for name in wanted})[name]
             if array.shape != self.values[name].shape:
                 raise _refuse(
-                    self.file, node.name or node.op_type, f"it makes {array.shape} of its constants"
+                    self.file,
+                    node.name or node.op_type,
+                    f"its constants give a tensor of {array.shape}",
                 )
             return array
         return self.file.read_tensor(name)
@@ -129,10 +131,10 @@ class Trace:
     def evaluate(
         self, node: NodeProto, inputs: Mapping[str, NDArray[Any]]
     ) -> dict[str, NDArray[Any]]:
-        """What a node makes of given values, worked out by onnx's reference evaluator.
+        """A node's outputs for given inputs, computed by onnx's reference evaluator.
 
         Raises:
-            SwapperError: It cannot be worked out.
+            SwapperError: The evaluator fails.
         """
         graph = helper.make_graph(
             [node],
@@ -145,7 +147,7 @@ class Trace:
             with numpy.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 made = evaluator.run(None, dict(inputs))
-        except Exception as error:  # it raises whatever numpy does
+        except Exception as error:  # it raises whatever numpy raises
             raise _refuse(
                 self.file, node.name or node.op_type, str(error) or type(error).__name__
             ) from error
@@ -156,11 +158,11 @@ class Trace:
 
 
 def trace_graph(file: ModelFile) -> Trace:
-    """Work out all shapes and constants of a file.
+    """Determine all shapes and constants of a file.
 
     Raises:
-        SwapperError: A size depends on what is in the pictures, or is absurd, or an operator is
-            used in a way that onnx does not allow.
+        SwapperError: A size depends on the content of the pictures or is far too large, or an
+            operator is used in a way that onnx does not allow.
     """
     opset = get_opset(file.skeleton)
     trace = Trace(file, opset, {}, {}, {}, {}, {}, {})
@@ -168,7 +170,7 @@ def trace_graph(file: ModelFile) -> Trace:
     graph = file.skeleton.graph
     for index, (name, stored) in enumerate(file.tensors.items()):
         value = trace.values[name] = Value(stored.dims, stored.data_type)
-        kept = file.is_inline(stored) and value.count <= KEPT
+        kept = file.is_inline(stored) and value.count <= MAX_KEPT
         budget.add_initializer(name, value.count, kept)
         if kept:
             trace.constants[name] = numpy_helper.to_array(graph.initializer[index])
@@ -176,12 +178,12 @@ def trace_graph(file: ModelFile) -> Trace:
         if entry.name not in trace.values:
             trace.values[entry.name] = _read_input(entry, file)
     for index, node in enumerate(graph.node):
-        trace.makers.update(dict.fromkeys(filter(None, node.output), node))
+        trace.producers.update(dict.fromkeys(filter(None, node.output), node))
         for name in dict.fromkeys(filter(None, node.input)):
             trace.users.setdefault(name, []).append(index)
         try:
             _trace_node(trace, budget, index, node)
-        except AbsurdError as error:
+        except BudgetError as error:
             raise _refuse(file, node.name or f"number {index}", str(error)) from error
     return trace
 
@@ -194,13 +196,13 @@ def _read_input(value: onnx.ValueInfoProto, file: ModelFile) -> Value:
     if (
         not shape
         or min(shape) < 1
-        or kind.elem_type not in NUMBERS
-        or math.prod(shape) > LARGEST_ACTIVATION
+        or kind.elem_type not in NUMERIC_TYPES
+        or math.prod(shape) > MAX_ACTIVATION
     ):
         raise SwapperError(
             str(file.path),
-            f"its input {value.name!r} has no fixed size, or an absurd one, or is not made of"
-            f" numbers: {shape[:LARGEST_RANK]}.",
+            f"its input {value.name!r} has no fixed size, is too large, or is not numeric:"
+            f" {shape[:MAX_RANK]}.",
             ADVICE,
         )
     return Value(tuple(shape), kind.elem_type)
@@ -215,7 +217,7 @@ def _trace_node(trace: Trace, budget: Budget, index: int, node: NodeProto) -> No
     else:
         trace.values.update(_infer(trace, node, node.name or f"number {index}"))
         counts = [trace.values[name].count for name in outputs]
-        if node.op_type not in FOLDED or not all(map(trace.is_constant, inputs)):
+        if node.op_type not in FOLDABLE or not all(map(trace.is_constant, inputs)):
             constants = [name for name in inputs if trace.is_constant(name)]
             budget.add_node(
                 ((name, trace.values[name].count) for name in constants),
@@ -223,15 +225,15 @@ def _trace_node(trace: Trace, budget: Budget, index: int, node: NodeProto) -> No
             )
             trace.nodes[index] = node
             return
-        kept = max(counts) <= KEPT
+        kept = max(counts) <= MAX_KEPT
         budget.add_constants(inputs, outputs, counts, kept)
         if not kept:
             trace.deferred.update(dict.fromkeys(outputs, node))
             return
         made = trace.evaluate(node, {name: trace.read_constant(name) for name in inputs})
     for output, array in made.items():
-        if array.size > KEPT:
-            raise AbsurdError(f"it makes {array.shape} of its constants")
+        if array.size > MAX_KEPT:
+            raise BudgetError(f"its constants give a tensor of {array.shape}")
         trace.constants[output] = array
         kind = helper.np_dtype_to_tensor_dtype(array.dtype)
         trace.values[output] = Value(tuple(array.shape), kind)
@@ -243,7 +245,7 @@ def _infer(trace: Trace, node: NodeProto, name: str) -> dict[str, Value]:
     for wanted in filter(None, node.input):
         value = trace.values.get(wanted)
         if value is None:
-            raise _refuse(trace.file, name, f"nothing is known of its input {wanted!r}")
+            raise _refuse(trace.file, name, f"nothing is known about its input {wanted!r}")
         types[wanted] = helper.make_tensor_type_proto(value.data_type, value.shape)
         if wanted in trace.constants:
             data[wanted] = numpy_helper.from_array(trace.constants[wanted], wanted)
@@ -256,25 +258,25 @@ def _infer(trace: Trace, node: NodeProto, name: str) -> dict[str, Value]:
             opset_imports=[helper.make_opsetid("", trace.opset)],
             ir_version=trace.file.skeleton.ir_version,
         )
-    except Exception as error:  # as many kinds as onnx has checks
+    except Exception as error:  # onnx's checks raise many types
         raise _refuse(trace.file, name, str(error)) from error
     if node.op_type in ("Conv", "ConvTranspose"):
         shapes = [trace.values[wanted].shape for wanted in node.input if wanted]
         if not fits_convolution(node, shapes):
-            raise _refuse(trace.file, name, "its weight does not fit what it works on")
+            raise _refuse(trace.file, name, "its weight does not fit its input")
     values = {}
     for output in filter(None, node.output):
         kind = found[output].tensor_type if output in found else None
         if kind is None or not kind.HasField("shape"):
-            raise _refuse(trace.file, name, "its size depends on what is in the pictures")
+            raise _refuse(trace.file, name, "its size depends on the content of the pictures")
         dims = kind.shape.dim
         if any(not dim.HasField("dim_value") or dim.dim_value < 0 for dim in dims):
-            raise _refuse(trace.file, name, "its size depends on what is in the pictures")
+            raise _refuse(trace.file, name, "its size depends on the content of the pictures")
         value = Value(tuple(dim.dim_value for dim in dims), kind.elem_type)
-        if value.data_type not in NUMBERS:
-            raise _refuse(trace.file, name, "what it makes is not made of numbers")
-        if value.count > LARGEST_ACTIVATION:
-            raise _refuse(trace.file, name, f"it would make a tensor of {list(value.shape)}")
+        if value.data_type not in NUMERIC_TYPES:
+            raise _refuse(trace.file, name, "its output is not numeric")
+        if value.count > MAX_ACTIVATION:
+            raise _refuse(trace.file, name, f"it would create a tensor of {list(value.shape)}")
         values[output] = value
     return values
 
@@ -285,5 +287,5 @@ def _cut_shape(shape: tuple[int, ...], node: NodeProto) -> NDArray[numpy.int64]:
 
 
 def _refuse(file: ModelFile, node: str, reason: str) -> SwapperError:
-    first = (reason.strip() or "it fails").splitlines()[0].rstrip(".")[:LONGEST_REASON]
+    first = (reason.strip() or "it fails").splitlines()[0].rstrip(".")[:MAX_REASON]
     return SwapperError(str(file.path), f"node {node!r} cannot be used: {first}.", ADVICE)

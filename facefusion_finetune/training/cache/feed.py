@@ -260,7 +260,7 @@ def freeze(frontier: Frontier, direct: DirectFeed, rows: Sequence[int]) -> tuple
     """The cut's tensors, (n, ...) each, of the pairs at `rows`."""
     batch = direct.draws.pairs.select(rows, direct.options, direct.device)
     with direct.autocast():
-        return frontier.freeze(batch.target, batch.source)
+        return frontier.run_frozen(batch.target, batch.source)
 
 
 def _fill(

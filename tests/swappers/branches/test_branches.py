@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.gate import IdentityGate
 from facefusion_finetune.swappers.branches.insert import add_branches
-from facefusion_finetune.swappers.branches.select import select_branches, set_strength
-from facefusion_finetune.swappers.branches.split import has_branches, read_gate
+from facefusion_finetune.swappers.branches.select import scale_branches, select_branches
+from facefusion_finetune.swappers.branches.split import has_branches, read_identity_gate
 from facefusion_finetune.swappers.convert.frontier import split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.convert.parity import get_parity_limit, measure_difference
@@ -48,7 +48,7 @@ class World:
 
     name: str
     base: SwapperGraph
-    gate: Gate
+    gate: IdentityGate
     branched: SwapperGraph
     swapper: TorchSwapper
     trained: Weights
@@ -82,7 +82,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     base = read_swapper(path)
     inputs = create_inputs(name, 4 if name in CORE else 2)
     targets, sources = inputs["target"], inputs["source"]
-    gate = Gate(sources[OPEN].copy(), 0.3, 0.8)
+    gate = IdentityGate(sources[OPEN].copy(), 0.3, 0.8)
     sources[OPEN] *= 3
     sources[AJAR:3] = gate.direction + 1.2 * sources[AJAR:3]
     branched = add_branches(base, select_layers(base, "decoder"), RANK, gate, seed=0)
@@ -142,7 +142,7 @@ def test_untrained_is_the_base_in_a_stock_session(world: World) -> None:
 
 
 def test_opens_for_the_person_alone(world: World) -> None:
-    shares = world.gate.open(world.sources)
+    shares = world.gate.measure_opening(world.sources)
     assert shares[OPEN] == 1
     for first, second in zip(world.made, world.expected, strict=True):
         numpy.testing.assert_array_equal(first[shares == 0], second[shares == 0])
@@ -160,7 +160,7 @@ def test_torch_computes_what_onnxruntime_does(world: World) -> None:
 
 @pytest.mark.parametrize("world", CORE, indirect=True)
 def test_batch_is_one_run_where_it_was_one(world: World) -> None:
-    shares = world.gate.open(world.sources)
+    shares = world.gate.measure_opening(world.sources)
     assert len(set(shares)) == 3
     assert 0.5 < shares[AJAR] < 1
     before = TorchSwapper(world.base, ())
@@ -232,13 +232,13 @@ def test_branches_are_found_again(world: World) -> None:
     found = select_branches(again)
     assert [layer.owned for layer in found] == [layer.owned for layer in layers]
     assert [layer.mask_rows for layer in found] == [layer.mask_rows for layer in layers]
-    gate = read_gate(again.file)
+    gate = read_identity_gate(again.file)
     assert gate is not None
     assert (gate.direction == world.gate.direction).all()
     assert (gate.low, gate.high) == pytest.approx((0.3, 0.8))
     assert has_branches(again.file)
     assert not has_branches(world.base.file)
-    assert read_gate(world.base.file) is None
+    assert read_identity_gate(world.base.file) is None
     emap = again.emap
     assert (emap is None) == (not ENTRIES[world.name].emap)
     if emap is not None:
@@ -250,13 +250,13 @@ def test_strength_mixes_base_and_tuned(world: World) -> None:
     made = {}
     for strength in (0.0, 0.5):
         path = world.folder / f"strength-{strength}.onnx"
-        save_model(world.branched.file, path, set_strength(world.trained, strength))
+        save_model(world.branched.file, path, scale_branches(world.trained, strength))
         made[strength] = _run(path, world.targets[:1], world.sources[:1])[0]
     base, tuned = world.expected[0][:1], world.made[0][:1]
     numpy.testing.assert_array_equal(made[0.0], base)
     half = measure_difference(made[0.5], base)
     assert 0 < half < measure_difference(tuned, base)
-    same = set_strength(world.trained, 1.0)
+    same = scale_branches(world.trained, 1.0)
     assert all((same[name] == world.trained[name]).all() for name in world.trained)
 
 
@@ -275,7 +275,7 @@ def test_costs_keep_a_gate_of_four_bytes(world: World) -> None:
     frontier = split_at_cut(world.swapper, cost.cut)
     inputs = [torch.from_numpy(array[:1]) for array in (world.targets, world.sources)]
     with torch.no_grad():
-        live = frontier.run_live(frontier.freeze(*inputs))
+        live = frontier.run_live(frontier.run_frozen(*inputs))
     assert measure_difference(live.numpy(), world.made[0][:1]) < get_parity_limit(world.base)
 
 
@@ -286,7 +286,7 @@ def test_mask_stays_while_training(tmp_path: Path) -> None:
     path.write_bytes(build(name, width=WIDTH).SerializeToString())
     base, inputs = read_swapper(path), create_inputs(name)
     layers = [layer for layer in base.partition.candidates if layer.mask_rows]
-    branched = add_branches(base, layers, 1, Gate(inputs["source"][0], 0.3, 0.8), 0)
+    branched = add_branches(base, layers, 1, IdentityGate(inputs["source"][0], 0.3, 0.8), 0)
     assert select_branches(branched)[-1].mask_rows == layers[0].mask_rows
     swapper = TorchSwapper(branched, select_branches(branched))
     optimiser = torch.optim.AdamW(swapper.trained.values(), lr=0.05)
@@ -308,7 +308,7 @@ def test_picture_as_source_is_refused(name: str, tmp_path: Path) -> None:
     path = tmp_path / "base.onnx"
     path.write_bytes(build(name, width=WIDTH).SerializeToString())
     base = read_swapper(path)
-    gate = Gate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.8)
+    gate = IdentityGate(numpy.eye(512, dtype=numpy.float32)[0], 0.3, 0.8)
     with pytest.raises(SwapperError, match="cannot be gated: its source is a picture") as caught:
         add_branches(base, select_layers(base, "last_1"), RANK, gate, 0)
     assert "without `gated`" in caught.value.todo

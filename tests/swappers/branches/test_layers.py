@@ -12,7 +12,7 @@ import torch
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.swappers.branches.gate import Gate
+from facefusion_finetune.swappers.branches.gate import IdentityGate
 from facefusion_finetune.swappers.branches.insert import add_branches
 from facefusion_finetune.swappers.branches.select import select_branches
 from facefusion_finetune.swappers.branches.split import has_branches, split_branches
@@ -21,7 +21,7 @@ from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
 
-GATE = Gate(numpy.eye(512, dtype=numpy.float32)[0], 0.2, 0.9)
+GATE = IdentityGate(numpy.eye(512, dtype=numpy.float32)[0], 0.2, 0.9)
 
 SHAPES = {
     "spread": ((48, 8), (8, 10)),
@@ -124,7 +124,7 @@ def test_each_kind_gets_a_branch_that_fits(opset: int, tmp_path: Path) -> None:
     targets = random.uniform(0, 1, (4, 3, 8, 8)).astype(numpy.float32)
     sources = random.standard_normal((4, 512)).astype(numpy.float32)
     sources[:, 0] += [0, 12, 30, 100]
-    assert len(set(GATE.open(sources))) == 4
+    assert len(set(GATE.measure_opening(sources))) == 4
     session = onnxruntime.InferenceSession(str(path))
     expected = numpy.concatenate(
         [
@@ -168,7 +168,7 @@ def test_branched_base_is_refused(tmp_path: Path) -> None:
         add_branches(base, select_layers(base, "all"), 2, GATE, 0).file, tmp_path / "it.onnx"
     )
     again = read_swapper(tmp_path / "it.onnx")
-    with pytest.raises(SwapperError, match="has branches already"):
+    with pytest.raises(SwapperError, match="already has branches"):
         add_branches(again, select_layers(again, "all"), 2, GATE, 0)
 
 

@@ -48,7 +48,7 @@ def test_mixed_up_batch_is_told_apart_from_a_wrong_node(tmp_path: Path) -> None:
     swapper = TorchSwapper(read_swapper(options.path), [])
     forward = swapper.network.forward
     swapper.network.forward = lambda *inputs: forward(*inputs).flip(0)  # type: ignore[method-assign]
-    with pytest.raises(SwapperError, match="the batch is mixed up"):
+    with pytest.raises(SwapperError, match="samples of a batch are mixed up"):
         check_parity(swapper, create_session(options.path, "it"), TARGETS, SOURCES, 1e-3)
 
 

@@ -51,7 +51,7 @@ def _measure_gradients(swapper: TorchSwapper, output: Tensor) -> dict[str, Tenso
 def _check_exact(swapper: TorchSwapper, frontier: Frontier, name: str, count: int) -> None:
     target, source = _create(name, count)
     whole = swapper(target, source)
-    tensors = frontier.freeze(target, source)
+    tensors = frontier.run_frozen(target, source)
     assert not any(tensor.requires_grad for tensor in tensors)
     assert all(len(tensor) == count for tensor in tensors)
     # As a cache gives them back: laid out anew.
@@ -90,7 +90,7 @@ def test_both_parts_see_changed_weights(tmp_path: Path) -> None:
     swapper, cut = _open("inswapper_128", "last_2", tmp_path)
     frontier = split_at_cut(swapper, cut)
     target, source = _create("inswapper_128", 2)
-    frozen = frontier.freeze(target, source)
+    frozen = frontier.run_frozen(target, source)
     before = frontier.run_live(frozen).detach()
     optimiser = torch.optim.SGD(swapper.trained.values(), lr=0.1)
     frontier.run_live(frozen).square().mean().backward()
@@ -107,7 +107,9 @@ def test_frozen_part_depends_on_source_and_target_in_their_order(tmp_path: Path)
     frontier = split_at_cut(swapper, cut)
     target, source = _create("hyperswap_1a_256", 1)
     _, other = _create("hyperswap_1a_256", 1, seed=1)
-    pairs = zip(frontier.freeze(target, source), frontier.freeze(target, other), strict=True)
+    pairs = zip(
+        frontier.run_frozen(target, source), frontier.run_frozen(target, other), strict=True
+    )
     assert {torch.equal(first, second) for first, second in pairs} == {True, False}
 
 
@@ -117,7 +119,7 @@ def test_frozen_part_depends_on_source_and_target_in_their_order(tmp_path: Path)
         (["nothing"], "no such tensor"),
         (["source"], "leads around it"),
         ([], "leads around it"),
-        (["behind"], "trained weight lies before"),
+        (["behind"], "trained weight is before"),
     ],
 )
 def test_a_wrong_cut_is_refused(cut: list[str], why: str, tmp_path: Path) -> None:

@@ -114,5 +114,5 @@ def test_wrong_use(tmp_path: Path) -> None:
     with pytest.raises(SwapperError, match="below 1"):
         add_low_rank(swapper, 0, seed=0)
     add_low_rank(swapper, 2, seed=0)
-    with pytest.raises(SwapperError, match="adapted already"):
+    with pytest.raises(SwapperError, match="already has low-rank changes"):
         add_low_rank(swapper, 2, seed=0)

@@ -329,10 +329,10 @@ def test_bytes_of_a_file_are_its_bytes(data: bytes, parts: list[tuple[int, int]]
 
 def test_long_parts_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "long"
-    content = numpy.random.default_rng(0).bytes(5 * wire.BLOCK)
+    content = numpy.random.default_rng(0).bytes(5 * wire.BLOCK_BYTES)
     path.write_bytes(content)
     with path.open("rb") as file:
         view = wire.FileBytes(file)
-        for start in (0, 100, wire.BLOCK - 1, 3 * wire.BLOCK, 5 * wire.BLOCK - 3):
-            for length in (1, 3, wire.BLOCK, wire.BLOCK + 1, 3 * wire.BLOCK):
+        for start in (0, 100, wire.BLOCK_BYTES - 1, 3 * wire.BLOCK_BYTES, 5 * wire.BLOCK_BYTES - 3):
+            for length in (1, 3, wire.BLOCK_BYTES, wire.BLOCK_BYTES + 1, 3 * wire.BLOCK_BYTES):
                 assert view[start : start + length] == content[start : start + length]

@@ -20,7 +20,7 @@ from facefusion_finetune.swappers.files.bases import (
     name_base,
     place_base,
 )
-from facefusion_finetune.swappers.files.metadata import LARGEST_ENTRY, MOST_ENTRIES, read_links
+from facefusion_finetune.swappers.files.metadata import MAX_ENTRIES, MAX_ENTRY, read_links
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
 from tests.support.inswapper import write_inswapper
@@ -98,7 +98,7 @@ def test_file_system_that_cannot_copy_by_itself(
 def test_wrong_source_is_refused_and_leaves_nothing(
     source: Path, folder: Path, hard_links: bool
 ) -> None:
-    with pytest.raises(RegistryError, match="not the aaaaaaaaaaaaaaaa"):
+    with pytest.raises(RegistryError, match="required base has aaaaaaaaaaaaaaaa"):
         place_base(source, "a" * 64, "x", folder, hard_links)
     assert list_names(folder) == []
     assert source.read_bytes() == CONTENT
@@ -151,11 +151,11 @@ def test_full_disk(source: Path, digest: str, folder: Path) -> None:
     code = f"""
 import resource, signal
 from pathlib import Path
-from facefusion_finetune.swappers.files import linked
+from facefusion_finetune.swappers.files import bases
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5_000_000, 5_000_000))
 try:
-    linked.place_base(Path({str(source)!r}), {digest!r}, "x", Path({str(folder)!r}))
+    bases.place_base(Path({str(source)!r}), {digest!r}, "x", Path({str(folder)!r}))
 except OSError as error:
     print(error)
 """
@@ -219,7 +219,7 @@ def test_links_are_read_without_the_base(tmp_path: Path) -> None:
     assert links.metadata == encode_metadata(card)
     assert base.size in links.sizes
     assert read_links(options.path).locations == frozenset()
-    with pytest.raises(RegistryError, match=r"lie in \['nowhere.base'\], but its card names"):
+    with pytest.raises(RegistryError, match=r"are in \['nowhere.base'\], but its card names"):
         check_base(path)
     check_base(options.path)
 
@@ -242,10 +242,10 @@ def test_file_that_is_no_model(tmp_path: Path) -> None:
     (tmp_path / "pipe").symlink_to("nothing")
     os.mkfifo(tmp_path / "fifo")
     model = onnx.ModelProto()
-    for number in range(MOST_ENTRIES + 1):
+    for number in range(MAX_ENTRIES + 1):
         model.metadata_props.add(key=str(number))
     long = onnx.ModelProto()
-    long.metadata_props.add(key="a", value="x" * (LARGEST_ENTRY + 1))
+    long.metadata_props.add(key="a", value="x" * (MAX_ENTRY + 1))
     place = onnx.ModelProto()
     entry = place.graph.initializer.add().external_data.add()
     entry.key, entry.value = "offset", "nine"
@@ -267,7 +267,7 @@ def test_file_that_is_no_model(tmp_path: Path) -> None:
 
 def test_no_torch_inside_facefusion() -> None:
     code = (
-        "import sys; import facefusion_finetune.swappers.files.linked\n"
+        "import sys; import facefusion_finetune.swappers.files.bases\n"
         "assert not {'torch', 'onnxruntime', 'pydantic', 'cv2'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

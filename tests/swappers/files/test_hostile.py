@@ -56,30 +56,30 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("location", "message"),
     [
-        ("/etc/passwd", "lies outside the folder"),
-        ("../secret.bin", "lies outside the folder"),
-        ("deep/../../secret.bin", "lies outside the folder"),
-        ("deep/..", "lies outside the folder"),
-        ("C:\\secret.bin", "lies outside the folder"),
-        ("C:secret.bin", "lies outside the folder"),
-        ("..\\secret.bin", "lies outside the folder"),
-        ("\\\\host\\share\\x", "lies outside the folder"),
-        ("//host/share/x", "lies outside the folder"),
-        ("weights.bin\0.txt", "lies outside the folder"),
-        ("weights.bin:stream", "lies outside the folder"),
-        ("", "lies outside the folder"),
-        (".", "lies outside the folder"),
-        ("deep/" * 20 + "weights.bin", "lies outside the folder"),
+        ("/etc/passwd", "is outside the folder"),
+        ("../secret.bin", "is outside the folder"),
+        ("deep/../../secret.bin", "is outside the folder"),
+        ("deep/..", "is outside the folder"),
+        ("C:\\secret.bin", "is outside the folder"),
+        ("C:secret.bin", "is outside the folder"),
+        ("..\\secret.bin", "is outside the folder"),
+        ("\\\\host\\share\\x", "is outside the folder"),
+        ("//host/share/x", "is outside the folder"),
+        ("weights.bin\0.txt", "is outside the folder"),
+        ("weights.bin:stream", "is outside the folder"),
+        ("", "is outside the folder"),
+        (".", "is outside the folder"),
+        ("deep/" * 20 + "weights.bin", "is outside the folder"),
         ("a" * 5000, "too long"),
-        ("a" * 300, "no valid ONNX file"),
+        ("a" * 300, "not a valid ONNX file"),
         ("link.bin", "is a symbolic link"),
         ("inner.bin", "is a symbolic link"),
         ("out/secret.bin", "is a symbolic link"),
         ("deep", "is missing"),
         ("pipe", "is missing"),
         ("gone.bin", "is missing"),
-        ("model.onnx", "lies in the model as in another file"),
-        ("again.onnx", "lies in the model as in another file"),
+        ("model.onnx", "names the model itself as its external file"),
+        ("again.onnx", "names the model itself as its external file"),
     ],
 )
 def test_data_outside_the_folder(location: str, message: str, folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_data_in_the_model_itself(length: int, folder: Path) -> None:
     model = build_tiny()
     name = "last.bias" if length == 12 else "last.weight"
     link(model, name, location="model.onnx", offset="0", length=str(length))
-    refuse(write(folder, model), "lies in the model as in another file")
+    refuse(write(folder, model), "names the model itself as its external file")
 
 
 def test_data_in_a_device(folder: Path) -> None:
@@ -112,23 +112,23 @@ def test_data_in_a_device(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("place", "message"),
     [
-        ({"offset": "9999"}, "lies beyond its file"),
-        ({"offset": "10000"}, "lies beyond its file"),
-        ({"offset": str(2**63)}, "lies beyond its file"),
-        ({"offset": "9" * 4000}, "has no place"),
-        ({"offset": "-4"}, "has no place"),
-        ({"offset": "1e2"}, "has no place"),
-        ({"offset": "0x10"}, "has no place"),
-        ({"offset": " 8"}, "has no place"),
-        ({"offset": "1_0"}, "has no place"),
-        ({"offset": "٣"}, "has no place"),
-        ({"offset": ""}, "has no place"),
-        ({"length": "0"}, "is no fit"),
-        ({"length": str(WEIGHT - 1)}, "is no fit"),
-        ({"length": str(WEIGHT + 1)}, "is no fit"),
-        ({"length": "-432"}, "has no place"),
-        ({"length": "all"}, "has no place"),
-        ({"basepath": "/etc"}, "should not have it"),
+        ({"offset": "9999"}, "extends beyond its file"),
+        ({"offset": "10000"}, "extends beyond its file"),
+        ({"offset": str(2**63)}, "extends beyond its file"),
+        ({"offset": "9" * 4000}, "has an invalid offset or length"),
+        ({"offset": "-4"}, "has an invalid offset or length"),
+        ({"offset": "1e2"}, "has an invalid offset or length"),
+        ({"offset": "0x10"}, "has an invalid offset or length"),
+        ({"offset": " 8"}, "has an invalid offset or length"),
+        ({"offset": "1_0"}, "has an invalid offset or length"),
+        ({"offset": "٣"}, "has an invalid offset or length"),
+        ({"offset": ""}, "has an invalid offset or length"),
+        ({"length": "0"}, "its length is wrong"),
+        ({"length": str(WEIGHT - 1)}, "its length is wrong"),
+        ({"length": str(WEIGHT + 1)}, "its length is wrong"),
+        ({"length": "-432"}, "has an invalid offset or length"),
+        ({"length": "all"}, "has an invalid offset or length"),
+        ({"basepath": "/etc"}, "unknown or duplicate entry"),
     ],
 )
 def test_data_at_an_impossible_place(place: dict[str, str], message: str, folder: Path) -> None:
@@ -154,19 +154,19 @@ def test_other_lies_about_external_data(folder: Path) -> None:
 
     model = build_tiny()
     link(model, location="weights.bin").external_data.add(key="location", value="../secret.bin")
-    refuse(write(folder, model), "'location' twice")
+    refuse(write(folder, model), "duplicate entry 'location'")
 
     model = build_tiny()
     link(model, location="weights.bin").data_location = TensorProto.DEFAULT
-    refuse(write(folder, model), "neither inside nor outside")
+    refuse(write(folder, model), "neither clearly in the file nor clearly external")
 
     model = build_tiny()
     link(model)
-    refuse(write(folder, model), "neither inside nor outside")
+    refuse(write(folder, model), "neither clearly in the file nor clearly external")
 
     model = build_tiny()
     link(model, location="weights.bin").raw_data = bytes(WEIGHT)
-    refuse(write(folder, model), "neither inside nor outside")
+    refuse(write(folder, model), "neither clearly in the file nor clearly external")
 
     model = build_tiny()
     value = numpy_helper.from_array(numpy.ones(3, numpy.float32), "value")
@@ -174,7 +174,7 @@ def test_other_lies_about_external_data(folder: Path) -> None:
     value.external_data.add(key="location", value="../secret.bin")
     value.data_location = TensorProto.EXTERNAL
     add_nodes(model, make_node("Constant", [], ["three"], value=value))
-    refuse(write(folder, model), "outside the file, where only initializers may")
+    refuse(write(folder, model), "external data, which only initializers may be")
 
 
 def test_paths_that_are_no_file(tmp_path: Path) -> None:
@@ -184,14 +184,14 @@ def test_paths_that_are_no_file(tmp_path: Path) -> None:
         file.truncate(10 << 30)
     with (tmp_path / "holes.onnx").open("wb") as file:
         file.truncate((1 << 31) - 1)
-    refuse(tmp_path / "pipe.onnx", "it is no file")
-    refuse(tmp_path / "folder.onnx", "no valid ONNX file")
-    refuse(tmp_path / "gone.onnx", "there is no such file")
-    refuse(tmp_path / "folder.onnx" / "gone.onnx", "there is no such file")
-    refuse(tmp_path / ("a" * 300), "no valid ONNX file")
+    refuse(tmp_path / "pipe.onnx", "it is not a regular file")
+    refuse(tmp_path / "folder.onnx", "not a valid ONNX file")
+    refuse(tmp_path / "gone.onnx", "no such file")
+    refuse(tmp_path / "folder.onnx" / "gone.onnx", "no such file")
+    refuse(tmp_path / ("a" * 300), "not a valid ONNX file")
     refuse(tmp_path / "sparse.onnx", "its size is 10737418240 bytes")
     refuse(tmp_path / "holes.onnx", "impossible number 0")
-    refuse(Path("/dev/zero"), "it is no file")
+    refuse(Path("/dev/zero"), "it is not a regular file")
     refuse(Path("/proc/self/maps"), "its size is 0 bytes")
 
 
@@ -226,15 +226,15 @@ def test_file_that_changes_after_it_was_opened(tmp_path: Path) -> None:
     for changed in (content[:500], content + b"\x08\x08", content[:-1] + b"\x00", b""):
         path.write_bytes(changed)
         os.utime(path, (1, 1))
-        with bounded(), pytest.raises(SwapperError, match="has changed since it was opened"):
+        with bounded(), pytest.raises(SwapperError, match="was changed since it was opened"):
             file.read_tensor("last.weight")
-        with bounded(), pytest.raises(SwapperError, match="has changed or become shorter"):
+        with bounded(), pytest.raises(SwapperError, match="was changed or truncated"):
             save_model(file, tmp_path / "copy.onnx")
     path.unlink()
     with bounded(), pytest.raises(SwapperError, match="cannot be read"):
         file.read_tensor("last.weight")
     os.mkfifo(path)
-    with bounded(), pytest.raises(SwapperError, match="it is no file"):
+    with bounded(), pytest.raises(SwapperError, match="it is not a regular file"):
         file.read_tensor("last.weight")
     assert not (tmp_path / "copy.onnx").exists()
 
@@ -244,9 +244,9 @@ def test_base_that_changes_after_the_model_was_opened(folder: Path) -> None:
     link(model, location="weights.bin")
     file = open_model(write(folder, model))
     (folder / "weights.bin").write_bytes(bytes(9_000))
-    with bounded(), pytest.raises(SwapperError, match="has changed since it was opened"):
+    with bounded(), pytest.raises(SwapperError, match="was changed since it was opened"):
         file.read_tensor("last.weight")
-    with bounded(), pytest.raises(SwapperError, match="has changed or become shorter"):
+    with bounded(), pytest.raises(SwapperError, match="was changed or truncated"):
         save_model(file, folder / "copy.onnx")
 
 
@@ -257,5 +257,5 @@ def test_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     with path.open("rb") as file:
         data = wire.FileBytes(file)
         os.truncate(path, 10)
-        with pytest.raises(wire.WireError, match="become shorter"):
+        with pytest.raises(wire.WireError, match="truncated"):
             data[1 << 19 : (1 << 19) + 1]

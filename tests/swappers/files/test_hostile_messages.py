@@ -56,17 +56,17 @@ def _list_tensor(field: int, kind: int, content: bytes) -> bytes:
 MESSAGES: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", "its size is 0 bytes"),
     "one byte": (lambda: b"\x08", "does not end"),
-    "text": (lambda: b"Not found: 404\n", "no valid ONNX file"),
+    "text": (lambda: b"Not found: 404\n", "not a valid ONNX file"),
     "zeros": (lambda: bytes(1000), "impossible number 0"),
     "ones": (lambda: b"\xff" * 1000, "does not end"),
-    "no graph": (lambda: ModelProto(ir_version=8).SerializeToString(), "it holds 0 graphs"),
-    "two graphs": (lambda: build_tiny().SerializeToString() + b"\x3a\x00", "it holds 2 graphs"),
-    "graph as a number": (lambda: wire.encode_number(7, 1), "it holds 0 graphs"),
+    "no graph": (lambda: ModelProto(ir_version=8).SerializeToString(), "it contains 0 graphs"),
+    "two graphs": (lambda: build_tiny().SerializeToString() + b"\x3a\x00", "it contains 2 graphs"),
+    "graph as a number": (lambda: wire.encode_number(7, 1), "it contains 0 graphs"),
     "groups": (lambda: b"\x3b" * 100_000, "wire type 3"),
     "groups inside": (lambda: _add_to_graph(b"\x0b" * 100_000), "wire type 3"),
-    "length beyond": (lambda: b"\x3a\xff\xff\xff\xff\x0f", "reaches beyond its message"),
-    "length of 2**64": (lambda: b"\x3a" + b"\xff" * 9 + b"\x01", "reaches beyond its message"),
-    "nested graphs": (lambda: _add_node(_nest_messages(3_000, 5)), "no valid ONNX file"),
+    "length beyond": (lambda: b"\x3a\xff\xff\xff\xff\x0f", "extends beyond its message"),
+    "length of 2**64": (lambda: b"\x3a" + b"\xff" * 9 + b"\x01", "extends beyond its message"),
+    "nested graphs": (lambda: _add_node(_nest_messages(3_000, 5)), "not a valid ONNX file"),
     "nested types": (
         lambda: _add_to_graph(
             wire.encode_field(13, wire.encode_field(2, _nest_messages(3_000, 4)))
@@ -94,7 +94,7 @@ MESSAGES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "long list of long numbers": (
         lambda: _list_tensor(7, TensorProto.INT64, b"\x01" * 40_000_000),
-        "too many numbers one by one",
+        "too many values outside raw data",
     ),
     "list of long numbers": (
         lambda: _list_tensor(7, TensorProto.INT64, b"\x01" * 15_000_000),
@@ -102,10 +102,10 @@ MESSAGES: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "attribute of numbers": (
         lambda: _add_node(wire.encode_field(5, wire.encode_field(8, b"\x01" * 40_000_000))),
-        "too many numbers one by one",
+        "too many values outside raw data",
     ),
     "long name": (lambda: _add_node(wire.encode_field(3, b"a" * 10_000_000)), "is too long"),
-    "name that is no text": (lambda: _add_node(wire.encode_field(3, b"\xff\xfe")), "is none"),
+    "name that is no text": (lambda: _add_node(wire.encode_field(3, b"\xff\xfe")), "is not UTF-8"),
     "long notes": (lambda: _add_node(wire.encode_field(6, b"a" * 10_000_000)), "is too long"),
     "huge unknown field": (lambda: _add_node(wire.encode_field(99, bytes(200 << 20))), "larger"),
     "many large unknown fields": (

@@ -29,7 +29,7 @@ from tests.support.tiny import (
 @pytest.mark.parametrize(
     ("kind", "name", "value", "message"),
     [
-        ("Conv", "strides", [0, 0], "'strides' of node 'Conv_seen' is impossible"),
+        ("Conv", "strides", [0, 0], "'strides' of node 'Conv_seen' has an impossible value"),
         ("Conv", "strides", [-1, 1], "impossible"),
         ("Conv", "strides", [1] * 30, "cannot be used"),
         ("Conv", "strides", [1] * 300, "too long"),
@@ -44,11 +44,11 @@ from tests.support.tiny import (
         ("Conv", "group", 7, "does not fit"),
         ("Conv", "pads", [-1, 1, 1, 1], "impossible|cannot be used"),
         ("Conv", "pads", [1 << 40] * 4, "impossible"),
-        ("Conv", "pads", [60_000] * 4, "would make a tensor of|cannot be used"),
+        ("Conv", "pads", [60_000] * 4, "would create a tensor of|cannot be used"),
         ("Conv", "pads", [1], "cannot be used"),
         ("Conv", "pads", "SAME", "wrong type"),
         ("Conv", "auto_pad", "NONSENSE", "does not fit"),
-        ("Conv", "auto_pad", b"\xff\xfe", "is no word"),
+        ("Conv", "auto_pad", b"\xff\xfe", "is not ASCII text"),
         ("Conv", "colour", 3, "unknown attribute 'colour'"),
         ("Gemm", "transB", 0, "cannot be used"),
         ("Gemm", "transB", [1], "wrong type"),
@@ -120,12 +120,15 @@ MISUSES: dict[str, tuple[Spoil, str]] = {
     "required attribute missing": (_lack, r"lacks one of the attributes \['to'\]"),
     "attribute twice": (_double, "'pads' twice"),
     "type says otherwise": (_type_alone, "wrong type"),
-    "cast to text": (_cast_to_text, "not made of numbers"),
+    "cast to text": (_cast_to_text, "not numeric"),
     "wild axes": (_transpose_wildly, "cannot be used"),
     "split into nothing": (_split_into_nothing, "cannot be used"),
-    "split into more": (_split_into_more_than_it_says, "as many tensors as it says"),
-    "block of nothing": (_shuffle_by_nothing, "'blocksize' of node 'DepthToSpace_deep' is imp"),
-    "block of too much": (_shuffle_by_too_much, "'blocksize' of node 'DepthToSpace_deep' is imp"),
+    "split into more": (_split_into_more_than_it_says, "as many outputs as num_outputs says"),
+    "block of nothing": (_shuffle_by_nothing, "'blocksize' of node 'DepthToSpace_deep' has an imp"),
+    "block of too much": (
+        _shuffle_by_too_much,
+        "'blocksize' of node 'DepthToSpace_deep' has an imp",
+    ),
     "weight without axes": (_flat_weight, "cannot be used"),
 }
 
@@ -165,10 +168,10 @@ def _type_of(kind: str, number: int = 1) -> onnx.TypeProto:
         ("tensor", TensorProto.INT64, "cannot be used|no face swapper|not a face swapper"),
         ("tensor", TensorProto.FLOAT16, "cannot be used|not a face swapper"),
         ("tensor", TensorProto.DOUBLE, "cannot be used|not a face swapper"),
-        ("tensor", TensorProto.STRING, "not made of numbers"),
-        ("tensor", TensorProto.BFLOAT16, "not made of numbers"),
-        ("tensor", 0, "not made of numbers"),
-        ("tensor", 99, "not made of numbers"),
+        ("tensor", TensorProto.STRING, "not numeric"),
+        ("tensor", TensorProto.BFLOAT16, "not numeric"),
+        ("tensor", 0, "not numeric"),
+        ("tensor", 99, "not numeric"),
         ("sequence", 1, "a sequence, which no swapper needs"),
         ("optional", 1, "an optional value, which no swapper needs"),
         ("map", 1, "a map, which no swapper needs"),
@@ -177,8 +180,8 @@ def _type_of(kind: str, number: int = 1) -> onnx.TypeProto:
         ("no shape", 1, "has no fixed size"),
         ("open", 1, "has no fixed size"),
         ("negative", 1, "has no fixed size"),
-        ("huge", 1, "has no fixed size, or an absurd one"),
-        ("overflowing", 1, "has no fixed size, or an absurd one"),
+        ("huge", 1, "has no fixed size, is too large"),
+        ("overflowing", 1, "has no fixed size, is too large"),
         ("many axes", 1, "cannot be used|absurd"),
         ("one channel", 1, "cannot be used|not a face swapper"),
         ("batch of 4", 1, "cannot be used|not a face swapper"),
@@ -200,12 +203,12 @@ def test_halves_and_whole_numbers_through_casts(tmp_path: Path) -> None:
         model.graph.input[0].type.tensor_type.elem_type = number
         find_node(model, "Conv").input[0] = "cast"
         add_nodes(model, make_node("Cast", ["target"], ["cast"], to=1))
-        refuse(write(tmp_path, model), "not a face swapper.*in 32 bits")
+        refuse(write(tmp_path, model), "not a face swapper: a swapper has the 32-bit inputs")
     model = build_tiny()
     find_node(model, "Sigmoid").output[0] = "full"
     model.graph.node.append(make_node("Cast", ["full"], ["output"], to=TensorProto.FLOAT16))
     model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
-    refuse(write(tmp_path, model), "not a face swapper.*in 32 bits")
+    refuse(write(tmp_path, model), "not a face swapper: a swapper has the 32-bit inputs")
 
 
 def test_swapper_that_ignores_an_input(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_last_layers(tmp_path: Path) -> None:
     longest = len(graph.partition.candidates)
     assert select_layers(graph, "all") == select_layers(graph, f"last_{longest}")
     for choice, message in (
-        (f"last_{longest + 1}", f"only {longest} layers"),
+        (f"last_{longest + 1}", f"only {longest} trainable layers"),
         ("first_2", "no such choice"),
         ("last_0", "no such choice"),
         ("stage_4096", "no such layer"),
@@ -82,7 +82,7 @@ def test_weight_with_a_second_user_is_not_trained(tmp_path: Path) -> None:
     graph = read_swapper(tmp_path / "shared.onnx")
     assert [layer.node for layer in graph.decoder] == ["Conv_590", "Conv_594", "Conv_612"]
     frozen = {layer.node: layer.frozen for layer in graph.partition.layers}
-    assert frozen["Conv_596"] == "shares its weight with A, which cannot be trained along"
+    assert frozen["Conv_596"] == "shares its weight with A, which cannot be trained"
 
 
 def _share(model: onnx.ModelProto, first: str, second: str) -> None:
@@ -112,15 +112,17 @@ def test_weight_shared_with_the_encoder_is_not_trained(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "shared.onnx"))
     graph = read_swapper(tmp_path / "shared.onnx")
     layers = {layer.node: layer for layer in graph.partition.layers}
-    assert (
-        layers["Conv_107"].frozen == "shares its weight with Conv_62, which cannot be trained along"
-    )
+    assert layers["Conv_107"].frozen == "shares its weight with Conv_62, which cannot be trained"
     assert "Conv_107" not in {layer.node for layer in graph.partition.candidates}
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no valid ONNX"), (b"\x00\x01 not onnx" * 40, "no valid ONNX"), (None, "no such file")],
+    [
+        (b"", "not a valid ONNX"),
+        (b"\x00\x01 not onnx" * 40, "not a valid ONNX"),
+        (None, "no such file"),
+    ],
 )
 def test_file_that_is_no_onnx(tmp_path: Path, content: bytes | None, message: str) -> None:
     path = tmp_path / "broken.onnx"
@@ -134,7 +136,7 @@ def test_file_that_is_no_onnx(tmp_path: Path, content: bytes | None, message: st
 def test_truncated_file(tmp_path: Path) -> None:
     path = write_inswapper(tmp_path / "swapper.onnx").path
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(SwapperError, match="no valid ONNX"):
+    with pytest.raises(SwapperError, match="not a valid ONNX"):
         read_swapper(path)
 
 

@@ -96,7 +96,7 @@ def test_colours_are_what_a_run_shows(read, name: str, tmp_path: Path) -> None:
     for tensor, *values in zip(inner, plain, other_target, other_source, strict=True):
         seen = {"target"} if not numpy.array_equal(values[0], values[1]) else set()
         seen |= {"source"} if not numpy.array_equal(values[0], values[2]) else set()
-        assert graph.partition.colours[tensor] == seen, tensor
+        assert graph.partition.dependencies[tensor] == seen, tensor
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -162,7 +162,7 @@ def test_weight_shared_with_the_encoder_is_frozen(tmp_path: Path) -> None:
 
     graph = save_small(share, tmp_path / "shared.onnx")
     layer = next(layer for layer in graph.partition.layers if layer.node == "Conv_107")
-    assert layer.frozen == "shares its weight with Conv_62, which cannot be trained along"
+    assert layer.frozen == "shares its weight with Conv_62, which cannot be trained"
 
 
 def test_bias_shared_by_two_layers_is_left_alone(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_bias_shared_by_two_layers_is_left_alone(tmp_path: Path) -> None:
 def test_product_of_two_tensors_sees_both(read) -> None:
     layers = {layer.node: layer for layer in read("uniface_256").partition.layers}
     energy = layers["mix.energy"]
-    assert energy.colour == {"source", "target"}
+    assert energy.depends_on == {"source", "target"}
     assert energy.frozen == "has a weight that depends on the inputs"
 
 

@@ -149,8 +149,8 @@ def test_a_finished_cache_is_read_and_not_made_again(
         frozen.append(len(target))
         return freeze_before(self, target, source)
 
-    freeze_before = Frontier.freeze
-    monkeypatch.setattr(Frontier, "freeze", count)
+    freeze_before = Frontier.run_frozen
+    monkeypatch.setattr(Frontier, "run_frozen", count)
     again = choose_feed(direct, _settings(tmp_path))
     again.run(again.draw(0), 0)
     assert frozen == [8]  # to compare with what is there
@@ -322,7 +322,7 @@ def test_an_error_of_the_thread_reaches_the_training(
     def fail(self: Frontier, target: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(Frontier, "freeze", fail)
+    monkeypatch.setattr(Frontier, "run_frozen", fail)
     with pytest.raises(RuntimeError, match="out of luck"):
         feed.run(feed.draw(0), 0)
     feed.close()
@@ -348,7 +348,7 @@ def test_a_disk_that_fills_up_in_the_background(
 def test_closing_ends_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     feed = _chunked(_create(tmp_path, steps=200), tmp_path)
     began, go_on = threading.Event(), threading.Event()
-    freeze_before = Frontier.freeze
+    freeze_before = Frontier.run_frozen
 
     def wait(self: Frontier, target: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         if threading.current_thread().name == "cache chunk 1":
@@ -356,7 +356,7 @@ def test_closing_ends_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert go_on.wait(20)
         return freeze_before(self, target, source)
 
-    monkeypatch.setattr(Frontier, "freeze", wait)
+    monkeypatch.setattr(Frontier, "run_frozen", wait)
     feed.run(feed.draw(0), 0)
     assert began.wait(20)
     go_on.set()

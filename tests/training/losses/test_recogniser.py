@@ -124,5 +124,5 @@ def test_batch_of_one_that_is_baked_in(tmp_path: Path) -> None:
 
 
 def test_missing_file(analyser: DemoAnalyser, tmp_path: Path) -> None:
-    with pytest.raises(SwapperError, match="there is no such file"):
+    with pytest.raises(SwapperError, match="no such file"):
         TorchRecogniser(replace(analyser.get_recogniser(), path=tmp_path / "missing.onnx"))
