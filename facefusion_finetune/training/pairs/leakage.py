@@ -14,7 +14,7 @@ from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.metrics import warp_crops
 from facefusion_finetune.faces.protocol import Recognisers
 from facefusion_finetune.faces.vectors import measure_similarity
-from facefusion_finetune.swappers.branches.gate import STRANGER
+from facefusion_finetune.swappers.branches.gate import STRANGER_COSINE
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
 from facefusion_finetune.training.pairs.cycle import CycleInputs
 
@@ -51,7 +51,7 @@ class LeakageCheck:
         self._matrices = matrices
         strangers = analyser.sample_other_vectors(IMPOSTORS, IMPOSTOR_SEED)
         scores = measure_similarity(strangers, self._centroid)
-        self.limit = max(STRANGER, float(numpy.percentile(scores, IMPOSTOR_PERCENTILE)))
+        self.limit = max(STRANGER_COSINE, float(numpy.percentile(scores, IMPOSTOR_PERCENTILE)))
         """Cosine to the person up to which a face is a stranger's."""
         self.lowest = 1.0
         """Least cosine to the person that was seen so far."""

@@ -18,7 +18,7 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.presets.preset import PairMix, parse_preset
 from facefusion_finetune.runs.base_swapper import BaseSwapper, Forward
 from facefusion_finetune.runs.sources import SourceTable, gather_sources
-from facefusion_finetune.swappers.branches.gate import STRANGER
+from facefusion_finetune.swappers.branches.gate import STRANGER_COSINE
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.swappers.sessions import create_session
@@ -113,7 +113,7 @@ def test_the_person_leaks_and_strangers_do_not(
     person = numpy.repeat(table.person.source[None], COUNT, axis=0)
     swaps = (base.swap(frames, person).clip(0, 1) * 255).round().astype(numpy.uint8)
     assert check.find_leaks(rows, swaps.transpose(0, 2, 3, 1)[..., ::-1]).all()
-    assert STRANGER <= check.limit < 0.7
+    assert STRANGER_COSINE <= check.limit < 0.7
     strangers = analyser.sample_other_vectors(40, 5) @ centroid
     assert (strangers > check.limit).mean() <= 0.05
 
@@ -143,7 +143,7 @@ def test_what_is_kept_of_the_demos_base_is_at_strangers_level(
     kept = first.pictures[first.target]
     vectors = numpy.stack([analyser.embed(picture) for picture in kept])
     scores = vectors @ centroid / numpy.linalg.norm(vectors, axis=1)
-    assert scores.max() <= max(STRANGER, strangers.max()) + 0.02
+    assert scores.max() <= max(STRANGER_COSINE, strangers.max()) + 0.02
     assert len(kept) + first.left_out == 2 * COUNT
     assert first.drawn_again > 0
 
