@@ -9,7 +9,7 @@ import pytest
 
 from facefusion_finetune.host.link import link
 from tests.support import host as support
-from tests.support.ui import FaceFusionUi
+from tests.support.ui import CreateUi, FaceFusionUi
 
 if TYPE_CHECKING:
     from tests.support.chromium import Browser
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 PICTURES_VARIABLE = "FACEFUSION_FINETUNE_PICTURES"
 """A folder that keeps the pictures of pages on which a test failed."""
-
-CreateUi = Callable[..., FaceFusionUi]
 
 
 @pytest.fixture(scope="session")

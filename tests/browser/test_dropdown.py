@@ -8,14 +8,13 @@ import pytest
 from numpy.typing import NDArray
 
 from facefusion_finetune.host.models import models_directory
-from tests.browser.conftest import CreateUi
 from tests.support import host as support
-from tests.support.page import Page
-from tests.support.ui import FaceFusionUi
+from tests.support.page import OpenPage, Page
+from tests.support.pictures import FACE
+from tests.support.ui import CreateUi, FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
-OpenPage = Callable[[FaceFusionUi], Page]
 Picture = NDArray[numpy.uint8]
 
 PROCESSOR = "finetuned_swapper"
@@ -23,8 +22,6 @@ MODEL = "finetuned_swapper_model_dropdown"
 PIXEL_BOOST = "finetuned_swapper_pixel_boost_dropdown"
 WEIGHT = "finetuned_swapper_weight_slider"
 PREVIEW = "PREVIEW"
-FACE = (slice(40, 200), slice(230, 380))
-"""Rows and columns around the face of the target."""
 NOTICE = 5.0
 """Seconds within which a page without a reload shows what has changed on disk."""
 

@@ -9,9 +9,9 @@ import numpy
 import pytest
 
 from facefusion_finetune.host.link import link
-from tests.browser import finetune_steps as steps
+from tests.support import finetune_steps as steps
 from tests.support import host as support
-from tests.support.page import Page
+from tests.support.page import OpenPage, Page
 from tests.support.ui import FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
@@ -62,7 +62,7 @@ class Camera:
 
 
 def test_from_footage_to_a_swapped_picture(
-    ui: FaceFusionUi, open_page: steps.OpenPage, target_image: Path, tmp_path: Path
+    ui: FaceFusionUi, open_page: OpenPage, target_image: Path, tmp_path: Path
 ) -> None:
     configured = os.environ.get(SCREENSHOTS_VARIABLE)
     folder = Path(configured) if configured else tmp_path / "screenshots"

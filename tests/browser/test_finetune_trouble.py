@@ -10,11 +10,10 @@ import numpy
 import pytest
 
 from facefusion_finetune import home
-from tests.browser import finetune_steps as steps
-from tests.browser.conftest import CreateUi
+from tests.support import finetune_steps as steps
 from tests.support import host as support
-from tests.support.page import Page
-from tests.support.ui import FaceFusionUi
+from tests.support.page import OpenPage, Page
+from tests.support.ui import CreateUi, FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
@@ -109,7 +108,7 @@ def trained_on(ui: FaceFusionUi, browser: object) -> str:
 
 
 @pytest.fixture
-def page(ui: FaceFusionUi, open_page: steps.OpenPage) -> Page:
+def page(ui: FaceFusionUi, open_page: OpenPage) -> Page:
     """The page, just opened."""
     return open_page(ui)
 
@@ -140,7 +139,7 @@ def test_extraction_finds_nobody(page: Page, ui: FaceFusionUi, tmp_path: Path) -
 
 
 def test_reload_stop_and_resume_with_two_pages(
-    page: Page, ui: FaceFusionUi, trained_on: str, open_page: steps.OpenPage, slow: Path
+    page: Page, ui: FaceFusionUi, trained_on: str, open_page: OpenPage, slow: Path
 ) -> None:
     page.choose("finetune_person_dropdown", trained_on)
     steps.start_training(page)

@@ -16,15 +16,12 @@ from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.known import get_known_swapper
-from tests.browser.conftest import CreateUi
-from tests.support.page import Page
+from tests.support.page import OpenPage, Page
 from tests.support.reports import build_report
 from tests.support.runs import create_finished_run
-from tests.support.ui import FaceFusionUi
+from tests.support.ui import CreateUi, FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
-
-OpenPage = Callable[[FaceFusionUi], Page]
 
 PERSON = "finetune_person_dropdown"
 TABLE = "finetune_models_html"

@@ -1,14 +1,11 @@
 """A gallery of 500 crops can be used as one of five."""
 
-from collections.abc import Callable
-
 import pytest
 
 from benchmarks.gallery import COUNT, GALLERY, LEAST_IN_SIGHT, add_people, time_paint
 from facefusion_finetune.home import use_home
-from tests.browser.conftest import CreateUi
-from tests.support.page import Page
-from tests.support.ui import FaceFusionUi
+from tests.support.page import OpenPage
+from tests.support.ui import CreateUi, FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
@@ -28,9 +25,7 @@ def ui(create_ui: CreateUi) -> FaceFusionUi:
     return ui
 
 
-def test_many_crops_are_shown_and_one_is_rejected(
-    ui: FaceFusionUi, open_page: Callable[[FaceFusionUi], Page]
-) -> None:
+def test_many_crops_are_shown_and_one_is_rejected(ui: FaceFusionUi, open_page: OpenPage) -> None:
     page = open_page(ui)
     _, in_sight = time_paint(page)
     assert in_sight >= LEAST_IN_SIGHT

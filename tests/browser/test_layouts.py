@@ -1,19 +1,16 @@
 """The plug-in in each layout of the host: the page is whole, and so is the log."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy
 import pytest
 
-from tests.browser.conftest import CreateUi
 from tests.support import host as support
-from tests.support.page import Page
-from tests.support.ui import FaceFusionUi
+from tests.support.page import OpenPage
+from tests.support.ui import CreateUi, FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
-
-OpenPage = Callable[[FaceFusionUi], Page]
 
 LAYOUTS = ("default", "finetune default", "benchmark", "webcam", "jobs")
 WITH_PROCESSORS = LAYOUTS[:4]

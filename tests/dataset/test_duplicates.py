@@ -7,7 +7,7 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from facefusion_finetune.dataset.crops import AlignedCrop, load_crops
+from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.duplicates import find_near_duplicates
 from facefusion_finetune.dataset.manifest import (
     cutout_path,
@@ -19,12 +19,12 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.crops import split_crops
+from tests.support.demo_world import load_kept
 
 
 @pytest.fixture
 def crops(extracted: Person, analyser: DemoAnalyser) -> list[AlignedCrop]:
-    records = [record for record in read_manifest(extracted) if record.kept]
-    return load_crops(extracted, records, analyser, analyser.get_swapper("demo"))
+    return load_kept(extracted, analyser)
 
 
 def _stack(crops: list[AlignedCrop]) -> NDArray[numpy.uint8]:

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy
 import pytest
 
-from facefusion_finetune.dataset.crops import AlignedCrop, load_crops
+from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.duplicates import find_near_duplicates
-from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stack_embeddings
+from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.material import (
@@ -27,21 +27,15 @@ from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
-from tests.support.runs import create_finished_run
+from tests.support.demo_world import load_kept
 
 Shots = dict[str, list[AlignedCrop]]
 
 
 @pytest.fixture
-def run(extracted: Person, analyser: DemoAnalyser) -> Run:
-    return create_finished_run(extracted, analyser.get_swapper("demo"))
-
-
-@pytest.fixture
 def shots(extracted: Person, analyser: DemoAnalyser) -> Shots:
-    records = [record for record in read_manifest(extracted) if record.kept]
     shots: Shots = {}
-    for crop in load_crops(extracted, records, analyser, analyser.get_swapper("demo")):
+    for crop in load_kept(extracted, analyser):
         shots.setdefault(crop.record.shot, []).append(crop)
     return shots
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import pytest
 
-from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stack_embeddings
+from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import EvaluationError, FootageError
 from facefusion_finetune.evaluation import targets
@@ -23,17 +23,7 @@ from facefusion_finetune.runs.run import Run
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.demo_world import FRAMES_PER_SHOT
-from tests.support.runs import create_finished_run, list_names
-
-
-@pytest.fixture
-def run(extracted: Person, analyser: DemoAnalyser) -> Run:
-    return create_finished_run(extracted, analyser.get_swapper("demo"))
-
-
-@pytest.fixture
-def likeness(extracted: Person) -> PersonFilter:
-    return PersonFilter.of(stack_embeddings(read_manifest(extracted)))
+from tests.support.runs import list_names
 
 
 @pytest.fixture

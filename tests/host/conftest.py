@@ -1,12 +1,15 @@
-"""Fixtures of the tests of the tab's last sections: the sections on a page, models to show."""
+"""A frame, and fixtures of the tab's last sections: the sections on a page, models to show."""
 
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import cv2
+import numpy
 import pytest
 
+from facefusion_finetune.faces.protocol import VisionFrame
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import Run
@@ -63,6 +66,14 @@ def said(components: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch) -> 
     page = importlib.import_module(f"{PACKAGE}.page")
     monkeypatch.setattr(page, "inform", said.append)
     return said
+
+
+@pytest.fixture
+def frame(target_image: Path) -> VisionFrame:
+    """The picture of another person, read."""
+    image = cv2.imread(str(target_image))
+    assert image is not None
+    return numpy.asarray(image, numpy.uint8)
 
 
 @pytest.fixture

@@ -21,13 +21,6 @@ from tests.support import host as support
 pytestmark = pytest.mark.host
 
 
-@pytest.fixture(scope="module")
-def frame(target_image: Path) -> VisionFrame:
-    image = cv2.imread(str(target_image))
-    assert image is not None
-    return numpy.asarray(image, numpy.uint8)
-
-
 def test_it_is_an_analyser(host_analyser: FaceFusionAnalyser, linked_host: Path) -> None:
     analyser: FaceAnalyser = host_analyser
     assert analyser.name == read_host(linked_host, "").name

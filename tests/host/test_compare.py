@@ -19,14 +19,10 @@ from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.modelfile import open_model
-from facefusion_finetune.swappers.known import get_known_swapper
+from tests.support.pictures import FACE
 from tests.support.runs import create_finished_run
 
 pytestmark = pytest.mark.host
-
-FACE = (slice(40, 200), slice(230, 380))
-"""Rows and columns around the face of the target."""
-
 Frame = NDArray[numpy.uint8]
 
 
@@ -34,18 +30,6 @@ Frame = NDArray[numpy.uint8]
 def compare(processor: ModuleType) -> ModuleType:
     """The module under test, inside FaceFusion."""
     return importlib.import_module(processor.__package__ + ".compare")  # type: ignore[operator]
-
-
-@pytest.fixture
-def frame(target_image: Path) -> Frame:
-    image = cv2.imread(str(target_image))
-    assert image is not None
-    return numpy.asarray(image, numpy.uint8)
-
-
-@pytest.fixture
-def options(linked_host: Path) -> SwapperOptions:
-    return get_known_swapper("inswapper_128", linked_host / ".assets" / "models")
 
 
 @pytest.fixture

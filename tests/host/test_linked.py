@@ -5,11 +5,9 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import cv2
 import numpy
 import onnx
 import pytest
-from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError
@@ -21,12 +19,10 @@ from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from tests.support import host as support
+from tests.support.pictures import FACE, read_picture
 from tests.support.runs import create_finished_run
 
 pytestmark = pytest.mark.host
-
-FACE = (slice(40, 200), slice(230, 380))
-"""Rows and columns around the face of the bench's `asl_a/yes.mkv`, with a margin for the crop."""
 
 
 @pytest.fixture(scope="module")
@@ -70,12 +66,6 @@ def base(host: Path) -> Iterator[Path]:
     store.activate(person, find_run(person, None), host, force=True)
 
 
-def _read(path: Path) -> NDArray[numpy.int16]:
-    image = cv2.imread(str(path))
-    assert image is not None, path
-    return numpy.asarray(image, numpy.int16)
-
-
 def _swap(host: Path, name: str, target: Path, output: Path) -> support.Result:
     return support.run_processor(
         host, "--finetuned-swapper-model", name, "-t", target, "-o", output
@@ -89,9 +79,9 @@ def test_picture_is_the_one_of_the_plain_model(
     for name in ("ada", "eve"):
         result = _swap(host, name, target_image, tmp_path / f"{name}.png")
         assert result.code == 0, result.output
-        pictures[name] = _read(tmp_path / f"{name}.png")
+        pictures[name] = read_picture(tmp_path / f"{name}.png")
     assert (pictures["ada"] == pictures["eve"]).all()
-    change = numpy.abs(pictures["ada"] - _read(target_image)).max(axis=2)
+    change = numpy.abs(pictures["ada"] - read_picture(target_image)).max(axis=2)
     assert change[FACE].max() > 30
     change[FACE] = 0
     assert change.max() == 0
@@ -102,7 +92,8 @@ def test_tuned_weights_are_what_is_drawn(host: Path, target_image: Path, tmp_pat
     support.register_model(host, "nobody", person_vector=card.person_vector)
     for name in ("ada", "nobody"):
         assert _swap(host, name, target_image, tmp_path / f"{name}.png").code == 0
-    assert numpy.abs(_read(tmp_path / "ada.png") - _read(tmp_path / "nobody.png")).max() > 10
+    pictures = [read_picture(tmp_path / f"{name}.png") for name in ("ada", "nobody")]
+    assert numpy.abs(pictures[0] - pictures[1]).max() > 10
 
 
 def test_file_is_small_and_the_host_reads_its_emap(host: Path) -> None:
@@ -131,7 +122,7 @@ def test_stock_face_swapper_draws_with_the_exported_file(
     support.write_hash(swapper)
     result = support.run_face_swapper(stock, *arguments, tmp_path / "tuned.png")
     assert result.code == 0, result.output
-    assert not (_read(tmp_path / "plain.png") == _read(tmp_path / "tuned.png")).all()
+    assert not (read_picture(tmp_path / "plain.png") == read_picture(tmp_path / "tuned.png")).all()
 
 
 def _delete(base: Path) -> None:
@@ -213,4 +204,4 @@ def test_activation_repairs_the_model(
     person = load_person("ada")
     store.activate(person, find_run(person, None), host, force=True)
     assert _swap(host, "ada", target_image, tmp_path / "after.png").code == 0
-    assert (_read(tmp_path / "before.png") == _read(tmp_path / "after.png")).all()
+    assert (read_picture(tmp_path / "before.png") == read_picture(tmp_path / "after.png")).all()

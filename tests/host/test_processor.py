@@ -11,23 +11,15 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.host.models import card_path
 from tests.support import host as support
+from tests.support.pictures import FACE, read_picture
 
 pytestmark = pytest.mark.host
-
-FACE = (slice(40, 200), slice(230, 380))
-"""Rows and columns around the face of the bench's `asl_a/yes.mkv`, with a margin for the crop."""
-
-
-def read(path: Path) -> NDArray[numpy.int16]:
-    image = cv2.imread(str(path))
-    assert image is not None, path
-    return numpy.asarray(image, numpy.int16)
 
 
 def swap(host: Path, target: Path, output: Path, *arguments: object) -> NDArray[numpy.int16]:
     result = support.run_processor(host, "-t", target, "-o", output, *arguments)
     assert result.code == 0, result.output
-    return read(output)
+    return read_picture(output)
 
 
 def swap_by_host(
@@ -36,7 +28,7 @@ def swap_by_host(
     """The same swap by the host's own face swapper with the untuned base."""
     result = support.run_face_swapper(host, "-s", source, "-t", target, "-o", output, *arguments)
     assert result.code == 0, result.output
-    return read(output)
+    return read_picture(output)
 
 
 def refuse(host: Path, target: Path, output: Path, *arguments: object) -> str:
@@ -49,7 +41,7 @@ def refuse(host: Path, target: Path, output: Path, *arguments: object) -> str:
 def test_only_the_face_changes_and_no_source_is_needed(
     linked_host: Path, target_image: Path, tmp_path: Path
 ) -> None:
-    before = read(target_image)
+    before = read_picture(target_image)
     after = swap(linked_host, target_image, tmp_path / "output.png")
     change = numpy.abs(after - before).max(axis=2)
     assert change[FACE].max() > 30
@@ -94,7 +86,7 @@ def test_a_given_source_wins_and_is_swapped_as_by_the_host(
     )
     swapped = swap(linked_host, target_image, tmp_path / "ours.png", "-s", source_image, *ours)
     assert (swapped == expected).all()
-    assert not (swapped == read(target_image)).all()
+    assert not (swapped == read_picture(target_image)).all()
 
 
 def test_weight_and_pixel_boost_change_the_picture(
@@ -276,7 +268,7 @@ def test_jobs_and_those_stored_before_the_plugin(
     stored.write_text(json.dumps(job))
     result = support.run_host(linked_host, "job-run", "one", *jobs, *support.BENCH_OPTIONS[2:])
     assert result.code == 0, result.output
-    assert (read(output) == swap(linked_host, target_image, tmp_path / "direct.png")).all()
+    assert (read_picture(output) == swap(linked_host, target_image, tmp_path / "direct.png")).all()
 
 
 def test_batch_run(linked_host: Path, target_image: Path, tmp_path: Path) -> None:
@@ -290,8 +282,8 @@ def test_batch_run(linked_host: Path, target_image: Path, tmp_path: Path) -> Non
         *("--jobs-path", tmp_path / "jobs"),
     )
     assert result.code == 0, result.output
-    assert (read(tmp_path / "out-0.png") == read(tmp_path / "out-1.png")).all()
-    assert not (read(tmp_path / "out-0.png") == read(target_image)).all()
+    assert (read_picture(tmp_path / "out-0.png") == read_picture(tmp_path / "out-1.png")).all()
+    assert not (read_picture(tmp_path / "out-0.png") == read_picture(target_image)).all()
 
 
 def test_headless_runs_import_neither_torch_nor_gradio(

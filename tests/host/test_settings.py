@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from facefusion_finetune.host.settings import SETTING_KEYS, collect_settings
-from tests.host.test_versions import list_checkouts
 from tests.support import host as support
 
 PASS_ON = """
@@ -83,7 +82,7 @@ def test_only_what_has_a_value_is_passed_on() -> None:
 
 
 @pytest.mark.host
-@pytest.mark.parametrize("checkout", list_checkouts(), ids=lambda path: path.name)
+@pytest.mark.parametrize("checkout", support.list_checkouts(), ids=lambda path: path.name)
 def test_another_process_has_the_same_settings(
     checkout: Path, furnished_host: Path, tmp_path: Path
 ) -> None:

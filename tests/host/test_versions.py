@@ -47,12 +47,7 @@ print(json.dumps(answers))
 """
 
 
-def list_checkouts() -> list[Path]:
-    checkout = support.find_checkout()
-    return [*([checkout] if checkout else []), *support.find_other_checkouts()]
-
-
-@pytest.fixture(scope="module", params=list_checkouts(), ids=lambda path: path.name)
+@pytest.fixture(scope="module", params=support.list_checkouts(), ids=lambda path: path.name)
 def host(
     request: pytest.FixtureRequest, furnished_host: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy
-import onnxruntime
 import pytest
-from numpy.typing import NDArray
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
@@ -29,23 +27,13 @@ from facefusion_finetune.swappers.files.bases import (
     remove_unused_bases,
 )
 from facefusion_finetune.swappers.files.modelfile import open_model
-from tests.support.inswapper import write_inswapper
+from tests.support.inswapper import run_inswapper, write_inswapper
 from tests.support.runs import create_card, create_finished_run, list_names, move_weights
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> SwapperOptions:
-    return write_inswapper(tmp_path / "demo.onnx")
 
 
 @pytest.fixture
 def run(person: Person, options: SwapperOptions) -> Run:
     return create_finished_run(person, options)
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    return tmp_path / "facefusion"
 
 
 @pytest.fixture
@@ -56,16 +44,6 @@ def active(person: Person, run: Run, host: Path) -> Path:
 def _base_of(model: Path) -> Path:
     (base,) = model.parent.glob("*.base")
     return base
-
-
-def _answer(path: Path) -> NDArray[numpy.float32]:
-    generator = numpy.random.default_rng(0)
-    feed = {
-        "target": generator.uniform(0, 1, (1, 3, 64, 64)).astype(numpy.float32),
-        "source": (generator.normal(size=(1, 512)) / 22).astype(numpy.float32),
-    }
-    output: NDArray[numpy.float32] = onnxruntime.InferenceSession(str(path)).run(None, feed)[0]
-    return output
 
 
 def test_run_is_small_and_answers_as_the_plain_file(
@@ -80,8 +58,8 @@ def test_run_is_small_and_answers_as_the_plain_file(
     )
     assert abs(saved - frozen) < 10_000
     assert saved > options.path.stat().st_size / 2
-    assert (_answer(run.model_path) == _answer(plain.model_path)).all()
-    assert not (_answer(run.model_path) == _answer(options.path)).all()
+    assert (run_inswapper(run.model_path) == run_inswapper(plain.model_path)).all()
+    assert not (run_inswapper(run.model_path) == run_inswapper(options.path)).all()
 
 
 def test_base_is_on_the_disk_once(run: Run, options: SwapperOptions) -> None:
@@ -266,20 +244,20 @@ def test_activation_repairs_the_run_from_the_host(
     models = models_directory(host).parent
     models.mkdir(parents=True)
     shutil.move(options.path, models / "inswapper_anything.onnx")
-    expected = _answer(run.model_path)
+    expected = run_inswapper(run.model_path)
     _base_of(run.model_path).unlink()
     shutil.rmtree(bases_directory())
     (models / "larger.onnx").write_bytes(bytes(10_000_000))
     path = store.activate(person, run, host, force=True)
     assert store.verify(path)
-    assert (_answer(run.model_path) == expected).all()
+    assert (run_inswapper(run.model_path) == expected).all()
 
 
 def test_base_overwritten_where_it_came_from_is_put_back_from_the_host(
     person: Person, run: Run, options: SwapperOptions, host: Path, active: Path
 ) -> None:
     """The home's links are the same file; the host's copy is not, and must not become one."""
-    expected = _answer(active)
+    expected = run_inswapper(active)
     _change(options.path)
     with pytest.raises(RegistryError, match="changed or replaced"):
         check_base(run.model_path, hard_links=True)
@@ -287,7 +265,7 @@ def test_base_overwritten_where_it_came_from_is_put_back_from_the_host(
     check_base(run.model_path, hard_links=True)
     assert store.verify(active)
     assert _base_of(active).stat().st_nlink == 1
-    assert (_answer(run.model_path) == expected).all()
+    assert (run_inswapper(run.model_path) == expected).all()
 
 
 def test_base_that_is_nowhere(

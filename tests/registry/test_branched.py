@@ -12,10 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, helper, numpy_helper
 
-from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, UsageError
 from facefusion_finetune.host.models import hash_path
-from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
+from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry import bases, store, transfer
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.branches.gate import IdentityGate
@@ -26,7 +25,6 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import bases_directory
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
-from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run, list_names
 
 generator = numpy.random.default_rng(0)
@@ -36,11 +34,6 @@ GATE = IdentityGate(DIRECTION, 0.25, 0.75)
 RANK = 40
 
 Fault = Callable[[ModelProto], None]
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> SwapperOptions:
-    return write_inswapper(tmp_path / "demo.onnx")
 
 
 @pytest.fixture
@@ -81,22 +74,6 @@ def _assert_gated(path: Path, base: Path, tolerance: float = 1e-5) -> None:
     opened = numpy.abs(_answer(path, DIRECTION) - _answer(base, DIRECTION)).max()
     assert shut <= tolerance
     assert opened > 0.05
-
-
-@pytest.fixture
-def elsewhere(
-    run: Run, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Path]:
-    """Export a model; from then on this is another machine, where `ada` is on record."""
-
-    def export(**choices: Any) -> Path:
-        output = tmp_path / "sent.onnx"
-        transfer.export_model(person, run, output, **choices)
-        monkeypatch.setenv(home.HOME_VARIABLE, str(tmp_path / "other-home"))
-        add_person("ada", create_consent(None, "Ada agrees here, too."))
-        return output
-
-    return export
 
 
 def test_linked_to_the_base_as_published(run: Run, options: SwapperOptions) -> None:

@@ -45,11 +45,6 @@ def bases(run: Run) -> list[str]:
     return [path.name for path in run.directory.glob("*.base")]
 
 
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    return tmp_path / "facefusion"
-
-
 def _files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 

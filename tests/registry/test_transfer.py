@@ -12,9 +12,7 @@ from pathlib import Path
 
 import numpy
 import onnx
-import onnxruntime
 import pytest
-from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from facefusion_finetune import home
@@ -39,45 +37,13 @@ from facefusion_finetune.swappers.files.bases import bases_directory, digest_fil
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
-from tests.support.inswapper import build_inswapper, write_inswapper
+from tests.support.inswapper import build_inswapper, run_inswapper
 from tests.support.runs import create_card, create_finished_run, list_names
-
-generator = numpy.random.default_rng(0)
-FEED = {
-    "target": generator.uniform(0, 1, (1, 3, 64, 64)).astype(numpy.float32),
-    "source": (generator.normal(size=(1, 512)) / 22).astype(numpy.float32),
-}
-
-
-def _answer(path: Path) -> NDArray[numpy.float32]:
-    output: NDArray[numpy.float32] = onnxruntime.InferenceSession(str(path)).run(None, FEED)[0]
-    return output
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> SwapperOptions:
-    return write_inswapper(tmp_path / "demo.onnx")
 
 
 @pytest.fixture
 def run(person: Person, options: SwapperOptions) -> Run:
     return create_finished_run(person, options, proven=True)
-
-
-@pytest.fixture
-def elsewhere(
-    run: Run, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Path]:
-    """Export a model; from then on this is another machine, where `ada` is on record."""
-
-    def export(**choices: bool) -> Path:
-        output = tmp_path / "sent.onnx"
-        transfer.export_model(person, run, output, **choices)
-        monkeypatch.setenv(home.HOME_VARIABLE, str(tmp_path / "other-home"))
-        add_person("ada", create_consent(None, "Ada agrees here, too."))
-        return output
-
-    return export
 
 
 def _write_sent(tmp_path: Path, options: SwapperOptions, **changes: object) -> Path:
@@ -120,7 +86,7 @@ def test_standalone_file_runs_anywhere(person: Person, run: Run, tmp_path: Path)
     made = transfer.export_model(person, run, path, standalone=True)
     assert made.base is None
     assert list_names(path.parent) == ["sent.onnx"]
-    assert (_answer(path) == _answer(run.model_path)).all()
+    assert (run_inswapper(path) == run_inswapper(run.model_path)).all()
     model = onnx.load(str(path))
     onnx.checker.check_model(model, full_check=True)
     assert numpy_helper.to_array(model.graph.initializer[-1]).shape == (512, 512)
@@ -134,7 +100,7 @@ def test_half_is_standalone_and_answers_nearly_alike(
     half = transfer.export_model(person, run, tmp_path / "half.onnx", half=True)
     assert half.base is None
     assert half.size < 0.7 * whole.size
-    assert numpy.abs(_answer(half.path) - _answer(whole.path)).max() < 0.02
+    assert numpy.abs(run_inswapper(half.path) - run_inswapper(whole.path)).max() < 0.02
     assert store.read_card(half.path) == store.read_card(run.model_path)
 
 
@@ -248,13 +214,13 @@ def test_round_trip_is_linked_again(
     tmp_path: Path,
     standalone: bool,
 ) -> None:
-    expected, size = _answer(run.model_path), run.model_path.stat().st_size
+    expected, size = run_inswapper(run.model_path), run.model_path.stat().st_size
     sent = elsewhere(standalone=standalone)
     made = transfer.import_model(sent, None, [options.path.parent])
     assert made.note is None
     assert made.run.is_imported
     assert made.run.reference == made.origin == "ada@1"
-    assert (_answer(made.run.model_path) == expected).all()
+    assert (run_inswapper(made.run.model_path) == expected).all()
     assert abs(made.run.model_path.stat().st_size - size) < 1000
     assert sorted(path.suffix for path in made.run.directory.iterdir()) == [
         ".base",
@@ -315,13 +281,13 @@ def test_another_name_here(elsewhere: Callable[..., Path], options: SwapperOptio
 def test_standalone_without_its_base_stays_so(
     elsewhere: Callable[..., Path], run: Run, options: SwapperOptions
 ) -> None:
-    expected = _answer(run.model_path)
+    expected = run_inswapper(run.model_path)
     sent = elsewhere(standalone=True)
     made = transfer.import_model(sent, None, [])
     assert made.note is not None
     assert "not on this machine" in made.note
     assert list_names(made.run.directory) == ["config.toml", "model.onnx"]
-    assert (_answer(made.run.model_path) == expected).all()
+    assert (run_inswapper(made.run.model_path) == expected).all()
 
 
 def test_half_stays_as_it_is(
@@ -330,7 +296,7 @@ def test_half_stays_as_it_is(
     sent = elsewhere(half=True)
     made = transfer.import_model(sent, None, [options.path.parent])
     assert made.note is not None
-    assert (_answer(made.run.model_path) == _answer(sent)).all()
+    assert (run_inswapper(made.run.model_path) == run_inswapper(sent)).all()
     path = store.activate(load_person("ada"), made.run, tmp_path / "facefusion", force=True)
     assert store.verify(path).person == "ada"
 

@@ -16,18 +16,7 @@ from facefusion_finetune.registry.versions import (
     sign_versions,
 )
 from facefusion_finetune.swappers.catalogue import SwapperOptions
-from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run
-
-
-@pytest.fixture
-def options(tmp_path: Path) -> SwapperOptions:
-    return write_inswapper(tmp_path / "demo.onnx")
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Path:
-    return tmp_path / "facefusion"
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from facefusion_finetune.training.engine.accelerator import (
     create_accelerator,
     name_precision,
 )
-from tests.training.engine.test_loop_world import OPTIONS
+from tests.support.tiny_training import OPTIONS
 
 
 @pytest.mark.parametrize("licence", ["Apache-2.0", "MIT", "mit", "BSD-3-Clause", " CC-BY-4.0 "])

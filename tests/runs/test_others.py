@@ -8,11 +8,10 @@ import cv2
 import pytest
 
 from facefusion_finetune.dataset.crops import load_folder
-from facefusion_finetune.dataset.manifest import CropRecord, read_manifest, stack_embeddings
+from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import FootageError, TrainingError, UsageError
 from facefusion_finetune.evaluation.targets import collect_targets, read_targets
-from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs import others
 from facefusion_finetune.runs.others import (
     PersonFilter,
@@ -23,17 +22,7 @@ from facefusion_finetune.runs.others import (
 )
 from facefusion_finetune.runs.run import Run
 from tests.support.demo_world import FRAMES_PER_SHOT
-from tests.support.runs import create_finished_run, list_names
-
-
-@pytest.fixture
-def run(extracted: Person, analyser: DemoAnalyser) -> Run:
-    return create_finished_run(extracted, analyser.get_swapper("demo"))
-
-
-@pytest.fixture
-def likeness(extracted: Person) -> PersonFilter:
-    return PersonFilter.of(stack_embeddings(read_manifest(extracted)))
+from tests.support.runs import list_names
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from facefusion_finetune import home
 from facefusion_finetune.dataset.crops import AlignedCrop, load_crops, load_folder
 from facefusion_finetune.dataset.extraction.extract import extract_footage
-from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world
@@ -19,6 +19,7 @@ from facefusion_finetune.evaluation.targets import collect_targets, targets_dire
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.runs.others import PersonFilter
+from facefusion_finetune.runs.run import Run
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import create_finished_run
@@ -208,6 +209,18 @@ def extracted(home_folder: Path, extracted_home: Path) -> Person:
 
 
 @pytest.fixture
+def run(extracted: Person, analyser: DemoAnalyser) -> Run:
+    """A finished run of the person with crops, whose weights were moved and not trained."""
+    return create_finished_run(extracted, analyser.get_swapper("demo"))
+
+
+@pytest.fixture
+def likeness(extracted: Person) -> PersonFilter:
+    """Tells who the person is."""
+    return PersonFilter.of(stack_embeddings(read_manifest(extracted)))
+
+
+@pytest.fixture
 def trained(home_folder: Path, trained_home: Path) -> Person:
     """The person with a finished run, in this test's own home."""
     shutil.copytree(trained_home, home_folder)
@@ -219,6 +232,14 @@ def judged(home_folder: Path, judged_home: Path) -> Person:
     """The person with a finished run that has targets, in this test's own home."""
     shutil.copytree(judged_home, home_folder)
     return load_person(PERSON)
+
+
+def load_kept(
+    person: Person, analyser: DemoAnalyser, first: int = 0, end: int | None = None
+) -> list[AlignedCrop]:
+    """The kept crops of a person as the demo's swapper takes them, or a part of them."""
+    records = [record for record in read_manifest(person) if record.kept]
+    return load_crops(person, records[first:end], analyser, analyser.get_swapper("demo"))
 
 
 def _add() -> Person:

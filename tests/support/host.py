@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy
 import onnx
 
 from facefusion_finetune.host.locate import BENCH_MARKER, PATH_VARIABLE, is_facefusion
 from facefusion_finetune.host.models import card_path, hash_path, model_path, models_directory
 from facefusion_finetune.swappers.card import ModelCard, encode_card, encode_metadata
+from tests.support.vectors import draw_direction
 
 HOST_MODULES = ("cv2", "gradio", "numpy", "onnx", "onnxruntime", "scipy", "tqdm")
 BENCH_VARIABLE = "FACEFUSION_FINETUNE_BENCH"
@@ -68,6 +68,12 @@ def find_other_checkouts() -> list[Path]:
     return [
         Path(path) for path in os.environ.get(OTHER_PATHS_VARIABLE, "").split(os.pathsep) if path
     ]
+
+
+def list_checkouts() -> list[Path]:
+    """Checkouts of all versions that are at hand, the main one first."""
+    checkout = find_checkout()
+    return [*([checkout] if checkout else []), *find_other_checkouts()]
 
 
 def find_bench() -> Path | None:
@@ -216,7 +222,6 @@ def create_startup_folder(folder: Path, code: str) -> dict[str, str]:
 def create_card(host: Path, person: str, version: int) -> ModelCard:
     """A card for a copy of the bench's inswapper_128."""
     base = host / ".assets" / "models" / "inswapper_128.onnx"
-    direction = numpy.random.default_rng(5).standard_normal(512)
     return ModelCard(
         person=person,
         version=version,
@@ -229,7 +234,7 @@ def create_card(host: Path, person: str, version: int) -> ModelCard:
         size=(128, 128),
         mean=(0.0, 0.0, 0.0),
         standard_deviation=(1.0, 1.0, 1.0),
-        person_vector=tuple(map(float, direction / numpy.linalg.norm(direction))),
+        person_vector=tuple(map(float, draw_direction(5))),
         consent_digest="0" * 64,
         dataset_digest="0" * 64,
         preset="none",

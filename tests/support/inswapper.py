@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy
 import onnx
+import onnxruntime
 import torch
+from numpy.typing import NDArray
 
 from facefusion_finetune.demo.networks.graphs import write_swapper
 from facefusion_finetune.demo.networks.modules import Swapper
@@ -30,3 +33,14 @@ def write_inswapper(path: Path, seed: int = 1) -> SwapperOptions:
         vendor="tests",
         licence="Apache-2.0",
     )
+
+
+def run_inswapper(path: Path) -> NDArray[numpy.float32]:
+    """What ONNX Runtime makes by such a file of one and the same picture and vector."""
+    generator = numpy.random.default_rng(0)
+    feed = {
+        "target": generator.uniform(0, 1, (1, 3, 64, 64)).astype(numpy.float32),
+        "source": (generator.normal(size=(1, 512)) / 22).astype(numpy.float32),
+    }
+    output: NDArray[numpy.float32] = onnxruntime.InferenceSession(str(path)).run(None, feed)[0]
+    return output

@@ -8,7 +8,7 @@ one moment.
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy
@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.support import page_scripts as scripts
 from tests.support.tab import PATIENCE, Tab
+from tests.support.ui import FaceFusionUi
 
 PROCESSORS = "PROCESSORS"
 
@@ -179,3 +180,7 @@ class Page(Tab):
 
         self._wait_enabled(name)
         self.wait_until(open_it, PATIENCE, f"'{name}' shows its options")
+
+
+OpenPage = Callable[[FaceFusionUi], Page]
+"""Opens a page of a FaceFusion that is closed after the test."""

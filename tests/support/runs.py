@@ -16,6 +16,7 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
+from tests.support.vectors import draw_direction
 
 TUNED = ("Conv_596.weight", "Conv_596.bias", "Conv_612.weight", "Conv_612.bias")
 
@@ -33,7 +34,6 @@ def create_card(
     person: str, version: int, options: SwapperOptions, proven: bool = False, **changes: object
 ) -> ModelCard:
     """A card for a model tuned from that base."""
-    direction = numpy.random.default_rng(5).standard_normal(512)
     values = {
         "person": person,
         "version": version,
@@ -46,7 +46,7 @@ def create_card(
         "size": options.size,
         "mean": options.mean,
         "standard_deviation": options.standard_deviation,
-        "person_vector": tuple(map(float, direction / numpy.linalg.norm(direction))),
+        "person_vector": tuple(map(float, draw_direction(5))),
         "consent_digest": "0" * 64,
         "dataset_digest": "0" * 64,
         "preset": "fast",

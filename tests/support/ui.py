@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -156,6 +157,10 @@ class FaceFusionUi:
             for line in self.read_log().splitlines()
             if line.strip() and not line.startswith(USUAL_LINES)
         ]
+
+
+CreateUi = Callable[..., FaceFusionUi]
+"""Makes a FaceFusion, not yet started, that is ended after the tests that share it."""
 
 
 def find_free_port() -> int:

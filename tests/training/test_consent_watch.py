@@ -27,7 +27,7 @@ from facefusion_finetune.training.cache.header import read_owner
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
-from tests.training.engine.test_loop_world import TinyWorld
+from tests.support.tiny_training import TinyWorld
 
 TODAY = date(2030, 5, 3)
 
@@ -295,7 +295,7 @@ from pathlib import Path
 from dataclasses import replace
 from facefusion_finetune.errors import ConsentError
 from facefusion_finetune.runs.observer import Observer
-from tests.training.engine.test_loop_world import TinyWorld
+from tests.support.tiny_training import TinyWorld
 
 asked = []
 def permit():

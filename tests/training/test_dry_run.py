@@ -13,7 +13,7 @@ from facefusion_finetune.training.dry_run import (
     format_bytes,
     measure_steps,
 )
-from tests.training.engine.test_loop_world import TinyWorld, are_same
+from tests.support.tiny_training import TinyWorld, are_same
 
 
 def test_a_dry_run_leaves_everything_as_it_was(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.extraction.extract import extract_footage
@@ -23,26 +22,8 @@ from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import read_digests
-from tests.training.engine.test_loop_world import TinyWorld, are_same
-
-
-class _Stopper:
-    """Wants a stop after some steps; counts how often it is asked."""
-
-    def __init__(self, *steps: int) -> None:
-        self.steps = steps
-        self.seen: list[int] = []
-
-    def create_observer(self) -> Observer:
-        return Observer(
-            on_step=lambda step, total, values: self.seen.append(step),
-            is_stopped=lambda: self.seen[-1] in self.steps,
-        )
-
-
-def _train(world: TinyWorld, stopper: _Stopper, resume: bool = False) -> dict[str, Tensor]:
-    world.create_trainer().optimise(resume, stopper.create_observer(), world.previews.append)
-    return {name: tensor.detach().clone() for name, tensor in world.swapper.trained.items()}
+from tests.support.stopped_training import Stopper, train_until_stopped
+from tests.support.tiny_training import TinyWorld, are_same
 
 
 @pytest.mark.parametrize("stops", [(1,), (7,), (7, 8, 13), (20,)])
@@ -53,16 +34,16 @@ def test_stopped_and_resumed_to_the_same_bits(tmp_path: Path, stops: tuple[int, 
     done = 0
     for stop in stops:
         world = TinyWorld(tmp_path / "stopped", **changes)
-        stopper = _Stopper(*stops)
+        stopper = Stopper(*stops)
         with pytest.raises(StoppedError, match=f"after step {stop} of 20") as stopped:
-            _train(world, stopper, resume=done > 0)
+            train_until_stopped(world, stopper, resume=done > 0)
         assert stopped.value.exit_code == 1
         assert stopped.value.todo == "Go on: facefusion-finetune train ada --resume."
         assert stopper.seen == list(range(done + 1, stop + 1)), "no step is done twice"
         assert load_checkpoint(world.run.checkpoint_path).step == stop
         done = stop
     last = TinyWorld(tmp_path / "stopped", **changes)
-    assert are_same(_train(last, _Stopper(), resume=True), expected)
+    assert are_same(train_until_stopped(last, Stopper(), resume=True), expected)
     assert [step for step, _ in last.feed.runs] == list(range(done, 20))
     lines = [line | {"seconds": 0} for line in last.read_metrics()]
     assert lines == [line | {"seconds": 0} for line in whole.read_metrics()]
@@ -80,11 +61,13 @@ def test_checkpoint_that_is_due_is_written_once(
 
     monkeypatch.setattr(loop, "save_checkpoint", save)
     with pytest.raises(StoppedError):
-        _train(TinyWorld(tmp_path / "due", steps=20, checkpoint_every=5), _Stopper(10))
+        train_until_stopped(TinyWorld(tmp_path / "due", steps=20, checkpoint_every=5), Stopper(10))
     assert written == [5, 10]
     written.clear()
     with pytest.raises(StoppedError):
-        _train(TinyWorld(tmp_path / "other", steps=20, checkpoint_every=5), _Stopper(11))
+        train_until_stopped(
+            TinyWorld(tmp_path / "other", steps=20, checkpoint_every=5), Stopper(11)
+        )
     assert written == [5, 10, 11]
 
 
@@ -97,7 +80,7 @@ def test_nothing_is_kept_without_consent(tmp_path: Path) -> None:
 
     trainer = replace(world.create_trainer(), permit=permit)
     with pytest.raises(ConsentError):
-        trainer.optimise(False, _Stopper(7).create_observer(), world.previews.append)
+        trainer.optimise(False, Stopper(7).create_observer(), world.previews.append)
     assert load_checkpoint(world.run.checkpoint_path).step == 5
 
 
@@ -165,7 +148,8 @@ def test_extraction_goes_on_where_it_was_stopped(
 def test_all_processes_stop_at_the_same_step(tmp_path: Path) -> None:
     alone = TinyWorld(tmp_path / "alone", steps=9).train()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", "2", "-m", "tests.training.test_stop", str(tmp_path / "many")]
+    command += ["--nproc-per-node", "2"]
+    command += ["-m", "tests.support.stopped_training", str(tmp_path / "many")]
     done = subprocess.run(
         command,
         capture_output=True,
@@ -177,21 +161,3 @@ def test_all_processes_stop_at_the_same_step(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     many = torch.load(tmp_path / "many" / "final.pt", weights_only=True)
     assert max(float((alone[name] - many[name]).abs().max()) for name in alone) < 1e-6
-
-
-def _train_as_one_of_many(folder: Path) -> None:
-    world = TinyWorld(folder, steps=9)
-    try:
-        _train(world, _Stopper(4))
-    except StoppedError:
-        assert load_checkpoint(world.run.checkpoint_path).step == 4
-    else:
-        raise AssertionError("it was not stopped")
-    again = TinyWorld(folder, steps=9, accelerator=world.accelerator)
-    weights = _train(again, _Stopper(), resume=True)
-    if world.accelerator.is_main_process:
-        torch.save(weights, folder / "final.pt")
-
-
-if __name__ == "__main__":
-    _train_as_one_of_many(Path(sys.argv[1]))

@@ -23,7 +23,7 @@ from facefusion_finetune.training.losses.swap_loss import SwapLoss
 from facefusion_finetune.training.pairs.pair_set import KINDS, PairSet
 from facefusion_finetune.training.vector import tune_vector
 from tests.support.family_world import FamilyAnalyser
-from tests.training.losses.test_swap_loss import CENTROID, create_batch, create_preset
+from tests.support.loss_batches import CENTROID, create_batch, create_preset
 
 STAGE = VectorStage(steps=12, learning_rate=5e-3)
 BATCH = 4

@@ -11,14 +11,10 @@ from facefusion_finetune.dataset.extraction.identity import choose_person
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import FootageError
 from tests.support.records import make_measures, make_record
+from tests.support.vectors import draw_direction
 
 LIMIT = 0.4
 NOBODY = numpy.empty((0, 512))
-
-
-def _direction(seed: int) -> NDArray[numpy.float64]:
-    vector = numpy.random.default_rng(seed).normal(size=512)
-    return vector / numpy.linalg.norm(vector)
 
 
 def _mix(first: NDArray[numpy.float64], second: NDArray[numpy.float64], cosine: float):
@@ -61,40 +57,40 @@ def _choose(records: Sequence[CropRecord], *anchors: NDArray[numpy.float64], lim
 
 
 def test_one_person() -> None:
-    choice = _choose(_film(_direction(1), "a", 20, takes=3))
+    choice = _choose(_film(draw_direction(1), "a", 20, takes=3))
     assert all(choice.is_person)
     assert (choice.others, choice.look_alikes) == (0, 0)
 
 
 def test_stray_face_is_left_out() -> None:
-    records = _film(_direction(1), "a", 40) + _film(_direction(2), "b", 2)
+    records = _film(draw_direction(1), "a", 40) + _film(draw_direction(2), "b", 2)
     choice = _choose(records)
     assert choice.is_person == [True] * 40 + [False] * 2
     assert choice.others == 0
 
 
 def test_clear_majority_is_the_person_and_the_others_are_counted() -> None:
-    records = _film(_direction(1), "a", 10, takes=4)
-    records += _film(_direction(2), "b", 15) + _film(_direction(3), "c", 8)
+    records = _film(draw_direction(1), "a", 10, takes=4)
+    records += _film(draw_direction(2), "b", 15) + _film(draw_direction(3), "c", 8)
     choice = _choose(records)
     assert choice.is_person == [True] * 40 + [False] * 23
     assert choice.others == 2
 
 
 def test_without_a_majority_a_reference_is_needed() -> None:
-    records = _film(_direction(1), "a", 20) + _film(_direction(2), "b", 11)
+    records = _film(draw_direction(1), "a", 20) + _film(draw_direction(2), "b", 11)
     with pytest.raises(FootageError, match="2 people") as caught:
         _choose(records)
     assert "20, 11 of 31 frames" in str(caught.value)
     assert "--reference" in caught.value.todo
-    choice = _choose(records, _direction(2))
+    choice = _choose(records, draw_direction(2))
     assert choice.is_person == [False] * 20 + [True] * 11
     assert choice.others == 1
 
 
 def test_two_stray_frames_do_not_take_the_reference_from_the_person() -> None:
-    centre = _direction(1)
-    reference = _mix(centre, _direction(7), 0.6)
+    centre = draw_direction(1)
+    reference = _mix(centre, draw_direction(7), 0.6)
     records = _film(centre, "a", 12, takes=2, spread=0.2)
     records += [_record(reference, "b", frame) for frame in range(2)]
     records = [
@@ -109,14 +105,14 @@ def test_two_stray_frames_do_not_take_the_reference_from_the_person() -> None:
 
 def test_reference_that_is_not_there() -> None:
     with pytest.raises(FootageError, match="none of the faces in it is the person"):
-        _choose(_film(_direction(1), "a", 20), _direction(3))
+        _choose(_film(draw_direction(1), "a", 20), draw_direction(3))
 
 
 def test_one_face_a_frame() -> None:
-    first = _film(_direction(1), "a", 10)
+    first = _film(draw_direction(1), "a", 10)
     generator = numpy.random.default_rng(5)
     second = [
-        _record(_direction(1) + generator.normal(size=512) * 0.04, "a0", frame, "poster")
+        _record(draw_direction(1) + generator.normal(size=512) * 0.04, "a0", frame, "poster")
         for frame in range(10)
     ]
     choice = _choose(first + second)
@@ -124,7 +120,7 @@ def test_one_face_a_frame() -> None:
 
 
 def test_a_turned_head_is_who_the_faces_around_it_are() -> None:
-    centre, away = _direction(1), _direction(9)
+    centre, away = draw_direction(1), draw_direction(9)
     cosines, yaws = (0.9, 0.9, 0.15, 0.05, 0.9, 0.9), (0.0, 0.0, 70.0, 80.0, 0.0, 0.0)
     turned = [
         _record(_mix(centre, away, cosine), "a0", frame, "a0").model_copy(
@@ -141,8 +137,8 @@ def test_a_turned_head_is_who_the_faces_around_it_are() -> None:
 
 
 def test_a_sibling_is_left_out_and_counted() -> None:
-    centre = _direction(1)
-    sibling = _mix(centre, _direction(2), 0.5)
+    centre = draw_direction(1)
+    sibling = _mix(centre, draw_direction(2), 0.5)
     records = _film(centre, "a", 10, takes=4, spread=0.3)
     records += _film(sibling, "b", 7, takes=2, spread=0.3)
     choice = _choose(records)
@@ -153,28 +149,28 @@ def test_a_sibling_is_left_out_and_counted() -> None:
 
 
 def test_two_siblings_as_often_ask_for_a_reference() -> None:
-    centre = _direction(1)
+    centre = draw_direction(1)
     records = _film(centre, "a", 10, takes=3, spread=0.3)
-    records += _film(_mix(centre, _direction(2), 0.5), "b", 10, takes=2, spread=0.3)
+    records += _film(_mix(centre, draw_direction(2), 0.5), "b", 10, takes=2, spread=0.3)
     with pytest.raises(FootageError, match="2 people who look alike") as caught:
         _choose(records)
     assert "a --reference for each look" in caught.value.todo
-    both = _choose(records, centre, _mix(centre, _direction(2), 0.5))
+    both = _choose(records, centre, _mix(centre, draw_direction(2), 0.5))
     assert all(both.is_person)
 
 
 def test_other_glasses_and_light_are_no_sibling() -> None:
-    centre = _direction(1)
+    centre = draw_direction(1)
     records = _film(centre, "a", 10, takes=3, spread=0.3)
-    records += _film(_mix(centre, _direction(2), 0.75), "b", 10, takes=3, spread=0.3)
+    records += _film(_mix(centre, draw_direction(2), 0.75), "b", 10, takes=3, spread=0.3)
     choice = _choose(records)
     assert all(choice.is_person)
     assert choice.look_alikes == 0
 
 
 def test_who_is_in_the_picture_with_the_person_is_somebody_else() -> None:
-    centre = _direction(1)
-    sibling = _mix(centre, _direction(2), 0.3)
+    centre = draw_direction(1)
+    sibling = _mix(centre, draw_direction(2), 0.3)
     records = _film(centre, "a", 10)
     for frame in range(10):
         records.append(_record(sibling, "a0", frame, "beside"))
@@ -183,7 +179,7 @@ def test_who_is_in_the_picture_with_the_person_is_somebody_else() -> None:
 
 
 def test_thousands_of_photos_without_tracks() -> None:
-    people = [(_direction(1), 2200), (_direction(2), 300)]
+    people = [(draw_direction(1), 2200), (draw_direction(2), 300)]
     records = []
     for number, (centre, count) in enumerate(people):
         film = _film(centre, f"p{number}", count, spread=0.4)

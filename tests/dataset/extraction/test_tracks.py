@@ -6,17 +6,13 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.extraction.tracks import Tracker, measure_overlap
 from facefusion_finetune.faces.protocol import DetectedFace
+from tests.support.vectors import draw_direction
 
 LIMIT = 0.4
 
 
-def _direction(seed: int) -> NDArray[numpy.float64]:
-    vector = numpy.random.default_rng(seed).normal(size=512)
-    return vector / numpy.linalg.norm(vector)
-
-
 def _near(first: NDArray[numpy.float64], cosine: float, seed: int = 50) -> NDArray[numpy.float64]:
-    other = _direction(seed)
+    other = draw_direction(seed)
     other -= (other @ first) * first
     return cosine * first + numpy.sqrt(1 - cosine**2) * other / numpy.linalg.norm(other)
 
@@ -33,7 +29,7 @@ def _follow(tracker: Tracker, frame: int, *faces: DetectedFace, shot: str = "a",
 
 def test_two_people_keep_their_tracks_when_they_change_order() -> None:
     tracker = Tracker(LIMIT)
-    ada, bob = _direction(1), _direction(2)
+    ada, bob = draw_direction(1), draw_direction(2)
     assert _follow(tracker, 0, _face(0, ada), _face(100, bob)) == ["a0-0", "a0-1"]
     assert _follow(tracker, 1, _face(95, bob), _face(5, ada)) == ["a0-1", "a0-0"]
     # Nobody takes over the track of whoever moves through the picture before them.
@@ -42,7 +38,7 @@ def test_two_people_keep_their_tracks_when_they_change_order() -> None:
 
 def test_a_face_may_be_missed_for_two_samples_but_not_for_more() -> None:
     tracker = Tracker(LIMIT)
-    ada = _direction(1)
+    ada = draw_direction(1)
     assert _follow(tracker, 0, _face(0, ada)) == ["a0-0"]
     for frame in (1, 2):
         assert _follow(tracker, frame) == []
@@ -54,7 +50,7 @@ def test_a_face_may_be_missed_for_two_samples_but_not_for_more() -> None:
 
 def test_a_shot_ends_its_tracks() -> None:
     tracker = Tracker(LIMIT)
-    ada = _direction(1)
+    ada = draw_direction(1)
     assert _follow(tracker, 0, _face(0, ada)) == ["a0-0"]
     assert _follow(tracker, 1, _face(0, ada), shot="b") == ["b1-0"]
 
@@ -67,7 +63,7 @@ def test_a_turning_head_is_followed_and_another_in_its_place_is_not(
     cosine: float, film: bool, is_followed: bool
 ) -> None:
     tracker = Tracker(LIMIT)
-    ada = _direction(1)
+    ada = draw_direction(1)
     _follow(tracker, 0, _face(0, ada), film=film)
     (name,) = _follow(tracker, 1, _face(3, _near(ada, cosine)), film=film)
     assert (name == "a0-0") == is_followed
@@ -75,7 +71,7 @@ def test_a_turning_head_is_followed_and_another_in_its_place_is_not(
 
 def test_a_head_that_turns_among_others_needs_more_likeness() -> None:
     tracker = Tracker(LIMIT)
-    ada, bob = _direction(1), _direction(2)
+    ada, bob = draw_direction(1), draw_direction(2)
     _follow(tracker, 0, _face(0, ada), _face(100, bob))
     names = _follow(tracker, 1, _face(3, _near(ada, 0.15)), _face(100, bob))
     assert names == ["a1-0", "a0-1"]

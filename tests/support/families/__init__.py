@@ -3,12 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from zlib import crc32
 
 import numpy
 import onnx
 from numpy.typing import NDArray
 
+from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper
 from tests.support.families import (
     blendswap,
     ghost,
@@ -139,6 +141,13 @@ def build(
 def _build_small(name: str, seed: int, opset: int | None, precision: str | None) -> bytes:
     """The file of a graph of the usual width, which many tests want; wider ones are too large."""
     return _write(name, WIDTH, seed, opset, precision).finish().SerializeToString()
+
+
+def open_graph(name: str, folder: Path) -> SwapperGraph:
+    """An entry's graph, read from a file that is written into the folder."""
+    path = folder / f"{name}.onnx"
+    path.write_bytes(build(name).SerializeToString())
+    return read_swapper(path)
 
 
 @lru_cache

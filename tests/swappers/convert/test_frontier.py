@@ -11,8 +11,8 @@ from facefusion_finetune.swappers.convert.frontier import Frontier, split_at_cut
 from facefusion_finetune.swappers.convert.lora import add_low_rank
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.costs import measure_cost
-from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from tests.support.families import build, create_inputs
+from facefusion_finetune.swappers.graphs.graph import select_layers
+from tests.support.families import create_inputs, open_graph
 
 CASES = [
     ("inswapper_128", "last_2"),
@@ -31,9 +31,7 @@ MAPPED = {"uniface_256", "hyperswap_1a_256"}
 
 
 def _open(name: str, choice: str, folder: Path) -> tuple[TorchSwapper, tuple[str, ...]]:
-    path = folder / f"{name}.onnx"
-    path.write_bytes(build(name).SerializeToString())
-    graph = read_swapper(path)
+    graph = open_graph(name, folder)
     layers = select_layers(graph, choice)
     return TorchSwapper(graph, layers), measure_cost(graph.trace, layers).cut
 

@@ -11,17 +11,11 @@ from facefusion_finetune.swappers.convert.lora import add_low_rank, set_strength
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.convert.parity import check_parity, get_parity_limit
 from facefusion_finetune.swappers.files.writeback import save_model
-from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
+from facefusion_finetune.swappers.graphs.graph import select_layers
 from facefusion_finetune.swappers.sessions import create_session
-from tests.support.families import ENTRIES, build, create_inputs, facts
+from tests.support.families import ENTRIES, create_inputs, facts, open_graph
 
 NAMES = ["inswapper_128", "simswap_256", "hyperswap_1a_256"]
-
-
-def _open(name: str, folder: Path) -> SwapperGraph:
-    path = folder / f"{name}.onnx"
-    path.write_bytes(build(name).SerializeToString())
-    return read_swapper(path)
 
 
 def _train(swapper: TorchSwapper, name: str) -> None:
@@ -36,7 +30,7 @@ def _train(swapper: TorchSwapper, name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_merged_exactly(name: str, tmp_path: Path) -> None:
-    graph = _open(name, tmp_path)
+    graph = open_graph(name, tmp_path)
     swapper = TorchSwapper(graph, select_layers(graph, "decoder"))
     before = swapper.export_weights()
     inputs = create_inputs(name, 2)
@@ -68,7 +62,7 @@ def test_merged_exactly(name: str, tmp_path: Path) -> None:
 
 
 def test_strength(tmp_path: Path) -> None:
-    graph = _open("inswapper_128", tmp_path)
+    graph = open_graph("inswapper_128", tmp_path)
     swapper = TorchSwapper(graph, select_layers(graph, "last_2"))
     before = swapper.export_weights()
     add_low_rank(swapper, 2, seed=0)
@@ -83,7 +77,7 @@ def test_strength(tmp_path: Path) -> None:
 
 
 def test_gradients_reach_the_changes_alone(tmp_path: Path) -> None:
-    graph = _open("inswapper_128", tmp_path)
+    graph = open_graph("inswapper_128", tmp_path)
     swapper = TorchSwapper(graph, select_layers(graph, "last_2"))
     add_low_rank(swapper, 2, seed=0)
     _train(swapper, "inswapper_128")
@@ -96,7 +90,7 @@ def test_gradients_reach_the_changes_alone(tmp_path: Path) -> None:
 
 def test_mask_rows_stay(tmp_path: Path) -> None:
     name = next(name for name in ENTRIES if facts(name).mask_rows)
-    graph = _open(name, tmp_path)
+    graph = open_graph(name, tmp_path)
     layer = next(layer for layer in graph.partition.candidates if layer.mask_rows)
     swapper = TorchSwapper(graph, [layer])
     before = swapper.export_weights()[layer.initializers[0]]
@@ -109,7 +103,7 @@ def test_mask_rows_stay(tmp_path: Path) -> None:
 
 
 def test_wrong_use(tmp_path: Path) -> None:
-    graph = _open("inswapper_128", tmp_path)
+    graph = open_graph("inswapper_128", tmp_path)
     swapper = TorchSwapper(graph, select_layers(graph, "last_2"))
     with pytest.raises(SwapperError, match="below 1"):
         add_low_rank(swapper, 0, seed=0)

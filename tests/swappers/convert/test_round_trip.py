@@ -18,17 +18,11 @@ from facefusion_finetune.swappers.convert.parity import (
     run_session,
 )
 from facefusion_finetune.swappers.files.writeback import save_model
-from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
+from facefusion_finetune.swappers.graphs.graph import select_layers
 from facefusion_finetune.swappers.sessions import create_session
-from tests.support.families import ENTRIES, build, create_inputs, facts
+from tests.support.families import ENTRIES, create_inputs, facts, open_graph
 
 Arrays = dict[str, NDArray[numpy.float32]]
-
-
-def _open(name: str, folder: Path) -> SwapperGraph:
-    path = folder / f"{name}.onnx"
-    path.write_bytes(build(name).SerializeToString())
-    return read_swapper(path)
 
 
 def _describe(model: ModelProto) -> list[bytes]:
@@ -66,7 +60,7 @@ def _measure_scatter(
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_there_and_back(name: str, tmp_path: Path) -> None:
-    graph = _open(name, tmp_path)
+    graph = open_graph(name, tmp_path)
     inputs, limit = create_inputs(name, 4), get_parity_limit(graph)
     targets, sources = inputs["target"], inputs["source"]
     layers = select_layers(graph, "decoder")
@@ -103,7 +97,7 @@ def test_there_and_back(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_untrained_weights_give_the_same_bytes(name: str, tmp_path: Path) -> None:
-    graph = _open(name, tmp_path)
+    graph = open_graph(name, tmp_path)
     swapper = TorchSwapper(graph, select_layers(graph, "all"))
     weights = swapper.export_weights()
     save_model(graph.file, tmp_path / "same.onnx", weights)
@@ -117,7 +111,7 @@ def test_untrained_weights_give_the_same_bytes(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if facts(name).mask_rows])
 def test_mask_rows_stay(name: str, tmp_path: Path) -> None:
-    graph = _open(name, tmp_path)
+    graph = open_graph(name, tmp_path)
     rows = facts(name).mask_rows
     layers = [layer for layer in graph.partition.candidates if layer.node in rows]
     assert {layer.node: layer.mask_rows for layer in layers} == rows
@@ -135,7 +129,7 @@ def test_mask_rows_stay(name: str, tmp_path: Path) -> None:
 
 def test_step_with_adam_leaves_mask_rows_alone(tmp_path: Path) -> None:
     name = next(name for name in ENTRIES if facts(name).mask_rows)
-    graph = _open(name, tmp_path)
+    graph = open_graph(name, tmp_path)
     layer = next(layer for layer in graph.partition.candidates if layer.mask_rows)
     swapper = TorchSwapper(graph, [layer])
     before = swapper.export_weights()
@@ -154,7 +148,7 @@ def test_step_with_adam_leaves_mask_rows_alone(tmp_path: Path) -> None:
 
 
 def test_session_sees_what_the_host_sees(tmp_path: Path) -> None:
-    graph = _open("inswapper_128", tmp_path)
+    graph = open_graph("inswapper_128", tmp_path)
     session = onnxruntime.InferenceSession(str(graph.path), providers=["CPUExecutionProvider"])
     inputs = create_inputs("inswapper_128", 1)
     expected = session.run(None, inputs)[0]

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +16,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from benchmarks.training_material import create_pairs
-from facefusion_finetune.presets.preset import PairMix
 from facefusion_finetune.swappers.convert.frontier import Frontier, split_at_cut
 from facefusion_finetune.swappers.convert.lora import add_low_rank
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.costs import measure_cost
-from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.training.cache.chunks import Draws
 from facefusion_finetune.training.cache.feed import (
     CachedFeed,
-    CacheSettings,
     DirectFeed,
     Feed,
     choose_feed,
@@ -37,33 +32,19 @@ from facefusion_finetune.training.cache.feed import (
 from facefusion_finetune.training.cache.header import DATA_FILE
 from facefusion_finetune.training.cache.store import RecordStore
 from facefusion_finetune.training.pairs.pair_set import KINDS
-from tests.support.inswapper import write_inswapper
-
-PLENTY = 1 << 40
-MIX = PairMix(cycle=4, self=2, cross=1, prior=1)
-COUNTS = {"cycle": 14, "self": 9, "cross": 5, "prior": 6}
-FEW_COUNTS = {"cycle": 4, "self": 2, "cross": 1, "prior": 1}
-"""Where each takes long."""
-ROWS = sum(COUNTS.values())
+from tests.support.feeds import (
+    FEW_COUNTS,
+    MIX,
+    PLENTY,
+    ROWS,
+    create_feed,
+    create_settings,
+)
 
 
 @pytest.fixture
 def direct(tmp_path: Path) -> DirectFeed:
-    return _create(tmp_path)
-
-
-def _create(
-    folder: Path, layers: str = "decoder", steps: int = 40, counts: Mapping[str, int] = COUNTS
-) -> DirectFeed:
-    options = write_inswapper(folder / f"{layers}-{steps}.onnx")
-    graph = read_swapper(options.path)
-    swapper = TorchSwapper(graph, select_layers(graph, layers))
-    draws = Draws(create_pairs(counts, (64, 64)), MIX, 4, seed=5, steps=steps)
-    return DirectFeed(swapper, draws, options, "cpu")
-
-
-def _settings(folder: Path, limit: int = PLENTY) -> CacheSettings:
-    return CacheSettings(folder / "cache", limit, run="ada@1", base="ab" * 32)
+    return create_feed(tmp_path)
 
 
 def _count_record(direct: DirectFeed) -> int:
@@ -74,7 +55,7 @@ def _count_record(direct: DirectFeed) -> int:
 def _chunked(direct: DirectFeed, folder: Path, notes: list[str] | None = None) -> CachedFeed:
     """Two chunks of 16 rows."""
     told = notes if notes is not None else []
-    settings = _settings(folder, 33 * _count_record(direct))
+    settings = create_settings(folder, 33 * _count_record(direct))
     feed = choose_feed(direct, settings, told.append)
     assert isinstance(feed, CachedFeed)
     return feed
@@ -82,7 +63,7 @@ def _chunked(direct: DirectFeed, folder: Path, notes: list[str] | None = None) -
 
 @pytest.fixture
 def cached(direct: DirectFeed, tmp_path: Path) -> Iterator[Feed]:
-    feed = choose_feed(direct, _settings(tmp_path))
+    feed = choose_feed(direct, create_settings(tmp_path))
     assert isinstance(feed, CachedFeed)
     yield feed
     feed.close()
@@ -138,7 +119,9 @@ def test_a_finished_cache_is_read_and_not_made_again(
     direct: DirectFeed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[int, int]] = []
-    first = choose_feed(direct, _settings(tmp_path), on_progress=lambda *told: seen.append(told))
+    first = choose_feed(
+        direct, create_settings(tmp_path), on_progress=lambda *told: seen.append(told)
+    )
     assert seen[0] == (8, ROWS)
     assert seen[-1] == (ROWS, ROWS)
     first.close()
@@ -151,60 +134,31 @@ def test_a_finished_cache_is_read_and_not_made_again(
 
     freeze_before = Frontier.run_frozen
     monkeypatch.setattr(Frontier, "run_frozen", count)
-    again = choose_feed(direct, _settings(tmp_path))
+    again = choose_feed(direct, create_settings(tmp_path))
     again.run(again.draw(0), 0)
     assert frozen == [8]  # to compare with what is there
     again.close()
     assert (tmp_path / "cache" / DATA_FILE).read_bytes() == content
 
 
-FILL = """
-import os, signal, sys
-from pathlib import Path
-from tests.training.test_feed import _create, _settings
-from facefusion_finetune.training.cache.feed import choose_feed
-
-def tell(done, total):
-    if done >= 16:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-choose_feed(_create(Path(sys.argv[1])), _settings(Path(sys.argv[1])), on_progress=tell)
-"""
-
-
 def test_killed_in_the_middle_of_filling(direct: DirectFeed, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", FILL, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.feeds", "killed", str(tmp_path)]
     ended = subprocess.run(command, check=False, capture_output=True, text=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     data = tmp_path / "cache" / DATA_FILE
     half = data.read_bytes()
-    feed = choose_feed(direct, _settings(tmp_path))
+    feed = choose_feed(direct, create_settings(tmp_path))
     feed.close()
     resumed = data.read_bytes()
     assert half != resumed
     (tmp_path / "other").mkdir()
-    feed = choose_feed(direct, _settings(tmp_path / "other"))
+    feed = choose_feed(direct, create_settings(tmp_path / "other"))
     feed.close()
     assert (tmp_path / "other" / "cache" / DATA_FILE).read_bytes() == resumed
 
 
-LIMITED = """
-import resource, sys
-from pathlib import Path
-from tests.training.test_feed import _create, _settings
-from facefusion_finetune.training.cache.feed import choose_feed
-
-direct = _create(Path(sys.argv[1]))
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 18, 1 << 18))
-notes = []
-feed = choose_feed(direct, _settings(Path(sys.argv[1])), notes.append)
-output, _ = feed.run(feed.draw(0), 0)
-print(type(feed).__name__, len(output), notes)
-"""
-
-
 def test_a_file_that_cannot_grow(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.feeds", "limited", str(tmp_path)]
     made = subprocess.run(command, check=True, capture_output=True, text=True)
     assert made.stdout.startswith("DirectFeed 4 ")
     assert "is full" in made.stdout
@@ -216,7 +170,7 @@ def test_a_disk_that_fills_up_while_the_cache_is_made(
 ) -> None:
     _fill_disk(monkeypatch, after=2)
     notes: list[str] = []
-    assert choose_feed(direct, _settings(tmp_path), notes.append) is direct
+    assert choose_feed(direct, create_settings(tmp_path), notes.append) is direct
     assert "without a cache" in notes[0]
     assert not (tmp_path / "cache").exists()
 
@@ -242,14 +196,14 @@ def test_other_write_errors_are_not_hidden(
 
     monkeypatch.setattr(RecordStore, "write", fail)
     with pytest.raises(OSError, match="Input/output"):
-        choose_feed(direct, _settings(tmp_path))
+        choose_feed(direct, create_settings(tmp_path))
 
 
 def test_no_cache_where_it_saves_too_little(tmp_path: Path) -> None:
-    for direct in (_create(tmp_path, "all"), _create(tmp_path, steps=5)):
-        assert choose_feed(direct, _settings(tmp_path)) is direct
+    for direct in (create_feed(tmp_path, "all"), create_feed(tmp_path, steps=5)):
+        assert choose_feed(direct, create_settings(tmp_path)) is direct
         assert estimate_cache(direct, PLENTY) == 0
-    few = _create(tmp_path, steps=5)
+    few = create_feed(tmp_path, steps=5)
     layers = [layer for uses in few.swapper.places.values() for _, _, layer in uses]
     cost = measure_cost(few.swapper.graph.trace, layers)
     assert measure_saving(cost, few.draws, whole=True) < 0
@@ -257,8 +211,8 @@ def test_no_cache_where_it_saves_too_little(tmp_path: Path) -> None:
     share = 1 - cost.live_macs / cost.macs
     assert measure_saving(cost, many, whole=True) == pytest.approx(share, rel=1e-3)
     assert 0 < measure_saving(cost, many, whole=False) < share
-    direct = _create(tmp_path)
-    assert choose_feed(direct, _settings(tmp_path, 0)) is direct
+    direct = create_feed(tmp_path)
+    assert choose_feed(direct, create_settings(tmp_path, 0)) is direct
     assert estimate_cache(direct, 0) == 0
     assert estimate_cache(direct, PLENTY) == _count_record(direct) * ROWS
     assert estimate_cache(direct, 1 << 20) == 1 << 20
@@ -266,7 +220,7 @@ def test_no_cache_where_it_saves_too_little(tmp_path: Path) -> None:
 
 
 def test_chunks_reach_all_rows_and_keep_the_shares(tmp_path: Path) -> None:
-    direct = _create(tmp_path, steps=400)
+    direct = create_feed(tmp_path, steps=400)
     feed = _chunked(direct, tmp_path)
     drawn = Counter(row for step in range(400) for row in feed.draw(step))
     assert set(drawn) == set(range(ROWS))
@@ -280,7 +234,7 @@ def test_chunks_reach_all_rows_and_keep_the_shares(tmp_path: Path) -> None:
 
 
 def test_chunks_give_what_the_whole_swapper_gives(tmp_path: Path) -> None:
-    direct = _create(tmp_path, steps=200)
+    direct = create_feed(tmp_path, steps=200)
     feed = _chunked(direct, tmp_path)
     for step in range(0, 60, 4):
         rows = feed.draw(step)
@@ -292,7 +246,7 @@ def test_chunks_give_what_the_whole_swapper_gives(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("jumps", [[17], [50, 51, 16, 0, 33, 199]])
 def test_chunks_are_the_same_from_any_step_on(jumps: list[int], tmp_path: Path) -> None:
-    direct = _create(tmp_path, steps=200)
+    direct = create_feed(tmp_path, steps=200)
     straight = _chunked(direct, tmp_path / "straight")
     steps = sorted({0, 15, 16, *jumps})
     rows = {step: straight.draw(step) for step in steps}
@@ -306,7 +260,7 @@ def test_chunks_are_the_same_from_any_step_on(jumps: list[int], tmp_path: Path) 
 
 
 def test_rows_outside_the_chunk_run_the_whole_swapper(tmp_path: Path) -> None:
-    direct = _create(tmp_path, steps=200)
+    direct = create_feed(tmp_path, steps=200)
     feed = _chunked(direct, tmp_path)
     output, batch = feed.run(range(ROWS), 0)
     assert len(batch.target) == ROWS
@@ -317,7 +271,7 @@ def test_rows_outside_the_chunk_run_the_whole_swapper(tmp_path: Path) -> None:
 def test_an_error_of_the_thread_reaches_the_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = _chunked(_create(tmp_path, steps=200), tmp_path)
+    feed = _chunked(create_feed(tmp_path, steps=200), tmp_path)
 
     def fail(self: Frontier, target: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         raise RuntimeError("out of luck")
@@ -331,7 +285,7 @@ def test_an_error_of_the_thread_reaches_the_training(
 def test_a_disk_that_fills_up_in_the_background(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    direct = _create(tmp_path, steps=200)
+    direct = create_feed(tmp_path, steps=200)
     notes: list[str] = []
     feed = _chunked(direct, tmp_path, notes)
     _fill_disk(monkeypatch, after=2)
@@ -346,7 +300,7 @@ def test_a_disk_that_fills_up_in_the_background(
 
 
 def test_closing_ends_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    feed = _chunked(_create(tmp_path, steps=200), tmp_path)
+    feed = _chunked(create_feed(tmp_path, steps=200), tmp_path)
     began, go_on = threading.Event(), threading.Event()
     freeze_before = Frontier.run_frozen
 
@@ -368,8 +322,8 @@ def test_half_precision_is_kept_as_it_is(tmp_path: Path) -> None:
     def cast() -> AbstractContextManager[object]:
         return torch.autocast("cpu", torch.bfloat16)
 
-    direct = replace(_create(tmp_path, "last_1", counts=FEW_COUNTS), autocast=cast)
-    feed = choose_feed(direct, _settings(tmp_path))
+    direct = replace(create_feed(tmp_path, "last_1", counts=FEW_COUNTS), autocast=cast)
+    feed = choose_feed(direct, create_settings(tmp_path))
     assert isinstance(feed, CachedFeed)
     layers = [layer for uses in direct.swapper.places.values() for _, _, layer in uses]
     cut = measure_cost(direct.swapper.graph.trace, layers).cut

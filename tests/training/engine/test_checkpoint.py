@@ -21,7 +21,7 @@ from facefusion_finetune.training.engine.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
-from tests.training.engine.test_loop_world import (
+from tests.support.tiny_training import (
     TinyWorld,
     are_same,
     create_run,
@@ -37,7 +37,7 @@ run, and now and then left too little for two samples where memory is limited.""
 def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tensor]:
     """Train in a process of its own; the weights, if it comes to its end."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.training.engine.test_loop_world", str(folder), *settings],
+        [sys.executable, "-m", "tests.support.tiny_training", str(folder), *settings],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **RETURNED},

@@ -17,7 +17,23 @@ from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.engine.schedule import find_rate, group_by_scale, scale_rates
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
-from tests.training.engine.test_loop_world import TinyWorld, measure_difference, spoil_once
+from tests.support.tiny_training import TinyWorld, measure_difference, spoil_once
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    world = TinyWorld(tmp_path, steps=60)
+    before = world.validate()
+    world.train()
+    assert world.validate() < before / 2
+    lines = world.read_metrics()
+    assert [line["step"] for line in lines] == list(range(1, 61))
+    assert {"loss", "l1", "stay", "learning_rate", "gradient_norm", "seconds"} <= set(lines[0])
+    assert world.previews == list(range(5, 61, 5))
+    assert world.notes == []
+    assert world.values[-1]["seconds_left"] == 0 < world.values[-2]["seconds_left"]
+    first = lines[0]
+    assert abs(first["loss"] - first["l1"]) < 1e-6, "nothing has moved from the origin yet"
+    assert lines[-1]["loss"] > lines[-1]["l1"]
 
 
 def _scale(swapper: TorchSwapper, rate: str) -> dict[str, float]:
@@ -264,7 +280,7 @@ def test_two_processes_compute_the_same(tmp_path: Path) -> None:
     # On a machine without a GPU accelerate starts several processes only through MPI, torchrun also
     # without it.
     command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += ["-m", "tests.training.engine.test_loop_world"]
+    command += ["-m", "tests.support.tiny_training"]
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path / "many"), "validate_every=6", "steps=9"],
         capture_output=True,

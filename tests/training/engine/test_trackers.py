@@ -9,7 +9,7 @@ from facefusion_finetune.errors import UsageError
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.trackers import flatten
 from facefusion_finetune.training.request import TRACKERS, TrainRequest
-from tests.training.engine.test_loop_world import TinyWorld
+from tests.support.tiny_training import TinyWorld
 
 
 def _is_installed(name: str) -> bool:

@@ -11,7 +11,7 @@ from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from facefusion_finetune.training.losses.swap_loss import APPLIES, SwapLoss
 from facefusion_finetune.training.pairs.pair_set import KINDS
-from tests.training.losses.test_swap_loss import create_batch, create_preset
+from tests.support.loss_batches import create_batch, create_preset
 
 ASKED = {
     "l1": {"cycle", "self", "prior"},

@@ -23,7 +23,7 @@ from facefusion_finetune.training.losses.perceptual import (
 )
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from facefusion_finetune.training.losses.swap_loss import create_loss
-from tests.training.losses.test_swap_loss import CENTROID, create_batch, create_preset
+from tests.support.loss_batches import CENTROID, create_batch, create_preset
 
 WHOLE = torch.eye(3)[:2].expand(2, 2, 3)
 

@@ -9,8 +9,8 @@ import numpy
 import pytest
 from numpy.typing import NDArray
 
-from facefusion_finetune.dataset.crops import AlignedCrop, load_crops
-from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.faces.vectors import create_centroid
@@ -27,7 +27,7 @@ from facefusion_finetune.training.pairs.build import create_pairs
 from facefusion_finetune.training.pairs.cycle import DRAWS, create_checked_inputs
 from facefusion_finetune.training.pairs.leakage import LeakageCheck
 from facefusion_finetune.training.pairs.pair_set import PairSet
-from tests.support.demo_world import QUICK_PRESET
+from tests.support.demo_world import QUICK_PRESET, load_kept
 
 COUNT = 6
 MIX = PairMix(cycle=2, self=1, prior=1)
@@ -35,8 +35,7 @@ MIX = PairMix(cycle=2, self=1, prior=1)
 
 @pytest.fixture
 def crops(extracted: Person, analyser: DemoAnalyser) -> list[AlignedCrop]:
-    records = [record for record in read_manifest(extracted) if record.kept][:COUNT]
-    return load_crops(extracted, records, analyser, analyser.get_swapper("demo"))
+    return load_kept(extracted, analyser, end=COUNT)
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from facefusion_finetune.dataset.crops import AlignedCrop, load_crops
-from facefusion_finetune.dataset.manifest import read_manifest, stack_embeddings
+from facefusion_finetune.dataset.crops import AlignedCrop
+from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.people.profile import Person
@@ -30,7 +30,7 @@ from facefusion_finetune.training.losses.swap_loss import scale_to_rgb
 from facefusion_finetune.training.pairs.build import create_pairs
 from facefusion_finetune.training.pairs.pair_set import KINDS, PairSet, draw_batch
 from facefusion_finetune.training.validation import create_validation
-from tests.support.demo_world import QUICK_PRESET
+from tests.support.demo_world import QUICK_PRESET, load_kept
 
 COUNT = 6
 FOREIGN = 5
@@ -40,17 +40,13 @@ EVERY_KIND = PairMix(cycle=2, self=1, cross=1, prior=2)
 
 @pytest.fixture
 def crops(extracted: Person, analyser: DemoAnalyser) -> list[AlignedCrop]:
-    records = [record for record in read_manifest(extracted) if record.kept][:COUNT]
-    return load_crops(extracted, records, analyser, analyser.get_swapper("demo"))
+    return load_kept(extracted, analyser, end=COUNT)
 
 
 @pytest.fixture
 def others(extracted: Person, analyser: DemoAnalyser) -> list[AlignedCrop]:
     """Stand in for somebody else's frames: frames that `crops` does not hold, mirrored."""
-    records = [record for record in read_manifest(extracted) if record.kept]
-    chosen = load_crops(
-        extracted, records[COUNT : COUNT + FOREIGN], analyser, analyser.get_swapper("demo")
-    )
+    chosen = load_kept(extracted, analyser, COUNT, COUNT + FOREIGN)
     return [replace(crop, crop=crop.crop[:, ::-1].copy()) for crop in chosen]
 
 

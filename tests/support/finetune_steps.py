@@ -1,6 +1,5 @@
 """What tests of the finetune tab do again and again, in words of the page."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from facefusion_finetune import home
@@ -9,8 +8,6 @@ from facefusion_finetune.jobs.record import Job
 from tests.support import host as support
 from tests.support.page import Page
 from tests.support.ui import FaceFusionUi
-
-OpenPage = Callable[[FaceFusionUi], Page]
 
 NOTE = "Bench footage under CC BY 4.0."
 TRAINING = "finetune_training_html"

@@ -1,7 +1,7 @@
 """A training that takes a second: a network of two layers, and what can befall it.
 
-Run as a script, `python -m tests.training.engine.test_loop_world FOLDER KEY=VALUE...`, it trains in
-a process of its own, which can then be killed, starved of memory or one of several.
+Run as a script, `python -m tests.support.tiny_training FOLDER KEY=VALUE...`, it trains in a process
+of its own, which can then be killed, starved of memory or one of several.
 """
 
 import json
@@ -224,22 +224,6 @@ def are_same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
 def measure_difference(one: dict[str, Tensor], two: dict[str, Tensor]) -> float:
     """The largest difference of any weight."""
     return max(float((one[name] - two[name]).abs().max()) for name in one)
-
-
-def test_a_whole_run(tmp_path: Path) -> None:
-    world = TinyWorld(tmp_path, steps=60)
-    before = world.validate()
-    world.train()
-    assert world.validate() < before / 2
-    lines = world.read_metrics()
-    assert [line["step"] for line in lines] == list(range(1, 61))
-    assert {"loss", "l1", "stay", "learning_rate", "gradient_norm", "seconds"} <= set(lines[0])
-    assert world.previews == list(range(5, 61, 5))
-    assert world.notes == []
-    assert world.values[-1]["seconds_left"] == 0 < world.values[-2]["seconds_left"]
-    first = lines[0]
-    assert abs(first["loss"] - first["l1"]) < 1e-6, "nothing has moved from the origin yet"
-    assert lines[-1]["loss"] > lines[-1]["l1"]
 
 
 def _kill_in_write(number: int) -> None:
