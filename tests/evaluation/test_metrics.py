@@ -26,8 +26,7 @@ from facefusion_finetune.evaluation.metrics import (
 from facefusion_finetune.faces.vectors import leave_one_out, measure_similarity
 
 SIZE = 32
-generator = numpy.random.default_rng(0)
-PICTURES = generator.uniform(0, 255, (3, SIZE, SIZE, 3)).astype(numpy.float32)
+PICTURES = numpy.random.default_rng(0).uniform(0, 255, (3, SIZE, SIZE, 3)).astype(numpy.float32)
 
 
 def _mask(inside: slice) -> NDArray[numpy.float32]:
@@ -107,7 +106,8 @@ def test_untouched_paste_has_no_seam_and_a_shifted_one_has_more_the_more_it_is_s
     assert seams[0] == 0
     assert seams[1] > 0
     assert seams[1:] == pytest.approx([seams[1] * factor for factor in (1, 2, 4)], rel=1e-4)
-    inner = flat + (mask[..., None] == 1) * generator.normal(0, 30, (1, SIZE, SIZE, 1))
+    noise = numpy.random.default_rng(1).normal(0, 30, (1, SIZE, SIZE, 1))
+    inner = flat + (mask[..., None] == 1) * noise
     assert measure_seam(inner, flat, mask)[0] < seams[3]
 
 

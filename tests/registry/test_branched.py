@@ -46,8 +46,9 @@ def branched(options: SwapperOptions) -> SwapperGraph:
 def run(person: Person, options: SwapperOptions, branched: SwapperGraph) -> Run:
     made = create_finished_run(person, options, proven=True)
     card = store.read_card(made.model_path)
+    random = numpy.random.default_rng(1)
     weights = {
-        name: generator.normal(0, 0.05, stored.dims).astype(numpy.float32)
+        name: random.normal(0, 0.05, stored.dims).astype(numpy.float32)
         for name, stored in branched.file.tensors.items()
         if name.startswith("branch/") and name.endswith(("/up", "/bias"))
     }

@@ -11,9 +11,9 @@ SIDE = 64
 CENTROID = torch.zeros(512).index_fill(0, torch.tensor([0]), 1.0)
 
 
-def draw_pictures(count: int, seed: int = 0) -> Tensor:
-    """(count, 3, SIDE, SIDE) of noise."""
-    return torch.rand(count, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed))
+def draw_pictures(count: int, seed: int = 0, size: tuple[int, int] = (SIDE, SIDE)) -> Tensor:
+    """(count, 3, height, width) of noise in 0..1."""
+    return torch.rand(count, 3, *size, generator=torch.Generator().manual_seed(seed))
 
 
 def create_batch(*kinds: str, **changes: Tensor) -> Batch:

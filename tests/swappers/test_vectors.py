@@ -1,6 +1,8 @@
 """The path from a recogniser's vector to a swapper's source input."""
 
 import numpy
+import pytest
+from numpy.random import Generator
 
 from facefusion_finetune.faces.vectors import create_centroid
 from facefusion_finetune.swappers.vectors import (
@@ -9,11 +11,17 @@ from facefusion_finetune.swappers.vectors import (
     prepare_source_vector,
 )
 
-generator = numpy.random.default_rng(0)
-EMAP = generator.normal(size=(512, 512)).astype(numpy.float32)
+EMAP = numpy.random.default_rng(0).normal(size=(512, 512)).astype(numpy.float32)
 
 
-def test_source_input_does_not_depend_on_the_vector_length_and_is_not_normalised() -> None:
+@pytest.fixture
+def generator() -> Generator:
+    return numpy.random.default_rng(1)
+
+
+def test_source_input_does_not_depend_on_the_vector_length_and_is_not_normalised(
+    generator: Generator,
+) -> None:
     vector = generator.normal(size=512)
     latent = prepare_source_vector(vector, EMAP)
     assert latent.shape == (1, 512)
@@ -30,7 +38,9 @@ def test_centroid_weighs_directions_not_lengths() -> None:
     numpy.testing.assert_allclose(centroid[:2], numpy.sqrt([0.5, 0.5]))
 
 
-def test_weight_half_leaves_the_source_and_the_ends_mix_the_target() -> None:
+def test_weight_half_leaves_the_source_and_the_ends_mix_the_target(
+    generator: Generator,
+) -> None:
     source = generator.normal(size=(1, 512)).astype(numpy.float32)
     target = generator.normal(size=512) * 9
     direction = target / numpy.linalg.norm(target)
@@ -44,7 +54,7 @@ def test_weight_half_leaves_the_source_and_the_ends_mix_the_target() -> None:
         )
 
 
-def test_a_target_can_be_mixed_in_at_its_own_length() -> None:
+def test_a_target_can_be_mixed_in_at_its_own_length(generator: Generator) -> None:
     source = generator.normal(size=(1, 512)).astype(numpy.float32)
     target = generator.normal(size=512) * 9
     mixed = balance_source_vector(source, target, 0.0, mixes_unit_target=False)
@@ -53,7 +63,9 @@ def test_a_target_can_be_mixed_in_at_its_own_length() -> None:
     numpy.testing.assert_array_equal(same, source)
 
 
-def test_pictures_are_fed_as_rgb_from_0_to_1_and_vectors_as_they_are() -> None:
+def test_pictures_are_fed_as_rgb_from_0_to_1_and_vectors_as_they_are(
+    generator: Generator,
+) -> None:
     pictures = generator.integers(0, 255, (2, 4, 6, 3), dtype=numpy.uint8)
     inputs = prepare_source_inputs(pictures)
     assert inputs.shape == (2, 3, 4, 6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy
 import onnx
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from facefusion_finetune.errors import SwapperError
@@ -42,17 +42,6 @@ plans = st.builds(
     blocks=st.lists(st.sampled_from(sorted(BLOCKS)), min_size=1, max_size=8).map(tuple),
     constants=st.booleans(),
 )
-
-
-def steady(examples: int) -> settings:
-    """The same examples in every run, however slow the machine is."""
-    return settings(
-        max_examples=examples,
-        derandomize=True,
-        database=None,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )
 
 
 class Tally:
@@ -91,7 +80,7 @@ def written(plan: Plan) -> Iterator[tuple[onnx.ModelProto, Path]]:
 def test_torch_does_what_onnxruntime_does() -> None:
     tally = Tally()
 
-    @steady(150)
+    @settings(max_examples=150)
     @given(plans)
     def check(plan: Plan) -> None:
         with written(plan) as (model, path), tally.count():
@@ -126,7 +115,7 @@ def _train(graph: SwapperGraph, swapper: TorchSwapper, inputs: dict[str, torch.T
 def test_one_step_there_and_back() -> None:
     tally = Tally()
 
-    @steady(150)
+    @settings(max_examples=150)
     @given(plans, st.integers(0, 1 << 16))
     def check(plan: Plan, choice: int) -> None:
         with written(plan) as (base, path), tally.count():
@@ -160,7 +149,7 @@ def test_one_step_there_and_back() -> None:
 
 
 def test_untouched_weights_give_the_same_bytes() -> None:
-    @steady(100)
+    @settings(max_examples=100)
     @given(plans)
     def check(plan: Plan) -> None:
         with written(plan) as (_, path):
@@ -177,7 +166,7 @@ def test_untouched_weights_give_the_same_bytes() -> None:
 def test_linked_files_give_the_same_pictures() -> None:
     linked = 0
 
-    @steady(60)
+    @settings(max_examples=60)
     @given(plans)
     def check(plan: Plan) -> None:
         nonlocal linked
@@ -231,7 +220,7 @@ def _find_descendants(model: onnx.ModelProto, index: int) -> list[onnx.NodeProto
 def test_rule_which_layers_may_be_trained() -> None:
     frozen_kinds: set[str] = set()
 
-    @steady(250)
+    @settings(max_examples=250)
     @given(plans)
     def check(plan: Plan) -> None:
         with written(plan) as (model, path):
@@ -286,7 +275,7 @@ fields = st.one_of(
 )
 
 
-@steady(300)
+@settings(max_examples=300)
 @given(st.lists(fields, max_size=20))
 def test_fields_are_read_as_they_were_written(pairs: list[tuple[int, int | bytes]]) -> None:
     data = b"".join(
@@ -307,7 +296,7 @@ def test_fields_are_read_as_they_were_written(pairs: list[tuple[int, int | bytes
     assert edges[-1] == len(data)
 
 
-@steady(500)
+@settings(max_examples=500)
 @given(st.binary(max_size=400))
 def test_any_bytes_are_fields_or_refused(data: bytes) -> None:
     for read in (lambda: list(wire.read_fields(data, 0, len(data))), lambda: check_messages(data)):
@@ -315,7 +304,7 @@ def test_any_bytes_are_fields_or_refused(data: bytes) -> None:
             read()
 
 
-@steady(100)
+@settings(max_examples=100)
 @given(st.binary(max_size=1000), st.lists(st.tuples(st.integers(0, 1100), st.integers(0, 1100))))
 def test_bytes_of_a_file_are_its_bytes(data: bytes, parts: list[tuple[int, int]]) -> None:
     with tempfile.TemporaryFile() as file:

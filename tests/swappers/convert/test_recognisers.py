@@ -14,6 +14,7 @@ from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from tests.support.families import build_recogniser
+from tests.support.loss_batches import draw_pictures
 
 OPSETS = range(11, 19)
 PICTURES = numpy.random.default_rng(0).uniform(-1, 1, (3, 3, 112, 112)).astype(numpy.float32)
@@ -62,5 +63,5 @@ def test_stages_are_found(tmp_path: Path) -> None:
     path = _write(tmp_path, 13)
     recogniser = TorchRecogniser(RecogniserOptions("r", path, "a", (112, 112), 127.5, 127.5))
     matrices = torch.tensor([[[0.8, 0.0, 3.0], [0.0, 0.8, 3.0]]]).expand(2, 2, 3)
-    features = recogniser.compute_features(torch.rand(2, 3, 128, 128), matrices)
+    features = recogniser.compute_features(draw_pictures(2, size=(128, 128)), matrices)
     assert [feature.shape[2] for feature in features] == [56, 28]

@@ -23,7 +23,7 @@ from facefusion_finetune.training.losses.perceptual import (
 )
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from facefusion_finetune.training.losses.swap_loss import create_loss
-from tests.support.loss_batches import CENTROID, create_batch, create_preset
+from tests.support.loss_batches import CENTROID, create_batch, create_preset, draw_pictures
 
 WHOLE = torch.eye(3)[:2].expand(2, 2, 3)
 
@@ -75,7 +75,7 @@ def test_features_equal_those_of_torchvision(
         torch.save(weights, path)
     else:
         safetensors.torch.save_file(weights, path)
-    pictures = torch.rand(2, 3, 48, 32)
+    pictures = draw_pictures(2, size=(48, 32))
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
     deviation = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     normalised = (pictures - mean) / deviation
@@ -144,7 +144,7 @@ def test_weights_of_something_else(tmp_path: Path, weights: dict[str, torch.Tens
 
 def test_by_vgg_the_face_weighs_more(weights_file: Path) -> None:
     measure = VggPerceptual(VggFeatures(weights_file))
-    truth = torch.rand(1, 3, 64, 64)
+    truth = draw_pictures(1)
     truth = torch.cat([truth, truth])
     output = truth.clone().requires_grad_(True)
     pixels = torch.full((2, 1, 64, 64), 1.4)
@@ -180,7 +180,7 @@ def test_vgg_is_taken_before_the_recogniser(
 def test_by_the_recogniser(analyser: DemoAnalyser) -> None:
     recogniser = TorchRecogniser(analyser.get_recogniser())
     measure = RecogniserPerceptual(recogniser)
-    truth, output = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
+    truth, output = draw_pictures(2), draw_pictures(2, seed=1)
     pixels = torch.ones(2, 1, 64, 64)
     assert measure(truth, truth, WHOLE, pixels).tolist() == [0, 0]
     seen = compare_stages(

@@ -15,6 +15,7 @@ from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
+from tests.support.loss_batches import draw_pictures
 
 IDENTITY = torch.tensor([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
 
@@ -54,9 +55,7 @@ def test_warp_equals_opencv(analyser: DemoAnalyser) -> None:
 
 def test_stages_are_found(analyser: DemoAnalyser) -> None:
     options = analyser.get_recogniser()
-    features = TorchRecogniser(options).compute_features(
-        torch.rand(2, 3, 64, 64), IDENTITY.expand(2, 2, 3)
-    )
+    features = TorchRecogniser(options).compute_features(draw_pictures(2), IDENTITY.expand(2, 2, 3))
     assert [feature.shape[2] for feature in features] == [
         options.size[0] // 2,
         options.size[0] // 4,
@@ -65,7 +64,7 @@ def test_stages_are_found(analyser: DemoAnalyser) -> None:
 
 def test_features_are_those_on_the_way_to_the_vector(analyser: DemoAnalyser) -> None:
     recogniser = TorchRecogniser(analyser.get_recogniser())
-    crops = torch.rand(2, 3, 64, 64)
+    crops = draw_pictures(2)
     matrices = IDENTITY.expand(2, 2, 3)
     seen: list[torch.Tensor] = []
     for module in recogniser.network.network.children():
@@ -114,7 +113,7 @@ def test_batch_of_one_that_is_baked_in(tmp_path: Path) -> None:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=6)
     onnx.save(model, str(tmp_path / "r.onnx"))
     options = RecogniserOptions("r", tmp_path / "r.onnx", "demo_64", (16, 16), 127.5, 127.5)
-    crops = torch.rand(3, 3, 16, 16, requires_grad=True)
+    crops = draw_pictures(3, size=(16, 16)).requires_grad_(True)
     vectors = TorchRecogniser(options)(crops, IDENTITY.expand(3, 2, 3))
     alone = TorchRecogniser(options)(crops[1:2], IDENTITY)
     assert torch.allclose(vectors[1:2], alone, atol=1e-5)
