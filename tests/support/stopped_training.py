@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from facefusion_finetune.errors import StoppedError
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
-from facefusion_finetune.training.observer import Observer
 from tests.support.tiny_training import TinyWorld
 
 
