@@ -51,12 +51,13 @@ def measure(folder: Path) -> dict[str, float]:
     start = time.monotonic()
     report = evaluate_run(person, run, analyser)
     judging = time.monotonic() - start
+    assert report.material.targets is not None
     return {
         "training_seconds": round(training, 2),
         "judging_seconds": round(judging, 2),
         "ratio": round(judging / training, 3),
-        "held_out_pairs": report["material"]["held_out"],
-        "targets": report["material"]["targets"]["frames"],
+        "held_out_pairs": report.material.held_out,
+        "targets": report.material.targets.frames,
     }
 
 

@@ -15,7 +15,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from benchmarks.people_results import (
     Result,
@@ -38,6 +38,7 @@ from benchmarks.people_training import (
 from facefusion_finetune import home
 from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.evaluation.figures import Figure
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.presets.preset import list_presets, load_preset
 from facefusion_finetune.runs.observer import Observer
 
@@ -46,7 +47,7 @@ MARKER, MARK = "benchmark.json", {"benchmark": "people"}
 """Tells the benchmark's folders from others."""
 BEGIN, END = "<!-- table: python -m benchmarks.people -->", "<!-- end of table -->"
 
-Tune = Callable[[Subject, str, Observer], tuple[dict[str, Any], float | None]]
+Tune = Callable[[Subject, str, Observer], tuple[Report, float | None]]
 """As `tune_subject`."""
 
 

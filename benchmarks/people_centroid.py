@@ -3,7 +3,6 @@
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy
 
@@ -11,10 +10,11 @@ from facefusion_finetune import __version__, home
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import digest_dataset, stack_embeddings
 from facefusion_finetune.demo.analyser import SWAPPER
+from facefusion_finetune.evaluation.build import write_report
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import open_judge, open_recogniser
 from facefusion_finetune.evaluation.material import make_swaps
-from facefusion_finetune.evaluation.report import write_report
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
@@ -36,7 +36,7 @@ FEWEST_CROPS = 2
 
 def compare_centroid(
     person: Person, analyser: FaceAnalyser, world: World, folder: Path, seed: int
-) -> dict[str, Any]:
+) -> Report:
     """Judge the base driven by the centroid against the base driven by one frame's vector.
 
     Args:
@@ -47,7 +47,7 @@ def compare_centroid(
         seed: For the record.
 
     Returns:
-        What `report.json` holds: before is one frame's vector, after is the centroid.
+        The report: before is one frame's vector, after is the centroid.
     """
     options = resolve_base(SWAPPER, analyser)
     maker = SourceMaker(options, open_base(options, analyser).emap)

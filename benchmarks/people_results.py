@@ -17,10 +17,10 @@ from facefusion_finetune.evaluation.gate import (
     OTHERS_ERROR,
     UNHARMED,
     Margin,
-    Verdict,
     turn_change,
 )
 from facefusion_finetune.evaluation.intervals import Block
+from facefusion_finetune.evaluation.report import Report, Verdict
 from facefusion_finetune.runs.crops import spread
 
 OUTCOMES = {"true_swap": "true swap", "judge_targets": "judge"}
@@ -98,16 +98,16 @@ class Result(BaseModel):
         return self
 
 
-def create_result(settings: Settings, report: dict[str, Any], seconds: float | None) -> Result:
+def create_result(settings: Settings, report: Report, seconds: float | None) -> Result:
     """Pick what the benchmark needs out of a report.
 
     Args:
         settings: Of the result.
-        report: What `report.json` holds.
+        report: With scores of all `KEYS`.
         seconds: See `Result`.
     """
-    scores = {key: Scores.model_validate(report["values"][key]) for key in KEYS}
-    return Result(settings=settings, is_proven=report["proven"], seconds=seconds, scores=scores)
+    scores = {key: Scores.model_validate(report.values[key], from_attributes=True) for key in KEYS}
+    return Result(settings=settings, is_proven=report.proven, seconds=seconds, scores=scores)
 
 
 def read_result(path: Path, settings: Settings) -> Result | None:
@@ -162,7 +162,9 @@ class Row:
             "reason": self.reason,
             "gate_passes": self.passes,
             "seconds": self.seconds,
-            "figures": {key: figure.as_dict() for key, figure in self.figures.items()},
+            "figures": {
+                key: figure.as_reported().model_dump() for key, figure in self.figures.items()
+            },
             "by_person": [_describe(result) for result in self.results],
         }
 
@@ -236,11 +238,11 @@ def _list_pairs(key: str, result: Result) -> list[tuple[Block, float, float]]:
 
 
 def _describe(result: Result) -> dict[str, Any]:
-    alone = {key: pool(key, [result]).as_dict() for key in KEYS}
-    parts = ("before", "after", "change", "pairs", "blocks")
+    parts = {"before", "after", "change", "pairs", "blocks"}
+    alone = {key: pool(key, [result]).as_reported() for key in KEYS}
     return {
         "person": result.settings.person,
         "proven": result.is_proven,
         "seconds": result.seconds,
-        "figures": {key: {part: figure[part] for part in parts} for key, figure in alone.items()},
+        "figures": {key: figure.model_dump(include=parts) for key, figure in alone.items()},
     }

@@ -4,7 +4,6 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -26,6 +25,7 @@ from facefusion_finetune.demo.run import (
 from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS, create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import FinetuneError, TrainingError, UsageError
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
 from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.runs.observer import Observer
@@ -98,9 +98,7 @@ def describe_world() -> World:
     )
 
 
-def tune_subject(
-    subject: Subject, preset: str, observer: Observer
-) -> tuple[dict[str, Any], float | None]:
+def tune_subject(subject: Subject, preset: str, observer: Observer) -> tuple[Report, float | None]:
     """Tune the base to a person, or go on where that was interrupted, and judge the model.
 
     Args:
@@ -109,7 +107,7 @@ def tune_subject(
         observer: Told about the progress.
 
     Returns:
-        What `report.json` holds, and the seconds up to the last step; see `Result.seconds`.
+        The report, and the seconds up to the last step; see `Result.seconds`.
     """
     with home.use_home(subject.folder / "home"):
         _prepare(subject, observer)
@@ -125,12 +123,16 @@ def tune_subject(
         resumed = request.model_copy(update={"resume": True})
         if _keep_unfinished(person, preset, subject.seed):
             try:
-                return train_person(person, analyser, resumed, observer, world)[1], None
+                _, report = train_person(person, analyser, resumed, observer, world)
             except FinetuneError as error:
                 observer.on_stage(f"Starting anew, because it cannot go on: {error}")
                 _keep_unfinished(person, None, subject.seed)
+            else:
+                assert report is not None, "one process trains"
+                return report, None
         clock = _Clock(observer)
         _, report = train_person(person, analyser, request, clock.observer, world)
+        assert report is not None, "one process trains"
         return report, clock.seconds
 
 

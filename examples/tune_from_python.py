@@ -30,7 +30,8 @@ def main(folder: Path) -> None:
     print(f"{result.kept} crops of {result.shots} shots")
 
     run, report = train_person(person, analyser, TrainRequest(base="demo", preset="fast"))
-    print(report["sentence"])
+    if report is not None:  # None but in the main process, where several train
+        print(report.sentence)
     print(run.model_path)
 
 

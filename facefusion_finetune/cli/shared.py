@@ -23,6 +23,7 @@ from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.training.request import JUDGE_VARIABLE
 
 if TYPE_CHECKING:
+    from facefusion_finetune.evaluation.report import Report
     from facefusion_finetune.faces.protocol import FaceAnalyser
     from facefusion_finetune.runs.observer import Observer
     from facefusion_finetune.runs.run import Run
@@ -180,16 +181,16 @@ def _describe_step(values: dict[str, float]) -> str:
     return text if seconds is None else f"{text}, {format_seconds(seconds)} left"
 
 
-def print_report(run: "Run", report: dict[str, Any]) -> None:
+def print_report(run: "Run", report: "Report") -> None:
     """The verdict, and where things lie."""
-    typer.echo(f"{run.reference}: {report['sentence']}")
-    for note in report["notes"]:
+    typer.echo(f"{run.reference}: {report.sentence}")
+    for note in report.notes:
         typer.echo(note)
-    for reason in report["reasons"]:
+    for reason in report.reasons:
         typer.echo(f"- {reason}")
     typer.echo(f"model:  {run.model_path}")
     typer.echo(f"report: {run.report_path}")
-    if report["proven"]:
+    if report.proven:
         typer.echo(f"Use it: facefusion-finetune models activate {run.reference}")
     else:
         typer.echo(

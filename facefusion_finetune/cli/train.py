@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -29,6 +29,7 @@ from facefusion_finetune.training.request import (
 )
 
 if TYPE_CHECKING:
+    from facefusion_finetune.evaluation.report import Report
     from facefusion_finetune.runs.run import Run
     from facefusion_finetune.training.dry_run import DryRun
 
@@ -148,7 +149,7 @@ def train(
             f"Interrupted. Nothing is lost: facefusion-finetune train {name} --resume", err=True
         )
         raise typer.Exit(1) from None
-    if is_first_process():
+    if report is not None:
         _print_result(run, report, as_json)
 
 
@@ -172,8 +173,10 @@ def evaluate(
     _print_result(run, evaluate_run(person, run, analyser, judge, targets), as_json)
 
 
-def _print_result(run: "Run", report: dict[str, Any], as_json: bool) -> None:
+def _print_result(run: "Run", report: "Report", as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps(report, indent=2, sort_keys=True))
+        from facefusion_finetune.evaluation.report import encode_report
+
+        typer.echo(encode_report(report), nl=False)
     else:
         print_report(run, report)

@@ -6,7 +6,6 @@ functions that real footage goes through. Only the people are drawn.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.extraction.extract import extract_footage
@@ -15,6 +14,7 @@ from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import UsageError
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.registry import store
@@ -37,18 +37,18 @@ class DemoResult:
     """What the demo left behind."""
 
     run: Run
-    report: dict[str, Any]
+    report: Report
     model: Path
     """The active model."""
     pictures: list[Path]
 
     def describe(self) -> str:
         """The verdict in words, and the paths."""
-        known = self.report["figures"]["true_swap"]
+        known = self.report.figures["true_swap"]
         lines = [
-            self.report["sentence"],
-            f"Distance to the true swap on other people: {known['before']:.2f} with the base,"
-            f" {known['after']:.2f} with the tuned model (grey levels).",
+            self.report.sentence,
+            f"Distance to the true swap on other people: {known.before:.2f} with the base,"
+            f" {known.after:.2f} with the tuned model (grey levels).",
             f"model:    {self.model}",
             f"report:   {self.run.report_path}",
         ]
@@ -92,6 +92,7 @@ def run_demo(output: Path, preset: str, seed: int, observer: Observer | None = N
         world = create_world(targets, analyser, FIRST_UNSEEN_SEED + seed * 100)
         request = TrainRequest(base=SWAPPER, preset=preset, seed=seed)
         run, report = train_person(person, analyser, request, observer, world)
-        model = store.activate(person, run, output / "facefusion", force=not report["proven"])
+        assert report is not None, "one process trains"
+        model = store.activate(person, run, output / "facefusion", force=not report.proven)
     pictures = sorted((run.directory / "previews").glob("*.png"))
     return DemoResult(run, report, model, pictures)

@@ -2,14 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.evaluation.intervals import Block, Interval, bootstrap_mean
+from facefusion_finetune.evaluation.report import Better, Change, PairScores, ReportedFigure
 
-Better = Literal["less", "more", "same"]
 Values = NDArray[numpy.float64]
 
 
@@ -216,34 +215,37 @@ class Figure:
     places: tuple[Block, ...] = ()
     """(n,): what each pair was taken with."""
 
-    def list_values(self, ids: Sequence[str]) -> dict[str, list[Any]]:
-        """The scores pair by pair, for a report; `ids` names the pairs."""
-        before, after = self.scores or (numpy.empty(0), numpy.empty(0))
-        return {
-            "ids": list(ids),
-            "clips": [place.clip for place in self.places],
-            "parts": [place.part for place in self.places],
-            "before": [round_value(value) for value in before],
-            "after": [round_value(value) for value in after],
-        }
+    def list_pairs(self, ids: Sequence[str]) -> PairScores:
+        """The scores pair by pair; `ids` names the pairs."""
+        assert self.scores is not None
+        before, after = self.scores
+        return PairScores(
+            ids=tuple(ids),
+            clips=tuple(place.clip for place in self.places),
+            parts=tuple(place.part for place in self.places),
+            before=tuple(_round(value) for value in before),
+            after=tuple(_round(value) for value in after),
+        )
 
-    def as_dict(self) -> dict[str, Any]:
-        """For a report."""
-        kind = KINDS[self.key]
-        return {
-            "title": kind.title,
-            "group": kind.group,
-            "order": list(KINDS).index(self.key),
-            "unit": kind.unit,
-            "better": kind.better,
-            "explanation": kind.explanation,
-            "before": round_value(self.before),
-            "after": round_value(self.after),
-            "change": self.change.as_dict(),
-            "ceiling": round_value(self.ceiling),
-            "pairs": self.pairs,
-            "blocks": self.blocks,
-        }
+    def as_reported(self) -> ReportedFigure:
+        """What a report says of it."""
+        kind, change = KINDS[self.key], self.change
+        return ReportedFigure(
+            title=kind.title,
+            group=kind.group,
+            order=list(KINDS).index(self.key),
+            unit=kind.unit,
+            better=kind.better,
+            explanation=kind.explanation,
+            before=_round(self.before),
+            after=_round(self.after),
+            change=Change(
+                mean=_round(change.mean), low=_round(change.low), high=_round(change.high)
+            ),
+            ceiling=_round(self.ceiling),
+            pairs=self.pairs,
+            blocks=self.blocks,
+        )
 
 
 def compare(
@@ -277,6 +279,6 @@ def compare(
     )
 
 
-def round_value(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     """To five digits; None for what is not a number."""
     return None if value is None or not numpy.isfinite(value) else round(float(value), 5)

@@ -8,13 +8,9 @@ that the interval's bad end stays within a margin: what cannot be shown does not
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from facefusion_finetune.evaluation.figures import KINDS, Figure
-
-Role = Literal["primary", "non-inferiority", "condition"]
-Outcome = Literal["won", "lost", "held", "open", "not measured", "failed"]
-Verdict = Literal["better", "worse", "no difference", "not judged"]
+from facefusion_finetune.evaluation.report import Check, Outcome, Role, Verdict
 
 
 @dataclass(frozen=True)
@@ -49,27 +45,6 @@ OTHERS_ERROR = Margin(0.03, relative=True)
 OTHERS_DRIFT = 0.25
 """Where they are not: how far others' swaps may leave the base's, as a share of the base's own
 distance to real photographs."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One question of the gate, and the answer."""
-
-    name: str
-    title: str
-    role: Role
-    outcome: Outcome
-    text: str
-
-    def as_dict(self) -> dict[str, str]:
-        """For a report."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "role": self.role,
-            "outcome": self.outcome,
-            "text": self.text,
-        }
 
 
 @dataclass(frozen=True)
@@ -163,33 +138,31 @@ def decide(
 def _check_primary(
     key: str, figure: Figure | None, margin: Margin, missing: Mapping[str, str]
 ) -> Check:
-    title = KINDS[key].title
     if figure is None or figure.change.low is None or figure.change.high is None:
-        return Check(key, title, "primary", "not measured", _explain_absence(key, figure, missing))
+        return _answer(key, "primary", "not measured", _explain_absence(key, figure, missing))
     best, worst = turn_change(figure)
     text = _describe(figure)
     if worst < 0:
-        return Check(key, title, "primary", "won", f"better, {text}.")
+        return _answer(key, "primary", "won", f"better, {text}.")
     if best > 0:
-        return Check(key, title, "primary", "lost", f"worse, {text}.")
+        return _answer(key, "primary", "lost", f"worse, {text}.")
     if worst <= margin.of(figure):
-        return Check(key, title, "primary", "held", f"not worse, {text}.")
-    return Check(key, title, "primary", "open", f"neither better nor worse can be shown, {text}.")
+        return _answer(key, "primary", "held", f"not worse, {text}.")
+    return _answer(key, "primary", "open", f"neither better nor worse can be shown, {text}.")
 
 
 def _check_unharmed(
     key: str, figure: Figure | None, margin: Margin, missing: Mapping[str, str]
 ) -> Check:
-    title = KINDS[key].title
     if figure is None or figure.change.low is None or figure.change.high is None:
         text = _explain_absence(key, figure, missing)
-        return Check(key, title, "non-inferiority", "not measured", text)
+        return _answer(key, "non-inferiority", "not measured", text)
     best, worst = turn_change(figure)
     limit = margin.of(figure)
     text = f"{_describe(figure)}; up to {limit:.3g} worse is allowed."
     outcome: Outcome = "held" if worst <= limit else "lost" if best > limit else "open"
     words = {"held": "unharmed", "lost": "harmed", "open": "it is not shown to be unharmed"}
-    return Check(key, title, "non-inferiority", outcome, f"{words[outcome]}, {text}")
+    return _answer(key, "non-inferiority", outcome, f"{words[outcome]}, {text}")
 
 
 def _check_others(figures: Mapping[str, Figure]) -> Check:
@@ -200,7 +173,7 @@ def _check_others(figures: Mapping[str, Figure]) -> Check:
     drift, distance = figures.get(key), figures.get("face_l1")
     if drift is None or drift.change.high is None or distance is None or not distance.before:
         why = "there was nobody else to swap in, or too little footage."
-        return Check(key, KINDS[key].title, "non-inferiority", "not measured", why)
+        return _answer(key, "non-inferiority", "not measured", why)
     limit = OTHERS_DRIFT * distance.before
     low, high = drift.change.low or 0.0, drift.change.high
     outcome: Outcome = "held" if high <= limit else "lost" if low > limit else "open"
@@ -209,7 +182,12 @@ def _check_others(figures: Mapping[str, Figure]) -> Check:
         f"{words[outcome]}, {drift.change.mean:.2f} ({low:.2f} to {high:.2f}) grey levels; up to"
         f" {limit:.2f}, a quarter of the base's distance to real photographs, is allowed."
     )
-    return Check(key, KINDS[key].title, "non-inferiority", outcome, text)
+    return _answer(key, "non-inferiority", outcome, text)
+
+
+def _answer(key: str, role: Role, outcome: Outcome, text: str) -> Check:
+    """The check that a figure answers."""
+    return Check(name=key, title=KINDS[key].title, role=role, outcome=outcome, text=text)
 
 
 def turn_change(figure: Figure) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
 from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
+from facefusion_finetune.evaluation.build import write_report
 from facefusion_finetune.evaluation.judges import Judge, open_recogniser
 from facefusion_finetune.evaluation.material import (
     GENERALITY_SEED,
@@ -26,7 +27,7 @@ from facefusion_finetune.evaluation.material import (
 )
 from facefusion_finetune.evaluation.metrics import measure_face_l1
 from facefusion_finetune.evaluation.pictures import draw_grid, save_picture
-from facefusion_finetune.evaluation.report import write_report
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.evaluation.targets import (
     collect_targets,
     read_targets,
@@ -153,8 +154,8 @@ class HeldOutJudge:
         save_picture(path, grid)
         return path
 
-    def write_report(self, session: onnxruntime.InferenceSession) -> dict[str, Any]:
-        """Judge the file that `session` runs; see `report.write_report`."""
+    def write_report(self, session: onnxruntime.InferenceSession) -> Report:
+        """Judge the file that `session` runs; see `build.write_report`."""
         tuned = BaseSwapper(_run_session(session), self._options)
         return write_report(
             self._run,

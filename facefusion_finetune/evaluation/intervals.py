@@ -32,10 +32,6 @@ class Interval:
     low: float | None
     high: float | None
 
-    def as_dict(self) -> dict[str, float | None]:
-        """Rounded, for a report."""
-        return {"mean": _round(self.mean), "low": _round(self.low), "high": _round(self.high)}
-
 
 def bootstrap_mean(values: Values, blocks: Sequence[Block]) -> Interval:
     """Mean of paired differences, with an interval from whole clips, then whole seconds of them.
@@ -133,7 +129,3 @@ class _Clips:
             numpy.add.at(total, rounds, sums[parts].sum(axis=1))
             numpy.add.at(count, rounds, counts[parts].sum(axis=1))
         return numpy.asarray(total / count)
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None or not numpy.isfinite(value) else round(float(value), 5)

@@ -6,10 +6,9 @@ that comes from users or files is escaped by the template; only our own SVG goes
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import jinja2
 
@@ -24,7 +23,14 @@ from facefusion_finetune.evaluation.plots import (
     draw_pairs,
     format_number,
     measure_gains,
-    read_number,
+)
+from facefusion_finetune.evaluation.report import (
+    Better,
+    Outcome,
+    Report,
+    ReportedFigure,
+    Role,
+    Verdict,
 )
 
 GROUPS = (
@@ -39,9 +45,13 @@ GROUPS = (
 )
 """In the order of the page."""
 
-DIRECTIONS = {"less": "less is better", "more": "more is better", "same": "should stay the same"}
+DIRECTIONS: dict[Better, str] = {
+    "less": "less is better",
+    "more": "more is better",
+    "same": "should stay the same",
+}
 
-VERDICTS = {
+VERDICTS: dict[Verdict, tuple[str, str]] = {
     "better": ("\N{BLACK UP-POINTING TRIANGLE}", "Better"),
     "worse": ("\N{BLACK DOWN-POINTING TRIANGLE}", "Worse"),
     "no difference": ("=", "No difference"),
@@ -49,7 +59,7 @@ VERDICTS = {
 }
 """Symbol and word of each."""
 
-OUTCOMES = {
+OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
     "won": ("\N{CHECK MARK}", "won", "good"),
     "held": ("\N{CHECK MARK}", "held", "good"),
     "open": ("?", "not certain", "open"),
@@ -59,7 +69,7 @@ OUTCOMES = {
 }
 """Symbol, word and class of what became of a check."""
 
-ROLES = {
+ROLES: dict[Role, str] = {
     "primary": "main question",
     "non-inferiority": "must not get worse",
     "condition": "must hold",
@@ -97,12 +107,12 @@ class Row:
     """SVG: bars of before and after, with a line where real frames are."""
 
 
-def write_page(path: Path, report: dict[str, Any], pictures: list[Picture]) -> None:
+def write_page(path: Path, report: Report, pictures: list[Picture]) -> None:
     """Write the page whole or not at all.
 
     Args:
         path: Of `report.html`; its folder must exist.
-        report: What `report.json` holds.
+        report: That it shows.
         pictures: Grids; they go into the page.
 
     Raises:
@@ -115,14 +125,12 @@ def write_page(path: Path, report: dict[str, Any], pictures: list[Picture]) -> N
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    figures = sort_figures(report["figures"])
+    figures = sort_figures(report.figures)
     page = environment.get_template("report.html.j2").render(
         report=report,
-        verdict=VERDICTS[report["verdict"]],
+        verdict=VERDICTS[report.verdict],
         outcomes=[describe_figure(figure) for figure in _choose_outcomes(report)],
-        checks=[
-            (check, OUTCOMES[check["outcome"]], ROLES[check["role"]]) for check in report["checks"]
-        ],
+        checks=[(check, OUTCOMES[check.outcome], ROLES[check.role]) for check in report.checks],
         forest=draw_forest(figures) if figures else "",
         pairs=_draw_all_pairs(report),
         groups=_group_rows(figures),
@@ -134,7 +142,7 @@ def write_page(path: Path, report: dict[str, Any], pictures: list[Picture]) -> N
     home.write_text(path, page)
 
 
-def sort_figures(figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def sort_figures(figures: Mapping[str, ReportedFigure]) -> list[ReportedFigure]:
     """By group as the page orders them, then by `order`; groups it does not know come last."""
     places = {group: place for place, group in enumerate(GROUPS)}
     return [
@@ -142,80 +150,76 @@ def sort_figures(figures: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
         for _, figure in sorted(
             figures.items(),
             key=lambda item: (
-                places.get(item[1]["group"], len(GROUPS)),
-                item[1]["group"],
-                item[1]["order"],
+                places.get(item[1].group, len(GROUPS)),
+                item[1].group,
+                item[1].order,
                 item[0],
             ),
         )
     ]
 
 
-def describe_figure(figure: dict[str, Any]) -> Row:
+def describe_figure(figure: ReportedFigure) -> Row:
     """A figure of the report in words, all its numbers with the same decimals."""
-    change = {key: read_number(value) for key, value in figure["change"].items()}
-    before, after, ceiling = (read_number(figure[key]) for key in ("before", "after", "ceiling"))
-    digits = choose_digits(*change.values()) or choose_digits(before, after)
+    before, after, ceiling = figure.before, figure.after, figure.ceiling
+    mean, low, high = figure.change.mean, figure.change.low, figure.change.high
+    digits = choose_digits(mean, low, high) or choose_digits(before, after)
     word = describe_change(figure)
     symbol, kind = CHANGES[word]
-    low, high = change["low"], change["high"]
     has_interval = low is not None and high is not None
     return Row(
-        title=figure["title"],
-        unit=figure["unit"],
-        direction=DIRECTIONS[figure["better"]],
+        title=figure.title,
+        unit=figure.unit,
+        direction=DIRECTIONS[figure.better],
         before=_write(before, digits),
         after=_write(after, digits),
         ceiling=_write(ceiling, digits),
-        change=_write(change["mean"], digits, "+"),
+        change=_write(mean, digits, "+"),
         interval=f"{_write(low, digits, '+')} to {_write(high, digits, '+')}"
         if has_interval
         else "",
         word=word,
         symbol=symbol,
         kind=kind,
-        pairs=_count(figure["pairs"], "pair") + ", " + _count(figure["blocks"], "block"),
-        explanation=figure["explanation"],
+        pairs=_count(figure.pairs, "pair") + ", " + _count(figure.blocks, "block"),
+        explanation=figure.explanation,
         levels=draw_levels(before, after, ceiling),
     )
 
 
-def _choose_outcomes(report: dict[str, Any]) -> list[dict[str, Any]]:
+def _choose_outcomes(report: Report) -> list[ReportedFigure]:
     """The figures of the main questions; those of the first group where none was asked."""
-    figures: dict[str, dict[str, Any]] = report["figures"]
-    names = [check["name"] for check in report["checks"] if check["role"] == "primary"]
+    figures = report.figures
+    names = [check.name for check in report.checks if check.role == "primary"]
     if names:
         return [figures[name] for name in names if name in figures]
-    return [figure for figure in sort_figures(figures) if figure["group"] == GROUPS[0]]
+    return [figure for figure in sort_figures(figures) if figure.group == GROUPS[0]]
 
 
-def _group_rows(figures: Sequence[dict[str, Any]]) -> list[tuple[str, list[Row]]]:
+def _group_rows(figures: Sequence[ReportedFigure]) -> list[tuple[str, list[Row]]]:
     groups: dict[str, list[Row]] = {}
     for figure in figures:
-        groups.setdefault(figure["group"], []).append(describe_figure(figure))
+        groups.setdefault(figure.group, []).append(describe_figure(figure))
     return list(groups.items())
 
 
-def _draw_all_pairs(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _draw_all_pairs(report: Report) -> list[tuple[str, str, str]]:
     """Title, plot and caption of every score that is there pair by pair."""
     plots = []
-    unknown = {"unit": "", "better": "same", "order": math.inf}
-    figures = {
-        name: report["figures"].get(name, unknown | {"title": name}) for name in report["values"]
-    }
-    for name, figure in sorted(figures.items(), key=lambda item: (item[1]["order"], item[0])):
-        values = report["values"][name]
-        better = figure["better"]
-        before, after = values["before"], values["after"]
-        plot = draw_pairs(before, after, values["ids"], better)
+    places = {name: figure.order for name, figure in report.figures.items()}
+    for name in sorted(report.values, key=lambda name: (places.get(name, math.inf), name)):
+        scores, figure = report.values[name], report.figures.get(name)
+        before, after = scores.before, scores.after
+        better: Better = figure.better if figure else "same"
+        plot = draw_pairs(before, after, scores.ids, better)
         gains = [gain for gain in measure_gains(before, after, better) if gain is not None]
         if not plot:
             continue
         up, down = ("More", "less") if better == "same" else ("Better", "worse")
         higher, lower = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
-        unit = f" The scale is in {figure['unit']}." if figure["unit"] else ""
+        unit = f" The scale is in {figure.unit}." if figure and figure.unit else ""
         caption = f"{up} on {higher} of {len(gains)} pairs, {down} on {lower}.{unit}"
-        plots.append((figure["title"], plot, caption))
+        plots.append((figure.title if figure else name, plot, caption))
     return plots
 
 

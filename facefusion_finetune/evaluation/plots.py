@@ -9,8 +9,9 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 from xml.sax.saxutils import escape, quoteattr
+
+from facefusion_finetune.evaluation.report import Better, ReportedFigure
 
 WIDTH = 480
 CENTRE = WIDTH / 2
@@ -50,20 +51,15 @@ class Effect:
         return max(map(abs, self.values))
 
 
-def read_number(value: Any) -> float | None:
-    """A finite number, or None for whatever else stands in its place."""
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def read_effect(figure: dict[str, Any]) -> Effect | None:
-    """The change of a figure of the report, in % of what it was before where that makes sense."""
-    mean, low, high = (read_number(figure["change"][key]) for key in ("mean", "low", "high"))
+def read_effect(figure: ReportedFigure) -> Effect | None:
+    """The change of a figure, in % of what it was before where that makes sense."""
+    mean, low, high = figure.change.mean, figure.change.low, figure.change.high
     if mean is None:
         return None
-    before = abs(read_number(figure["before"]) or 0.0)
+    before = abs(figure.before or 0.0)
     largest = max(abs(value) for value in (mean, low, high) if value is not None)
     is_percent = before > 0 and 100 * largest <= MOST_PERCENT * before
-    factor = (100 / before if is_percent else 1.0) * (-1 if figure["better"] == "less" else 1)
+    factor = (100 / before if is_percent else 1.0) * (-1 if figure.better == "less" else 1)
     interval = None
     if low is not None and high is not None:
         first, second = sorted((low * factor, high * factor))
@@ -71,7 +67,7 @@ def read_effect(figure: dict[str, Any]) -> Effect | None:
     return Effect(mean * factor, interval, is_percent)
 
 
-def describe_change(figure: dict[str, Any]) -> str:
+def describe_change(figure: ReportedFigure) -> str:
     """What a figure's interval allows to say.
 
     Returns:
@@ -86,7 +82,7 @@ def describe_change(figure: dict[str, Any]) -> str:
     low, high = effect.interval
     if low <= 0 <= high:
         return "no clear change"
-    if figure["better"] == "same":
+    if figure.better == "same":
         return "changed"
     return "better" if low > 0 else "worse"
 
@@ -103,7 +99,7 @@ def format_number(value: float, digits: int, sign: str = "-") -> str:
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("+-")
 
 
-def draw_forest(figures: Sequence[dict[str, Any]]) -> str:
+def draw_forest(figures: Sequence[ReportedFigure]) -> str:
     """One row a figure: the gain with its 95 % interval, on a common axis in % of before.
 
     A figure without a before is drawn with a diamond, on a scale of its own. Where a row goes on
@@ -118,8 +114,8 @@ def draw_forest(figures: Sequence[dict[str, Any]]) -> str:
     parts: list[str] = []
     top, group = 16.0, None
     for figure, effect in zip(figures, effects, strict=True):
-        if figure["group"] != group:
-            group = str(figure["group"])
+        if figure.group != group:
+            group = figure.group
             top += 24
             parts.append(_text(0, top - 5, group[:1].upper() + group[1:], "heading"))
         drawn, height = _draw_row(figure, effect, limit, top)
@@ -134,15 +130,18 @@ def draw_forest(figures: Sequence[dict[str, Any]]) -> str:
 
 
 def draw_pairs(
-    before: Sequence[float | None], after: Sequence[float | None], ids: Sequence[str], better: str
+    before: Sequence[float | None],
+    after: Sequence[float | None],
+    ids: Sequence[str],
+    better: Better,
 ) -> str:
     """One bar a pair, from the largest gain to the largest loss, and a line at their mean.
 
     Args:
-        before: (n,); pairs without two finite numbers are left out.
+        before: (n,); pairs without two numbers are left out.
         after: (n,).
         ids: n names of the pairs.
-        better: `less`, `more` or `same`.
+        better: Which way they should go.
 
     Returns:
         An empty text where no pair is left.
@@ -177,42 +176,41 @@ def draw_pairs(
 
 
 def measure_gains(
-    before: Sequence[float | None], after: Sequence[float | None], better: str
+    before: Sequence[float | None], after: Sequence[float | None], better: Better
 ) -> list[float | None]:
     """Each pair's change, positive where it is better; None where a number lacks."""
     sign = -1 if better == "less" else 1
-    pairs = zip(map(read_number, before), map(read_number, after), strict=True)
+    pairs = zip(before, after, strict=True)
     return [None if a is None or b is None else sign * (b - a) for a, b in pairs]
 
 
 def draw_levels(before: float | None, after: float | None, ceiling: float | None) -> str:
     """Two bars and a line where real frames are; an empty text where either bar has no number."""
-    first, second, real = (read_number(value) for value in (before, after, ceiling))
-    if first is None or second is None:
+    if before is None or after is None:
         return ""
-    values = [0.0, first, second, *([] if real is None else [real])]
+    values = [0.0, before, after, *([] if ceiling is None else [ceiling])]
     left, wide = 50.0, 266.0
     scale = wide / ((max(values) - min(values)) or 1.0)
     zero = left - min(values) * scale
     parts = []
-    for row, (name, value) in enumerate((("before", first), ("after", second))):
+    for row, (name, value) in enumerate((("before", before), ("after", after))):
         start = zero + min(value, 0) * scale
         parts.append(_text(0, 15 + row * 20, name, "tick"))
         parts.append(_rect(start, 4 + row * 20, abs(value) * scale, 14, f"level {name}"))
-    if real is not None:
-        x = zero + real * scale
+    if ceiling is not None:
+        x = zero + ceiling * scale
         parts.append(_line(x, 0, x, 44, "real"))
         anchor = "start" if x < left + wide / 2 else "end"
         parts.append(_text(x, 57, "real frames", "tick", anchor))
-    return _svg(left + wide + 4, 44 if real is None else 62, "levels", "Before and after", parts)
+    return _svg(left + wide + 4, 44 if ceiling is None else 62, "levels", "Before and after", parts)
 
 
 def _draw_row(
-    figure: dict[str, Any], effect: Effect | None, limit: float, top: float
+    figure: ReportedFigure, effect: Effect | None, limit: float, top: float
 ) -> tuple[str, float]:
     """A row of the forest plot, and how high it is."""
-    is_same = figure["better"] == "same"
-    title = f"{figure['title']}{' (should stay the same)' if is_same else ''}"
+    is_same = figure.better == "same"
+    title = f"{figure.title}{' (should stay the same)' if is_same else ''}"
     numbers = _describe_effect(effect)
     parts = [_tag("title", escape(f"{title}: {numbers}"))]
     lines = textwrap.wrap(title, max(20, LINE_LENGTH - len(numbers))) or [""]

@@ -1,265 +1,251 @@
-"""`report.json` and `report.html`: the same figures for programs and for people."""
+"""What `report.json` holds: how a tuned model was judged, and on what.
+
+The names are the keys of the file. This module needs pydantic alone, so that whoever shows a report
+loads nothing that made it.
+"""
 
 import json
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy
-from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from facefusion_finetune import __version__, home
-from facefusion_finetune.evaluation.appearance import (
-    AppearanceOnTargets,
-    measure_held_out,
-    measure_memory,
-    measure_others,
-)
-from facefusion_finetune.evaluation.figures import KINDS, Figure
-from facefusion_finetune.evaluation.gate import Check, Decision, Outcome, decide
-from facefusion_finetune.evaluation.judges import Judge
-from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
-from facefusion_finetune.evaluation.material import Material, Swaps
-from facefusion_finetune.evaluation.metrics import measure_face_l1
-from facefusion_finetune.evaluation.notes import (
-    JUDGED,
-    NOBODY_ELSE,
-    SELF_GRADED,
-    SELF_TEXT,
-    SWAPPED_TEXT,
-    TARGETS_TEXT,
-    TRUTH_TEXT,
-    list_notes,
-)
-from facefusion_finetune.evaluation.page import write_page
-from facefusion_finetune.evaluation.pictures import (
-    Picture,
-    choose_rows,
-    draw_grid,
-    label_rows,
-    save_picture,
-)
-from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.runs.run import Run
-from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.errors import EvaluationError
+
+if TYPE_CHECKING:
+    from facefusion_finetune.runs.run import Run
+
+Better = Literal["less", "more", "same"]
+"""Which way a figure should go; `same` is for what should not move."""
+Role = Literal["primary", "non-inferiority", "condition"]
+"""A main question, what must not get worse, and what has to hold besides."""
+Outcome = Literal["won", "lost", "held", "open", "not measured", "failed"]
+Verdict = Literal["better", "worse", "no difference", "not judged"]
 
 
-def write_report(
-    run: Run,
-    material: Material,
-    before: Swaps,
-    after: Swaps,
-    recogniser: Judge,
-    judge: Judge | None,
-    analyser: FaceAnalyser,
-    options: SwapperOptions,
-) -> dict[str, Any]:
-    """Score base and tuned model on held-out material; write the report and its pictures.
+class _Part(BaseModel):
+    """Nothing is taken for what it is not, and no number is infinite or none at all.
 
-    Args:
-        run: Where it goes.
-        material: What both were run on.
-        before: Swaps of the base, driven by the person's vector or picture.
-        after: Swaps of the tuned model, driven by the same.
-        recogniser: The training recogniser.
-        judge: Trained independently of it, if there is one.
-        analyser: Aligns, pastes and reads attributes.
-        options: Of the base.
-
-    Returns:
-        What `report.json` holds.
+    Keys that a later version added are ignored.
     """
-    likeness = measure_likeness(material, before, after, recogniser, judge, analyser)
-    held_out, missing = measure_held_out(material.held_out, before.held_out, after.held_out)
-    appearance, more_missing = AppearanceOnTargets(material, analyser, options).measure(
-        before, after, likeness.judge_targets
-    )
-    missing |= more_missing
-    if judge is None:
-        missing |= dict.fromkeys(JUDGED, SELF_GRADED)
-    measured = [
-        *likeness.figures,
-        *held_out,
-        *appearance,
-        measure_memory(material, before, after),
-        *measure_others(material, before, after),
-    ]
-    figures = {figure.key: figure for figure in measured}
-    missing |= {
-        key: NOBODY_ELSE
-        for key in KINDS
-        if key.startswith("others_") and key not in (*figures, "others_l1")
-    }
-    decision = decide(
-        figures, missing, _list_conditions(judge, likeness), material.held_out.are_swapped
-    )
-    pictures = _draw_pictures(material, before, after, figures)
-    report = _assemble(run, material, figures, missing, decision, recogniser, judge)
-    report["values"] = {
-        key: figures[key].list_values(ids)
-        for key, ids in _name_pairs(material).items()
-        if key in figures
-    }
-    report["pictures"] = [
-        {"name": picture.name, "title": picture.title, "text": picture.text} for picture in pictures
-    ]
-    folder = home.create_private_directory(run.directory / "previews")
-    for picture in pictures:
-        save_picture(folder / picture.name, picture.pixels)
-    text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False)
-    home.write_text(run.directory / "report.json", text + "\n")
-    write_page(run.report_path, report, pictures)
-    return report
+
+    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
-def _list_conditions(judge: Judge | None, likeness: Likeness) -> list[Check]:
-    title = "An independent judge"
-    if judge is None:
-        return [Check("judge", title, "condition", "failed", SELF_GRADED)]
-    checks = [
-        Check("judge", title, "condition", "held", f"{judge.options.name} is another recogniser.")
-    ]
-    text = likeness.fault or "the judge knows the person's real frames from others."
-    outcome: Outcome = "failed" if likeness.fault else "held"
-    title = "A judge that can tell the person from others"
-    return [*checks, Check("judge_can_tell", title, "condition", outcome, text)]
+class Check(_Part):
+    """One question of the gate, and the answer."""
+
+    name: str
+    """Key of the figure that answers it, or the name of a condition."""
+    title: str
+    role: Role
+    outcome: Outcome
+    text: str
+    """The answer in words."""
 
 
-def _assemble(
-    run: Run,
-    material: Material,
-    figures: dict[str, Figure],
-    missing: dict[str, str],
-    decision: Decision,
-    recogniser: Judge,
-    judge: Judge | None,
-) -> dict[str, Any]:
-    config = run.config
-    return {
-        "model": run.reference,
-        "person": config.person,
-        "version": config.version,
-        "verdict": decision.verdict,
-        "sentence": decision.sentence,
-        "proven": decision.is_proven,
-        "reasons": decision.reasons,
-        "checks": [check.as_dict() for check in decision.checks],
-        "notes": list_notes(material, config.analyser),
-        "preset": config.preset_name,
-        "seed": config.seed,
-        "analyser": config.analyser,
-        "package_version": __version__,
-        "dataset_digest": config.dataset_digest,
-        "base": {
-            "name": config.base_name,
-            "vendor": config.base_vendor,
-            "licence": config.base_licence,
-            "sha256": config.base_sha256,
-        },
-        "judge": (
-            {"name": judge.options.name, "sha256": judge.sha256, "independent": True}
-            if judge
-            else None
-        ),
-        "training_recogniser": {
-            "name": recogniser.options.name,
-            "sha256": recogniser.sha256,
-        },
-        "material": _count(run, material),
-        "figures": {key: figure.as_dict() for key, figure in figures.items()},
-        "missing": [{"title": KINDS[key].title, "why": why} for key, why in missing.items()],
-    }
+class Change(_Part):
+    """After minus before, the mean over pairs, in the unit of its figure; five digits."""
+
+    mean: float | None
+    """None where no pair could be measured."""
+    low: float | None
+    """Ends of the 95 % interval; None where there are too few blocks for one."""
+    high: float | None
 
 
-def _count(run: Run, material: Material) -> dict[str, Any]:
-    pairs, targets = material.held_out, material.targets
-    return {
-        "train": len(run.config.train),
-        "train_shots": len({crop.record.shot for crop in material.trained.crops}),
-        "held_out": len(pairs.crops),
-        "held_out_shots": len({crop.record.shot for crop in pairs.crops}),
-        "left_out": material.left_out,
-        "targets": {
-            "kind": "people" if material.are_people else "stand-in",
-            "frames": len(targets),
-            "shots": len({target.record.shot for target in targets}),
-        },
-        "other_vectors": 0 if material.others is None else len(material.others),
-    }
+class ReportedFigure(_Part):
+    """One measure of base and tuned model; its numbers are in `unit`, with five digits."""
+
+    title: str
+    group: str
+    """Figures of one group are shown together."""
+    order: int
+    """Place among all figures."""
+    unit: str
+    """In words, such as `grey levels` (0 to 255), `cosine`, `degrees` or `share` (0 to 1)."""
+    better: Better
+    explanation: str
+    before: float | None
+    """Mean over pairs of the base; None where only a change can be measured, or nothing."""
+    after: float | None
+    """The same of the tuned model."""
+    change: Change
+    ceiling: float | None = None
+    """What real frames of the person score."""
+    pairs: int
+    """How many pictures of both models were compared."""
+    blocks: int
+    """How many independent stretches of footage those come from."""
 
 
-def _name_pairs(material: Material) -> dict[str, list[str]]:
-    """Names of the pairs behind the figures that a report lists pair by pair."""
-    held_out = [crop.record.id for crop in material.held_out.crops]
-    targets = [target.record.id for target in material.targets]
-    others = [f"{targets[row]} {other}" for row, other in material.rows]
-    return {
-        "face_l1": held_out,
-        **dict.fromkeys(("judge_targets", "true_swap"), targets),
-        **dict.fromkeys(("others_identity", "others_towards_person", "others_l1"), others),
-    }
+class PairScores(_Part):
+    """The scores behind a figure, pair by pair: n of each, in the unit of the figure."""
+
+    ids: tuple[str, ...]
+    """Of the pairs: a crop's, or a crop's and the number of one of the other people."""
+    clips: tuple[str, ...] | None = None
+    """The clip that each comes from."""
+    parts: tuple[str, ...] | None = None
+    """The stretch of that clip: pairs of one clip and part make a block."""
+    before: tuple[float | None, ...]
+    """None where it could not be measured."""
+    after: tuple[float | None, ...]
+
+    @model_validator(mode="after")
+    def _check_lengths(self) -> "PairScores":
+        columns = (self.ids, self.clips, self.parts, self.before, self.after)
+        if len({len(column) for column in columns if column is not None}) > 1:
+            raise ValueError("its columns differ in length")
+        return self
 
 
-def _draw_pictures(
-    material: Material, before: Swaps, after: Swaps, figures: dict[str, Figure]
-) -> list[Picture]:
-    """Pairs that are chosen by their scores."""
-    pairs = material.held_out
-    columns: dict[str, NDArray[Any]] = {
-        "somebody else" if pairs.are_swapped else "input": pairs.inputs,
-        "before": before.held_out,
-        "after": after.held_out,
-        "truth": pairs.truths,
-    }
-    text = SWAPPED_TEXT if pairs.are_swapped else SELF_TEXT
-    change = _find_change(figures["face_l1"])
-    pictures = [_draw("held_out.png", "Held-out frames of the person", text, columns, change)]
-    if not material.are_people:
-        return pictures
-    crops = numpy.stack([target.crop for target in material.targets])
-    columns = {"target": crops, "before": before.targets, "after": after.targets}
-    by = "in distance to the base's swap"
-    change = measure_face_l1(
-        after.targets, before.targets, numpy.stack([target.face for target in material.targets])
-    )
-    if "judge_targets" in figures:
-        change, by = -_find_change(figures["judge_targets"]), "in the judge's eyes"
-    text = TARGETS_TEXT.format(by=by)
-    if material.truths is not None:
-        columns["true swap"] = material.truths.person
-        text += TRUTH_TEXT
-    pictures.append(_draw("targets.png", "Swaps onto other people", text, columns, change))
-    return pictures
+class ReportedBase(_Part):
+    """The swapper that was tuned."""
+
+    name: str
+    vendor: str
+    """Empty where it is unknown."""
+    licence: str
+    """Empty where it is unknown."""
+    sha256: str
 
 
-def _find_change(figure: Figure) -> NDArray[numpy.float64]:
-    assert figure.scores is not None
-    before, after = figure.scores
-    return numpy.asarray(after - before)
+class ReportedRecogniser(_Part):
+    """A face recogniser: name, and sha256 of its file."""
+
+    name: str
+    sha256: str
 
 
-def _draw(
-    name: str,
-    title: str,
-    text: str,
-    columns: dict[str, NDArray[Any]],
-    change: NDArray[numpy.float64],
-) -> Picture:
-    rows = choose_rows(change)
-    chosen = {key: column[rows] for key, column in columns.items()}
-    return Picture(name, title, text, draw_grid(chosen, label_rows(change, rows)))
+class ReportedJudge(ReportedRecogniser):
+    """The recogniser that judged the likeness."""
+
+    independent: bool
+    """Whether it is another one than the recogniser that drives the swap."""
 
 
-def summarise_report(report: dict[str, Any]) -> dict[str, Any]:
-    """What the card says of how the model was judged.
+class TargetCounts(_Part):
+    """Frames that the person was swapped onto."""
 
-    Args:
-        report: What `report.json` holds.
+    kind: Literal["people", "stand-in"]
+    """Of other people, or held-out frames of the person in their place."""
+    frames: int
+    shots: int
+
+
+class MaterialCounts(_Part):
+    """How much was judged on; all are counts."""
+
+    train: int
+    """Crops that trained."""
+    train_shots: int
+    """Shots of those among them that were looked at here."""
+    held_out: int
+    """Crops that judge."""
+    held_out_shots: int
+    left_out: int
+    """Held-out crops too much like training crops to judge."""
+    targets: TargetCounts | None = None
+    other_vectors: int
+    """Other people who were swapped in."""
+
+
+class Missing(_Part):
+    """A figure that was not measured."""
+
+    title: str
+    why: str
+
+
+class ReportedPicture(_Part):
+    """A picture in the run's folder `previews`."""
+
+    name: str
+    """Of its file."""
+    title: str
+    text: str
+    """What is to be seen."""
+
+
+class Report(_Part):
+    """How a tuned model was judged."""
+
+    model: str
+    """`NAME@VERSION`."""
+    person: str
+    version: int
+    verdict: Verdict
+    sentence: str
+    """The verdict in words."""
+    proven: bool
+    """Whether the model may be used without `--force`."""
+    reasons: tuple[str, ...]
+    """Why it is not proven; none if it is."""
+    checks: tuple[Check, ...]
+    """What the gate asked, main questions first."""
+    notes: tuple[str, ...]
+    """What a reader has to know of the material."""
+    preset: str
+    seed: int
+    analyser: str
+    """What found and aligned the faces, with its version."""
+    package_version: str
+    dataset_digest: str
+    """sha256 of the person's crops."""
+    base: ReportedBase
+    judge: ReportedJudge | None = None
+    """None where there was no recogniser independent of the training recogniser."""
+    training_recogniser: ReportedRecogniser | None = None
+    material: MaterialCounts
+    figures: Mapping[str, ReportedFigure]
+    """By key, as in `figures.KINDS`."""
+    missing: tuple[Missing, ...] = ()
+    values: Mapping[str, PairScores] = {}
+    """Of the main figures, by key."""
+    pictures: tuple[ReportedPicture, ...] = ()
+
+
+def read_report(run: "Run") -> Report | None:
+    """The stored report of a run; None where there is none.
+
+    Raises:
+        EvaluationError: It is damaged, or no report.
     """
-    figures, judge = report["figures"], report["judge"]
+    try:
+        return Report.model_validate_json(run.report_json_path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _complain(run, str(error.strerror)) from error
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        raise _complain(run, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
+
+
+def _complain(run: "Run", why: str) -> EvaluationError:
+    return EvaluationError(
+        str(run.report_json_path),
+        f"the report cannot be read ({why}).",
+        f"Make it again: facefusion-finetune evaluate {run.reference}.",
+    )
+
+
+def encode_report(report: Report) -> str:
+    """The text of `report.json`."""
+    values = report.model_dump(mode="json")
+    return json.dumps(values, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def summarise_report(report: Report) -> dict[str, Any]:
+    """What the card says of how the model was judged."""
+    figures, judge = report.figures, report.judge
     return {
-        "verdict": report["verdict"],
-        "proven": report["proven"],
-        "face_l1_change": figures["face_l1"]["change"],
-        "judge": judge["name"] if judge else None,
-        "judge_sha256": judge["sha256"] if judge else None,
-        "judge_change": figures["judge_targets"]["change"] if judge else None,
+        "verdict": report.verdict,
+        "proven": report.proven,
+        "face_l1_change": figures["face_l1"].change.model_dump(),
+        "judge": judge.name if judge else None,
+        "judge_sha256": judge.sha256 if judge else None,
+        "judge_change": figures["judge_targets"].change.model_dump() if judge else None,
     }

@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import reopen_judge
-from facefusion_finetune.evaluation.report import summarise_report
+from facefusion_finetune.evaluation.report import Report, summarise_report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
@@ -27,7 +26,7 @@ def evaluate_run(
     analyser: FaceAnalyser,
     judge_path: Path | None = None,
     targets: list[Path] | World | None = None,
-) -> dict[str, Any]:
+) -> Report:
     """Write the report of a finished run anew; from the same material the same figures come out.
 
     The model's card then says what the new report says.

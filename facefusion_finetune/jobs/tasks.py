@@ -21,6 +21,7 @@ from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.training.request import TrainRequest
 
 if TYPE_CHECKING:
+    from facefusion_finetune.evaluation.report import Report
     from facefusion_finetune.faces.protocol import FaceAnalyser
     from facefusion_finetune.runs.run import Run
 
@@ -90,7 +91,9 @@ def train(job: Job, reporter: Reporter) -> dict[str, Any]:
     analyser = _open_analyser(job, [*request.targets, *request.others], reporter, run)
     reporter.tell_stage("Preparing")
     observer = reporter.create_observer()
-    return _describe(*recipe.train_person(person, analyser, request, observer), reporter)
+    done, report = recipe.train_person(person, analyser, request, observer)
+    assert report is not None, "one process trains"
+    return _describe(done, report, reporter)
 
 
 def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
@@ -172,13 +175,13 @@ def _find_targets(job: Job, run: "Run") -> list[str]:
     return []
 
 
-def _describe(run: "Run", report: Mapping[str, Any], reporter: Reporter) -> dict[str, Any]:
-    for note in report["notes"]:
+def _describe(run: "Run", report: "Report", reporter: Reporter) -> dict[str, Any]:
+    for note in report.notes:
         reporter.add_note(note)
     return {
         "version": run.record.version,
-        "verdict": report["verdict"],
-        "sentence": report["sentence"],
-        "proven": report["proven"],
-        "reasons": report["reasons"],
+        "verdict": report.verdict,
+        "sentence": report.sentence,
+        "proven": report.proven,
+        "reasons": list(report.reasons),
     }

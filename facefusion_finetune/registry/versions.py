@@ -13,10 +13,10 @@ from facefusion_finetune.people import profile
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry import bases, store
 from facefusion_finetune.registry.transfer import list_exports
-from facefusion_finetune.runs.run import RECORD_FILE, Run, load_run
+from facefusion_finetune.runs.run import MODEL_FILE, RECORD_FILE, REPORT_FILE, Run, load_run
 from facefusion_finetune.swappers.card import ModelCard
 
-SIGNED = (RECORD_FILE, "model.onnx", "report.json")
+SIGNED = (RECORD_FILE, MODEL_FILE, REPORT_FILE)
 """Of a run's files, those that a list of versions is made from."""
 
 

@@ -22,6 +22,7 @@ from facefusion_finetune.presets.preset import Preset
 
 RECORD_FILE = "config.toml"
 MODEL_FILE = "model.onnx"
+REPORT_FILE = "report.json"
 
 
 class RunRecord(BaseModel):
@@ -131,8 +132,13 @@ class Run:
 
     @property
     def report_path(self) -> Path:
-        """The report for people; `report.json` beside it holds the same figures."""
+        """The report for people."""
         return self.directory / "report.html"
+
+    @property
+    def report_json_path(self) -> Path:
+        """The same report for programs."""
+        return self.directory / REPORT_FILE
 
     @property
     def is_finished(self) -> bool:

@@ -4,11 +4,10 @@ import base64
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.evaluation.report import summarise_report
+from facefusion_finetune.evaluation.report import Report, summarise_report
 from facefusion_finetune.registry.bases import write_run_model
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
@@ -22,7 +21,7 @@ def create_card(
     run: Run,
     options: SwapperOptions,
     person: PersonSource,
-    report: dict[str, Any],
+    report: Report,
 ) -> ModelCard:
     """What the tuned model is, for its metadata and for the file beside it."""
     config, family = run.config, options.family

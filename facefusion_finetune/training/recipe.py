@@ -3,13 +3,13 @@
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 
 from facefusion_finetune.errors import TrainingError, UsageError
 from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
 from facefusion_finetune.evaluation.judges import Judge, open_judge, reopen_judge
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person, confirm_consent
@@ -53,7 +53,7 @@ def train_person(
     request: TrainRequest,
     observer: Observer | None = None,
     world: World | None = None,
-) -> tuple[Run, dict[str, Any]]:
+) -> tuple[Run, Report | None]:
     """Tune a base swapper to a person and judge the result on held-out crops.
 
     With `request.resume`, the person's last unfinished run continues with the recipe it was started
@@ -67,8 +67,7 @@ def train_person(
         world: A drawn world, whose true swaps are known; in place of the request's targets.
 
     Returns:
-        The finished run and what its `report.json` holds; nothing of the report in a process that
-        is not the main one.
+        The finished run and its report; no report in a process that is not the main one.
 
     Raises:
         ConsentError: No valid consent is on record, or not any more at a checkpoint or before the
@@ -203,7 +202,7 @@ def dry_run_person(
         )
 
 
-def _carry_out(begun: _Begun, request: TrainRequest) -> tuple[Run, dict[str, Any]]:
+def _carry_out(begun: _Begun, request: TrainRequest) -> tuple[Run, Report | None]:
     context, accelerator = begun.context, begun.accelerator
     run, observer = context.run, context.observer
     observer.on_run(run.record.version)
@@ -238,11 +237,11 @@ def _carry_out(begun: _Begun, request: TrainRequest) -> tuple[Run, dict[str, Any
         feed.close()
     if jury is None:
         remove_cache(prepared.cache.folder)
-        return run, {}
+        return run, None
     return run, _finish(context, prepared, jury)
 
 
-def _finish(context: RunContext, prepared: Preparation, jury: HeldOutJudge) -> dict[str, Any]:
+def _finish(context: RunContext, prepared: Preparation, jury: HeldOutJudge) -> Report:
     """Write the weights back, judge the file, and write the model with its card."""
     run, observer = context.run, context.observer
     graph, sample = prepared.graph, prepared.sample

@@ -29,8 +29,10 @@ from facefusion_finetune.demo.run import TARGETS
 from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS
 from facefusion_finetune.evaluation import material
 from facefusion_finetune.evaluation.intervals import Block, bootstrap_mean
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.runs.observer import Observer
 from tests.support.demo_world import QUICK_PRESET
+from tests.support.reports import build_report
 
 WORLD = World(package_version="0", networks={}, footage=())
 BASES = {"true_swap": 6.0, "judge_targets": 0.5, "others_l1": 5.0, "others_towards_person": 0.1}
@@ -69,14 +71,12 @@ class FakeTune:
         self.calls: list[tuple[int, str]] = []
         self._stop_after = stop_after
 
-    def __call__(
-        self, subject: Subject, preset: str, observer: Observer
-    ) -> tuple[dict[str, Any], float]:
+    def __call__(self, subject: Subject, preset: str, observer: Observer) -> tuple[Report, float]:
         if len(self.calls) == self._stop_after:
             raise KeyboardInterrupt
         self.calls.append((subject.seed, Path(preset).stem))
         values = {key: invent_scores(key, 0.0, subject.seed) for key in KEYS}
-        return {"proven": False, "values": values}, 12.0
+        return build_report(proven=False, values=values), 12.0
 
 
 @pytest.mark.parametrize(
@@ -284,9 +284,7 @@ def finished(
         if step == 5:
             raise KeyboardInterrupt
 
-    def tune(
-        subject: Subject, preset: str, observer: Observer
-    ) -> tuple[dict[str, Any], float | None]:
+    def tune(subject: Subject, preset: str, observer: Observer) -> tuple[Report, float | None]:
         return tune_subject(subject, preset, Observer(on_step=stop))
 
     with pytest.raises(KeyboardInterrupt):

@@ -1,6 +1,5 @@
 """The last two sections of the tab: the report, the list of models, exports, comparison."""
 
-import json
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ import numpy
 import pytest
 
 from facefusion_finetune import home
+from facefusion_finetune.evaluation.report import encode_report
 from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.privacy.removal import remove_person
@@ -60,8 +60,8 @@ def finish(ui: FaceFusionUi) -> Iterator[Callable[..., Run]]:
                 people[name] = add_person(name, create_consent(None, f"{name} agreed."))
             weights = {"Conv_612.bias": bias + 0.2}
             run = create_finished_run(people[name], options, proven=proven, weights=weights)
-            text = json.dumps(build_report("better" if proven else "worse"))
-            (run.directory / "report.json").write_text(text)
+            text = encode_report(build_report("better" if proven else "worse"))
+            run.report_json_path.write_text(text)
         return run
 
     yield finish

@@ -23,11 +23,11 @@ def test_demo_leaves_model_report_and_pictures(
         "step_000008.png",
         "targets.png",
     }
-    known = result.report["figures"]["true_swap"]
-    assert known["pairs"] == TARGETS * TARGET_SHOTS * TARGET_FRAMES
-    assert result.report["material"]["targets"]["kind"] == "people"
+    known = result.report.figures["true_swap"]
+    assert known.pairs == TARGETS * TARGET_SHOTS * TARGET_FRAMES
+    assert result.report.material.targets.kind == "people"
     text = result.describe()
-    assert f"{known['before']:.2f} with the base" in text
+    assert f"{known.before:.2f} with the base" in text
     for path in [result.model, result.run.report_path, *result.pictures]:
         assert path.is_file()
         assert path.is_relative_to(output)

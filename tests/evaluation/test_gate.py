@@ -5,13 +5,20 @@ from collections.abc import Callable
 import pytest
 
 from facefusion_finetune.evaluation.figures import KINDS, Figure
-from facefusion_finetune.evaluation.gate import Check, Decision, decide
+from facefusion_finetune.evaluation.gate import Decision, decide
 from facefusion_finetune.evaluation.intervals import Interval
+from facefusion_finetune.evaluation.report import Check, Outcome
 
 Figures = dict[str, Figure]
 
-HELD = Check("judge", "An independent judge", "condition", "held", "it is one.")
-SHUT = Check("judge", "An independent judge", "condition", "failed", "there is none.")
+
+def _judge(outcome: Outcome, text: str) -> Check:
+    title = "An independent judge"
+    return Check(name="judge", title=title, role="condition", outcome=outcome, text=text)
+
+
+HELD = _judge("held", "it is one.")
+SHUT = _judge("failed", "there is none.")
 
 LIKENESS = "likeness of swaps onto others, by the judge"
 DISTANCE = "distance to the real photograph"
@@ -218,7 +225,7 @@ def test_checks_tell_the_numbers(key: str) -> None:
     low, high = {"others_drift": (0.21, 0.64)}.get(key, (-0.004, 0.006))
     render: Callable[[float], str] = "{:.2f}".format if key == "others_drift" else "{:+.3f}".format
     decision = decide(_harmless(**{key: (low, high)}), {}, [HELD])
-    check = next(check for check in decision.checks if check.name == key).as_dict()
-    assert check["title"] == KINDS[key].title
-    assert f"({render(low)} to {render(high)})" in check["text"]
-    assert KINDS[key].unit in check["text"]
+    check = next(check for check in decision.checks if check.name == key)
+    assert check.title == KINDS[key].title
+    assert f"({render(low)} to {render(high)})" in check.text
+    assert KINDS[key].unit in check.text

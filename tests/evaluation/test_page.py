@@ -1,8 +1,6 @@
 """The page says what the report says, whole, alone and safely."""
 
 import base64
-import copy
-import math
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,7 +12,15 @@ import numpy
 import pytest
 
 from facefusion_finetune.evaluation.page import describe_figure, sort_figures, write_page
-from tests.support.reports import FIGURES, SENTENCES, build_pictures, build_report
+from facefusion_finetune.evaluation.report import Report
+from tests.support.reports import (
+    FIGURES,
+    SENTENCES,
+    build_content,
+    build_pictures,
+    build_report,
+    parse,
+)
 
 VOID = {"meta", "img", "br"}
 HOSTILE = "<b>\"x'&"
@@ -61,7 +67,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "report.html"
 
 
-def _write(path: Path, report: dict[str, Any]) -> str:
+def _write(path: Path, report: Report) -> str:
     write_page(path, report, build_pictures())
     return path.read_text(encoding="utf-8")
 
@@ -73,37 +79,39 @@ def test_every_verdict_has_its_words(path: Path, verdict: str) -> None:
     text = parsed.text
     kinds = [attributes.get("class") for tag, attributes in parsed.attributes if tag == "section"]
     assert kinds[0] == f"verdict {verdict.replace(' ', '-')}"
-    assert text.index(verdict.capitalize()) < text.index(report["sentence"])
-    assert text.index(report["sentence"]) < text.index("What was checked")
-    for check in report["checks"]:
-        assert check["title"] in text
-    for reason in report["reasons"]:
+    assert text.index(verdict.capitalize()) < text.index(report.sentence)
+    assert text.index(report.sentence) < text.index("What was checked")
+    for check in report.checks:
+        assert check.title in text
+    for reason in report.reasons:
         assert text.index("What was checked") < text.index(reason) < text.index("Words used here")
-    assert ("not proven" in text) == (not report["proven"])
+    assert ("not proven" in text) == (not report.proven)
 
 
 def test_all_that_was_measured_is_there(path: Path) -> None:
     report = build_report()
     parsed = _parse(_write(path, report))
     text = parsed.text
-    for figure in report["figures"].values():
-        assert ("th", figure["title"]) in parsed.texts
-        assert figure["explanation"] in text
+    assert report.judge is not None
+    assert report.training_recogniser is not None
+    for figure in report.figures.values():
+        assert ("th", figure.title) in parsed.texts
+        assert figure.explanation in text
     for value in (
-        *report["base"].values(),
-        *report["notes"],
-        report["dataset_digest"],
-        report["model"],
-        report["analyser"],
-        report["package_version"],
-        report["judge"]["name"],
-        report["judge"]["sha256"],
-        report["training_recogniser"]["name"],
+        *report.base.model_dump().values(),
+        *report.notes,
+        report.dataset_digest,
+        report.model,
+        report.analyser,
+        report.package_version,
+        report.judge.name,
+        report.judge.sha256,
+        report.training_recogniser.name,
         "412 pictures from 9 shots",
         "60 pictures from 3 shots",
         "48 frames from 4 shots of other people",
-        *(entry["title"] for entry in report["missing"]),
-        *(entry["why"] for entry in report["missing"]),
+        *(entry.title for entry in report.missing),
+        *(entry.why for entry in report.missing),
     ):
         assert value in text
 
@@ -118,14 +126,15 @@ def test_row_holds_the_numbers_of_its_figure(path: Path) -> None:
 
 
 def test_figures_are_sorted_by_group_then_order() -> None:
-    figures = build_report()["figures"]
-    figures["seam"]["order"] = -1
-    figures["odd"] = figures["pose"] | {"group": "unheard of", "title": "odd"}
+    figures = dict(build_report().figures)
+    figures["seam"] = figures["seam"].model_copy(update={"order": -1})
+    changes = {"group": "unheard of", "title": "odd"}
+    figures["odd"] = figures["pose"].model_copy(update=changes)
     shuffled = {key: figures[key] for key in sorted(figures, reverse=True)}
-    titles = [figure["title"] for figure in sort_figures(shuffled)]
+    titles = [figure.title for figure in sort_figures(shuffled)]
     expected = [key for key in FIGURES if key != "seam"]
     expected.insert(expected.index("flicker"), "seam")
-    assert titles == [figures[key]["title"] for key in [*expected, "odd"]]
+    assert titles == [figures[key].title for key in [*expected, "odd"]]
 
 
 def test_main_questions_come_first_in_large(path: Path) -> None:
@@ -133,7 +142,7 @@ def test_main_questions_come_first_in_large(path: Path) -> None:
     page = _write(path, report)
     cards = re.findall(r'<div class="outcome">.*?</div>', page, re.S)
     assert [re.findall("<h3>(.*?)</h3>", card)[0] for card in cards] == [
-        report["figures"][key]["title"] for key in ("judge_targets", "face_l1")
+        report.figures[key].title for key in ("judge_targets", "face_l1")
     ]
     text = _parse(cards[0]).text
     assert "0.612 → 0.643 cosine (real frames: 0.874)" in text
@@ -142,11 +151,10 @@ def test_main_questions_come_first_in_large(path: Path) -> None:
 
 def test_figure_that_was_no_question_is_no_answer(path: Path) -> None:
     report = build_report("not judged")
-    assert "face_l1" in report["figures"]
+    assert "face_l1" in report.figures
     page = _write(path, report)
     assert 'class="outcome"' not in page
-    report["checks"] = []
-    assert _write(path, report).count('class="outcome"') == 1
+    assert _write(path, build_report("not judged", checks=[])).count('class="outcome"') == 1
 
 
 def test_names_cannot_break_out(path: Path) -> None:
@@ -157,7 +165,7 @@ def test_names_cannot_break_out(path: Path) -> None:
             return [spoil(entry) for entry in value]
         return value + HOSTILE if isinstance(value, str) else value
 
-    report = build_report("worse")
+    report = build_content("worse")
     spoilt = spoil(report)
     # What the code looks up stays as it is.
     spoilt["verdict"] = report["verdict"]
@@ -165,7 +173,8 @@ def test_names_cannot_break_out(path: Path) -> None:
         mine.update({key: theirs[key] for key in ("name", "role", "outcome")})
     for key, figure in spoilt["figures"].items():
         figure["better"] = report["figures"][key]["better"]
-    page = _write(path, spoilt)
+    spoilt["material"]["targets"]["kind"] = report["material"]["targets"]["kind"]
+    page = _write(path, parse(spoilt))
     parsed = _parse(page)
     assert "<b>" not in page
     assert not any(tag == "b" for tag, _ in parsed.attributes)
@@ -197,22 +206,22 @@ def test_page_needs_no_other_file_and_no_script(path: Path) -> None:
 
 def test_same_report_is_the_same_page(path: Path) -> None:
     first = _write(path, build_report())
-    turned = build_report()
+    turned = build_content()
     for key in ("figures", "values"):
         turned[key] = dict(reversed(turned[key].items()))
-    assert _write(path, turned) == first
+    assert _write(path, parse(turned)) == first
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_report_is_left_as_it_was(path: Path) -> None:
     report = build_report()
-    former = copy.deepcopy(report)
+    former = report.model_copy(deep=True)
     _write(path, report)
     assert report == former
 
 
 def test_least_that_a_report_can_hold(path: Path) -> None:
-    report = build_report(
+    content = build_content(
         "not judged",
         checks=[],
         reasons=[],
@@ -224,26 +233,27 @@ def test_least_that_a_report_can_hold(path: Path) -> None:
         values={},
         pictures=[],
     )
-    report["material"]["targets"] = None
+    content["material"]["targets"] = None
+    report = parse(content)
     write_page(path, report, [])
     text = _parse(path.read_text()).text
     for heading in ("What was checked", "All figures", "Pair by pair", "Notes", "Not measured"):
         assert heading not in text
-    assert report["sentence"] in text
+    assert report.sentence in text
 
 
 def test_numbers_that_lack_are_no_error(path: Path) -> None:
-    report = build_report()
-    for figure in report["figures"].values():
-        figure |= {"before": None, "after": math.nan, "ceiling": None}
-        figure["change"] = {"mean": figure["change"]["mean"], "low": None, "high": None}
-    report["figures"]["pose"]["change"] = {"mean": None, "low": None, "high": None}
-    report["values"]["face_l1"]["before"][0] = None
-    report["values"]["judge_targets"]["after"] = [math.nan] * 60
-    page = _write(path, report)
+    content = build_content()
+    for figure in content["figures"].values():
+        figure |= {"before": None, "after": None, "ceiling": None}
+        figure["change"] |= {"low": None, "high": None}
+    content["figures"]["pose"]["change"]["mean"] = None
+    content["values"]["face_l1"]["before"][0] = None
+    content["values"]["judge_targets"]["after"] = [None] * 60
+    page = _write(path, parse(content))
     text = _parse(page).text
     assert not re.search(r"\b(nan|None|inf)\b", text)
-    assert f"{report['figures']['pose']['title']}: not measured" in text
+    assert f"{content['figures']['pose']['title']}: not measured" in text
     kinds = [plot.attrib["class"] for plot in _read_plots(page)]
     assert kinds == ["forest", "pairs"]
     assert "of 59 pairs" in text
@@ -251,23 +261,23 @@ def test_numbers_that_lack_are_no_error(path: Path) -> None:
 
 def test_judge_that_is_no_judge_is_said_to_be_none(path: Path) -> None:
     judge = {"name": "arcface", "sha256": "0" * 64, "independent": False}
-    report = build_report("better", judge=judge, proven=False, reasons=["The judge is no judge."])
-    report["material"]["targets"] |= {"kind": "stand-in", "frames": 1, "shots": 1}
-    text = _parse(_write(path, report)).text
+    content = build_content("better", judge=judge, proven=False, reasons=["It is no judge."])
+    content["material"]["targets"] = {"kind": "stand-in", "frames": 1, "shots": 1}
+    text = _parse(_write(path, parse(content))).text
     assert "(not proven)" in text
     assert "the training recogniser itself: not independent" in text
     assert "1 frame from 1 shot, as stand-ins for other people" in text
 
 
 def test_row_of_a_figure_has_one_count_of_decimals() -> None:
-    row = describe_figure(build_report()["figures"]["judge_targets"])
+    row = describe_figure(build_report().figures["judge_targets"])
     numbers = [row.before, row.after, row.ceiling, row.change, *row.interval.split(" to ")]
     assert numbers == ["0.612", "0.643", "0.874", "+0.031", "+0.020", "+0.042"]
 
 
 def test_pairs_are_shown_in_the_order_of_their_figures(path: Path) -> None:
-    report = build_report()
-    report["values"]["a score of its own"] = {"ids": ["a"], "before": [1.0], "after": [2.0]}
-    page = _write(path, report)
-    titles = [report["figures"][key]["title"] for key in ("judge_targets", "face_l1")]
+    content = build_content()
+    content["values"]["a score of its own"] = {"ids": ["a"], "before": [1.0], "after": [2.0]}
+    page = _write(path, parse(content))
+    titles = [content["figures"][key]["title"] for key in ("judge_targets", "face_l1")]
     assert re.findall(r"<figure>\s*<h3>(.*?)</h3>", page) == [*titles, "a score of its own"]

@@ -6,7 +6,6 @@ that fools the training recogniser are built on purpose, judged as any run is, a
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy
 import pytest
@@ -17,6 +16,7 @@ from facefusion_finetune.dataset.crops import load_crops
 from facefusion_finetune.errors import EvaluationError, RegistryError
 from facefusion_finetune.evaluation.appearance import measure_held_out
 from facefusion_finetune.evaluation.material import HELD_OUT_SEED, make_pairs
+from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.registry import store
 from facefusion_finetune.runs.base_swapper import BaseSwapper
@@ -60,7 +60,7 @@ def school(stage: Stage) -> School:
     return School(stage, split_honestly(stage)[0])
 
 
-def _judge(school: School, run: Run) -> dict[str, Any]:
+def _judge(school: School, run: Run) -> Report:
     return evaluate_run(school.stage.person, run, school.stage.analyser, None, school.stage.world)
 
 
@@ -72,8 +72,8 @@ def _refuses(school: School, run: Run, host: Path) -> bool:
     return False
 
 
-def _find_outcomes(report: dict[str, Any]) -> dict[str, str]:
-    return {check["name"]: check["outcome"] for check in report["checks"]}
+def _find_outcomes(report: Report) -> dict[str, str]:
+    return {check.name: check.outcome for check in report.checks}
 
 
 def test_a_true_improvement_passes(school: School, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_true_improvement_passes(school: School, tmp_path: Path) -> None:
     run = plant_run(school, weights, *split_honestly(school.stage))
     assert _refuses(school, run, tmp_path / "before")
     report = _judge(school, run)
-    assert (report["verdict"], report["proven"], report["reasons"]) == ("better", True, [])
+    assert (report.verdict, report.proven, report.reasons) == ("better", True, ())
     path = store.activate(school.stage.person, run, tmp_path / "host")
     assert path.is_file()
     assert store.read_card(path).judge_result["proven"] is True
@@ -102,7 +102,7 @@ def test_the_wrong_person_is_refused(school: School, tmp_path: Path) -> None:
     )
     run = plant_run(school, weights, *split_honestly(school.stage))
     report = _judge(school, run)
-    assert not report["proven"]
+    assert not report.proven
     assert _find_outcomes(report)["face_l1"] != "won"
     assert _refuses(school, run, tmp_path / "host")
 
@@ -118,7 +118,7 @@ def test_ruining_others_is_refused(school: School, tmp_path: Path) -> None:
     outcomes = _find_outcomes(report)
     assert "won" in (outcomes["face_l1"], outcomes["judge_targets"])
     assert "lost" in (outcomes["others_l1"], outcomes["others_towards_person"])
-    assert not report["proven"]
+    assert not report.proven
     assert _refuses(school, run, tmp_path / "host")
 
 
@@ -139,10 +139,10 @@ def test_fooling_the_training_recogniser_is_refused(school: School, tmp_path: Pa
 
     run = plant_run(school, school.tune(teach, 100, please), *split_honestly(school.stage))
     report = _judge(school, run)
-    figures = report["figures"]
-    assert figures["own_targets"]["change"]["low"] > 0.05
-    assert figures["recogniser_gap"]["change"]["low"] > 0
-    assert not report["proven"]
+    figures = report.figures
+    assert figures["own_targets"].change.low > 0.05
+    assert figures["recogniser_gap"].change.low > 0
+    assert not report.proven
     assert _refuses(school, run, tmp_path / "host")
 
 

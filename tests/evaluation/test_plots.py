@@ -2,7 +2,6 @@
 
 import math
 import re
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -16,19 +15,10 @@ from facefusion_finetune.evaluation.plots import (
     format_number,
     read_effect,
 )
+from facefusion_finetune.evaluation.report import ReportedFigure
+from tests.support.reports import build_figure
 
 HOSTILE = "<b>\"x\" & 'y'</b>"
-
-
-def _figure(
-    before: float | None,
-    change: tuple[float | None, float | None, float | None],
-    better: str = "less",
-    title: str = "a figure",
-) -> dict[str, Any]:
-    mean, low, high = change
-    interval = {"mean": mean, "low": low, "high": high}
-    return {"title": title, "group": "g", "before": before, "change": interval, "better": better}
 
 
 def _parse(svg: str) -> ElementTree.Element:
@@ -67,9 +57,9 @@ def test_forest_draws_gains_to_the_right_in_per_cent_of_before() -> None:
     root = _parse(
         draw_forest(
             [
-                _figure(10, (-2, -3, -1), "less"),
-                _figure(200, (-80, -100, -60), "more"),
-                _figure(50, (1, -1, 3), "less"),
+                build_figure(10, (-2, -3, -1), "less"),
+                build_figure(200, (-80, -100, -60), "more"),
+                build_figure(50, (1, -1, 3), "less"),
             ]
         )
     )
@@ -93,7 +83,7 @@ def test_forest_draws_gains_to_the_right_in_per_cent_of_before() -> None:
 
 
 def test_forest_marks_the_better_side() -> None:
-    root = _parse(draw_forest([_figure(10, (1, 0, 2)), _figure(10, (1, 0, 2), "same")]))
+    root = _parse(draw_forest([build_figure(10, (1, 0, 2)), build_figure(10, (1, 0, 2), "same")]))
     zero, _ = _axis(root)
     (better,), (worse,) = _find(root, "better"), _find(root, "worse")
     assert _number(better, "x") == zero
@@ -103,8 +93,8 @@ def test_forest_marks_the_better_side() -> None:
 
 
 def test_one_wild_figure_does_not_flatten_the_others() -> None:
-    tame = [_figure(100, (-4, -8, -1), "less") for _ in range(5)]
-    root = _parse(draw_forest([*tame, _figure(1, (5, 4, 6), "less")]))
+    tame = [build_figure(100, (-4, -8, -1), "less") for _ in range(5)]
+    root = _parse(draw_forest([*tame, build_figure(1, (5, 4, 6), "less")]))
     zero, scale = _axis(root)
     assert len(list(root.iter("circle"))) == 5
     assert (_number(next(root.iter("circle")), "cx") - zero) / scale == pytest.approx(4, abs=0.05)
@@ -116,8 +106,8 @@ def test_one_wild_figure_does_not_flatten_the_others() -> None:
 
 
 def test_interval_beyond_the_axis_ends_in_an_arrow_on_that_side_alone() -> None:
-    tame = [_figure(100, (4, 1, 8), "more") for _ in range(5)]
-    root = _parse(draw_forest([*tame, _figure(100, (5, -2, 30), "more")]))
+    tame = [build_figure(100, (4, 1, 8), "more") for _ in range(5)]
+    root = _parse(draw_forest([*tame, build_figure(100, (5, -2, 30), "more")]))
     zero, scale = _axis(root)
     (arrow,) = _find(root, "arrow")
     assert float(arrow.attrib["d"].split()[0][1:]) > zero + 10 * scale
@@ -127,9 +117,9 @@ def test_interval_beyond_the_axis_ends_in_an_arrow_on_that_side_alone() -> None:
     assert len(list(root.iter("circle"))) == 6
 
 
-@pytest.mark.parametrize("before", [None, 0, 0.0001, math.nan])
+@pytest.mark.parametrize("before", [None, 0, 0.0001])
 def test_figure_without_a_before_has_its_own_scale(before: float | None) -> None:
-    root = _parse(draw_forest([_figure(before, (0.2, 0.1, 0.4), "more")]))
+    root = _parse(draw_forest([build_figure(before, (0.2, 0.1, 0.4), "more")]))
     assert not list(root.iter("circle"))
     (diamond,) = _find(root, "marker")
     (line,) = _find(root, "interval")
@@ -144,36 +134,36 @@ def test_figure_without_a_before_has_its_own_scale(before: float | None) -> None
 @pytest.mark.parametrize(
     ("figure", "word"),
     [
-        (_figure(10, (-2, -3, -1), "less"), "better"),
-        (_figure(10, (-2, -3, -1), "more"), "worse"),
-        (_figure(10, (-2, -3, -1), "same"), "changed"),
-        (_figure(10, (-2, -3, 1), "less"), "no clear change"),
-        (_figure(10, (-2, -3, 0), "less"), "no clear change"),
-        (_figure(10, (2, 0, 3), "same"), "no clear change"),
-        (_figure(-10, (-2, -3, -1), "less"), "better"),
-        (_figure(None, (-2, -3, -1), "less"), "better"),
-        (_figure(10, (-2e30, -3e30, -1e30), "less"), "better"),
-        (_figure(10, (-2, None, None), "less"), "no interval"),
-        (_figure(10, (-2, math.nan, math.inf), "less"), "no interval"),
-        (_figure(10, (None, None, None), "less"), "not measured"),
-        (_figure(10, (math.nan, -1, 1), "less"), "not measured"),
+        (build_figure(10, (-2, -3, -1), "less"), "better"),
+        (build_figure(10, (-2, -3, -1), "more"), "worse"),
+        (build_figure(10, (-2, -3, -1), "same"), "changed"),
+        (build_figure(10, (-2, -3, 1), "less"), "no clear change"),
+        (build_figure(10, (-2, -3, 0), "less"), "no clear change"),
+        (build_figure(10, (2, 0, 3), "same"), "no clear change"),
+        (build_figure(-10, (-2, -3, -1), "less"), "better"),
+        (build_figure(None, (-2, -3, -1), "less"), "better"),
+        (build_figure(10, (-2e30, -3e30, -1e30), "less"), "better"),
+        (build_figure(10, (-2, None, None), "less"), "no interval"),
+        (build_figure(10, (-2, -3, None), "less"), "no interval"),
+        (build_figure(10, (None, None, None), "less"), "not measured"),
+        (build_figure(10, (None, -1, 1), "less"), "not measured"),
     ],
 )
-def test_words_follow_the_interval(figure: dict[str, Any], word: str) -> None:
+def test_words_follow_the_interval(figure: ReportedFigure, word: str) -> None:
     assert describe_change(figure) == word
     _parse(draw_forest([figure]))
 
 
 def test_gain_keeps_its_sign_where_before_is_negative() -> None:
-    effect = read_effect(_figure(-0.5, (-0.1, -0.2, -0.05), "less"))
+    effect = read_effect(build_figure(-0.5, (-0.1, -0.2, -0.05), "less"))
     assert effect is not None
     assert effect.is_percent
     assert effect.values == pytest.approx((20, 10, 40))
 
 
 def test_names_cannot_break_out() -> None:
-    figure = _figure(10, (1, 0, 2), title=HOSTILE)
-    root = _parse(draw_forest([figure | {"group": HOSTILE}]))
+    figure = build_figure(10, (1, 0, 2), title=HOSTILE, group=HOSTILE)
+    root = _parse(draw_forest([figure]))
     assert [text for text in _texts(root) if "x" in text] == [HOSTILE, HOSTILE]
     assert not list(root.iter("b"))
     bars = _parse(draw_pairs([1], [2], [HOSTILE], "more"))
@@ -182,7 +172,7 @@ def test_names_cannot_break_out() -> None:
 
 def test_long_title_takes_more_lines_and_pushes_the_rest_down() -> None:
     long = " ".join(["word"] * 30)
-    root = _parse(draw_forest([_figure(1, (1, 0, 2), title=long), _figure(1, (1, 0, 2))]))
+    root = _parse(draw_forest([build_figure(1, (1, 0, 2), title=long), build_figure(1, (1, 0, 2))]))
     lines = [text for text in _find(root, "name") if "word" in (text.text or "")]
     assert " ".join(line.text or "" for line in lines) == long
     band, last = (_number(rect, "y") for rect in _find(root, "better"))
@@ -208,7 +198,7 @@ def test_bars_of_pairs_are_as_long_as_the_gains() -> None:
 
 
 def test_pairs_without_numbers_are_left_out() -> None:
-    root = _parse(draw_pairs([1, math.nan, 1, None], [2, 2, math.inf, 3], list("abcd"), "more"))
+    root = _parse(draw_pairs([1, None, 1, None], [2, 2, None, 3], list("abcd"), "more"))
     assert len(_find(root, "bar")) == 1
     assert draw_pairs([], [], [], "less") == draw_pairs([None], [1], ["a"], "less") == ""
     _parse(draw_pairs([1, 1], [1, 1], ["a", "b"], "less"))
@@ -233,7 +223,7 @@ def test_levels_below_zero_start_at_a_common_zero() -> None:
     (before,), (after,) = _find(root, "before"), _find(root, "after")
     assert _number(before, "x") + _number(before, "width") == pytest.approx(_number(after, "x"))
     assert not _find(root, "real")
-    assert draw_levels(None, 1, 1) == draw_levels(1, math.nan, 1) == ""
+    assert draw_levels(None, 1, 1) == draw_levels(1, None, 1) == ""
     _parse(draw_levels(0, 0, 0))
 
 

@@ -24,7 +24,7 @@ from facefusion_finetune.errors import (
     TrainingError,
 )
 from facefusion_finetune.evaluation.figures import KINDS
-from facefusion_finetune.evaluation.report import summarise_report
+from facefusion_finetune.evaluation.report import encode_report, summarise_report
 from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.evaluation.targets import read_targets, targets_directory
 from facefusion_finetune.people.profile import Person, load_person
@@ -53,16 +53,16 @@ def run(judged: Person) -> Run:
 
 
 def _report(run: Run) -> bytes:
-    return (run.directory / "report.json").read_bytes()
+    return run.report_json_path.read_bytes()
 
 
 def test_same_run_same_bytes(judged: Person, run: Run, analyser: DemoAnalyser) -> None:
     written, model = _report(run), run.model_path.read_bytes()
     before = list_names(run.directory)
-    (run.directory / "report.json").unlink()
+    run.report_json_path.unlink()
     report = evaluate_run(judged, run, analyser)
     assert _report(run) == written
-    assert json.loads(written) == json.loads(json.dumps(report))
+    assert written.decode() == encode_report(report)
     assert evaluate_run(judged, run, analyser) == report
     assert _report(run) == written
     # What it says of itself is what it said: the model is left alone.
@@ -94,20 +94,20 @@ def test_targets_and_true_swaps_come_from_the_run(
     shutil.rmtree(targets_directory(run) / "truths")
     report = evaluate_run(judged, run, analyser)
     assert "true_swap" in whole["figures"]
-    assert "true_swap" not in report["figures"]
+    assert "true_swap" not in report.figures
     for key in ("judge_targets", "face_l1", "pose", "seam"):
-        assert report["figures"][key] == whole["figures"][key]
+        assert report.figures[key].model_dump() == whole["figures"][key]
     shutil.rmtree(targets_directory(run))
     report = evaluate_run(judged, run, analyser)
-    assert report["material"]["targets"]["kind"] == "stand-in"
-    assert report["figures"]["face_l1"] == whole["figures"]["face_l1"]
+    assert report.material.targets.kind == "stand-in"
+    assert report.figures["face_l1"].model_dump() == whole["figures"]["face_l1"]
 
 
 def test_new_targets_take_the_place_of_the_run_s(
     judged: Person, run: Run, analyser: DemoAnalyser, other_footage: Path, footage: Path
 ) -> None:
     report = evaluate_run(judged, run, analyser, targets=[other_footage / "shot-002"])
-    assert report["material"]["targets"]["shots"] == 1
+    assert report.material.targets.shots == 1
     kept = read_targets(run)
     written = _report(run)
     with pytest.raises(EvaluationError, match="somebody other than the person"):
@@ -124,7 +124,7 @@ def test_another_judge_and_another_verdict_are_written_to_the_model(
     judge = analyser.get_judge()
     other.write_bytes(judge.path.read_bytes())
     report = evaluate_run(judged, run, analyser, judge_path=other)
-    assert report["judge"]["name"] == "second"
+    assert report.judge.name == "second"
     changed = read_card(run.model_path)
     assert changed.judge_result == summarise_report(report) != card.judge_result
     assert {**vars(changed), "judge_result": None} == {**vars(card), "judge_result": None}
@@ -132,7 +132,7 @@ def test_another_judge_and_another_verdict_are_written_to_the_model(
     assert list_names(run.directory) == names
     assert open_model(run.model_path).is_linked
     host = tmp_path / "facefusion"
-    path = store.activate(judged, run, host, force=not report["proven"])
+    path = store.activate(judged, run, host, force=not report.proven)
     assert store.verify(path).judge_result == changed.judge_result
     # and back again
     evaluate_run(judged, run, analyser)
@@ -144,13 +144,13 @@ def test_run_without_an_independent_judge_is_not_proven(
 ) -> None:
     monkeypatch.setattr(analyser, "get_judge", lambda: None)
     report = evaluate_run(judged, run, analyser)
-    assert report["judge"] is None
-    assert not report["proven"]
-    assert any("no second recogniser" in reason for reason in report["reasons"])
+    assert report.judge is None
+    assert not report.proven
+    assert any("no second recogniser" in reason for reason in report.reasons)
     assert read_card(run.model_path).judge_result["judge"] is None
-    missing = {entry["title"] for entry in report["missing"]}
+    missing = {entry.title for entry in report.missing}
     for key in ("judge_targets", "judge_held_out", "retrieval_margin", "recogniser_gap"):
-        assert key not in report["figures"]
+        assert key not in report.figures
         assert KINDS[key].title in missing
     assert "no second recogniser" in run.report_path.read_text()
 
@@ -167,8 +167,8 @@ def test_the_run_s_judge_is_asked_again(
     path = tmp_path / "mine.onnx"
     shutil.copyfile(analyser.get_judge().path, path)
     run = _remember_judge(run, path)
-    assert evaluate_run(judged, run, analyser)["judge"]["name"] == "mine"
-    assert str(path) not in (run.directory / "report.json").read_text()
+    assert evaluate_run(judged, run, analyser).judge.name == "mine"
+    assert str(path) not in run.report_json_path.read_text()
 
 
 # Bad input: what each breaks, what is raised, and what it says.

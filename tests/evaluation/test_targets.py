@@ -10,6 +10,7 @@ from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import EvaluationError, FootageError
 from facefusion_finetune.evaluation import targets
+from facefusion_finetune.evaluation.report import TargetCounts
 from facefusion_finetune.evaluation.targets import (
     collect_targets,
     find_followers,
@@ -206,4 +207,4 @@ def test_resumed_run_is_judged_on_the_targets_it_was_started_with(
             observer=observer,
         )
     _, report = train_person(extracted, analyser, TrainRequest(resume=True))
-    assert report["material"]["targets"] == {"kind": "people", "frames": 12, "shots": 2}
+    assert report.material.targets == TargetCounts(kind="people", frames=12, shots=2)

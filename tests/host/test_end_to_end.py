@@ -248,7 +248,7 @@ def test_insightface_can_load_the_tuned_file(workplace: Path) -> None:
 
 def test_report_says_who_judged(workplace: Path) -> None:
     run = find_run(load_person("asl_a"), None)
-    report = json.loads((run.directory / "report.json").read_text())
+    report = json.loads(run.report_json_path.read_text())
     page = html.unescape(run.report_path.read_text())
     assert report["judge"] is None
     assert not report["proven"]
@@ -260,7 +260,7 @@ def test_report_says_who_judged(workplace: Path) -> None:
 
 def test_report_is_made_on_other_people(workplace: Path) -> None:
     run = find_run(load_person("asl_a"), None)
-    report = json.loads((run.directory / "report.json").read_text())
+    report = json.loads(run.report_json_path.read_text())
     targets = report["material"]["targets"]
     assert targets["kind"] == "people"
     assert targets["shots"] >= len(OTHERS)
@@ -274,10 +274,10 @@ def test_report_is_made_on_other_people(workplace: Path) -> None:
 
 def test_judging_again_gives_the_same_report(workplace: Path) -> None:
     run = find_run(load_person("asl_a"), None)
-    before = (run.directory / "report.json").read_bytes()
+    before = run.report_json_path.read_bytes()
     done = _finetune(workplace, "evaluate", "asl_a", *SETTINGS)
     assert done.returncode == 0, done.stderr
-    assert (run.directory / "report.json").read_bytes() == before
+    assert run.report_json_path.read_bytes() == before
 
 
 def test_same_footage_again_adds_nothing(workplace: Path) -> None:

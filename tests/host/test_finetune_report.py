@@ -78,7 +78,7 @@ def test_what_cannot_be_shown_is_said(
     proof: ModuleType, runs: list[Run], person: Person, tmp_path: Path
 ) -> None:
     assert "No model is finished yet" in proof.refresh(None, None, "", "")[proof.PROOF_HTML]
-    path = runs[1].directory / "report.json"
+    path = runs[1].report_json_path
     for text in ("{", "[]", "{}", '{"sentence": 3}', "\xff"):
         path.write_text(text, "latin-1")
         assert "cannot be read" in proof.refresh(*UNSEEN)[proof.PROOF_HTML]

@@ -1,5 +1,6 @@
 """A report as an evaluation writes it, with invented figures."""
 
+import json
 from typing import Any
 
 import numpy
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.evaluation.figures import KINDS
 from facefusion_finetune.evaluation.pictures import Picture, draw_grid
+from facefusion_finetune.evaluation.report import Better, Change, Report, ReportedFigure
 
 SENTENCES = {
     "better": "On footage it has never seen, the tuned model comes closer to the real person.",
@@ -59,8 +61,44 @@ OUTCOMES = {
 }
 
 
-def build_report(verdict: str = "better", **changes: Any) -> dict[str, Any]:
+def build_report(verdict: str = "better", **changes: Any) -> Report:
     """A whole report of one verdict; what the test is about is given."""
+    return parse(build_content(verdict, **changes))
+
+
+def parse(content: dict[str, Any]) -> Report:
+    """The report of that content."""
+    return Report.model_validate_json(json.dumps(content))
+
+
+def build_figure(
+    before: float | None,
+    change: tuple[float | None, float | None, float | None],
+    better: Better = "less",
+    **changes: Any,
+) -> ReportedFigure:
+    """A figure of a mean change and the ends of its interval."""
+    mean, low, high = change
+    values: dict[str, Any] = {
+        "title": "a figure",
+        "group": "g",
+        "order": 0,
+        "unit": "",
+        "explanation": "",
+        "after": None if before is None or mean is None else before + mean,
+        "pairs": 60,
+        "blocks": 12,
+    }
+    return ReportedFigure(
+        before=before,
+        change=Change(mean=mean, low=low, high=high),
+        better=better,
+        **values | changes,
+    )
+
+
+def build_content(verdict: str = "better", **changes: Any) -> dict[str, Any]:
+    """What `report.json` holds for it."""
     has_judge = verdict != "not judged"
     keys = [key for key in FIGURES if has_judge or key not in OF_A_JUDGE]
     report: dict[str, Any] = {
@@ -102,7 +140,7 @@ def build_report(verdict: str = "better", **changes: Any) -> dict[str, Any]:
         "judge": {"name": "glint360k_r100", "sha256": "9c" * 32, "independent": True}
         if has_judge
         else None,
-        "training_recogniser": {"name": "arcface_w600k_r50"},
+        "training_recogniser": {"name": "arcface_w600k_r50", "sha256": "4f" * 32},
         "material": {
             "train": 412,
             "train_shots": 9,

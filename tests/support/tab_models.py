@@ -1,10 +1,10 @@
 """Finished versions with reports for the tab's last sections, and what its callbacks answer."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from facefusion_finetune.evaluation.pictures import save_picture
+from facefusion_finetune.evaluation.report import encode_report
 from facefusion_finetune.host.models import find_active, models_directory
 from facefusion_finetune.runs.run import Run
 from tests.support.reports import build_pictures, build_report
@@ -15,8 +15,7 @@ SKIPPED = {"__type__": "update"}
 
 def write_report(run: Run, verdict: str = "better", **changes: Any) -> None:
     """The files of a report of that verdict, with invented figures."""
-    text = json.dumps(build_report(verdict, **changes))
-    (run.directory / "report.json").write_text(text)
+    run.report_json_path.write_text(encode_report(build_report(verdict, **changes)))
     run.report_path.write_text("the report")
     for picture in build_pictures():
         save_picture(run.directory / "previews" / picture.name, picture.pixels)

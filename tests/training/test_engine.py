@@ -116,7 +116,7 @@ def test_gated_run_changes_nobody_else(
     assert [line["step"] for line in lines if "score" in line] == [0, 2, 4, 6, 8]
     assert (run.directory / "others" / "others.jsonl").is_file()
     assert not (run.directory / "cache").exists()
-    assert report["figures"]["others_drift"]["change"]["mean"] == pytest.approx(0, abs=1e-3)
+    assert report.figures["others_drift"].change.mean == pytest.approx(0, abs=1e-3)
     centroid = prepare.create_centroid(
         numpy.stack([crop.embedding for crop in _records(extracted, run)])
     )

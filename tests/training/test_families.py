@@ -124,7 +124,7 @@ def test_training_ends_with_a_model_that_carries_its_person(
     layers = select_layers(read_swapper(options.path), "last_3")
     assert changed
     assert changed <= {owned.initializer for layer in layers for owned in layer.owned}
-    assert report["figures"]["face_l1"]["pairs"] == report["material"]["held_out"] > 0
+    assert report.figures["face_l1"].pairs == report.material.held_out > 0
     assert evaluate_run(extracted, run, world) == report
 
 
@@ -196,10 +196,10 @@ def test_without_pictures_of_others_a_model_is_not_judged(
     run, report = train_person(
         extracted, lonely_world, TrainRequest(base="blendswap_256", preset=str(preset))
     )
-    assert report["verdict"] == "not judged"
-    assert report["proven"] is False
-    assert any("there are no pictures of other people" in note for note in report["notes"])
-    assert "face_l1" not in {check["name"] for check in report["checks"]}
+    assert report.verdict == "not judged"
+    assert report.proven is False
+    assert any("there are no pictures of other people" in note for note in report.notes)
+    assert "face_l1" not in {check.name for check in report.checks}
     assert read_card(run.model_path).judge_result["verdict"] == "not judged"
     page = run.report_path.read_text()
     assert "there are no pictures of other people" in page

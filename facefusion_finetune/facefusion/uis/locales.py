@@ -95,8 +95,6 @@ MODEL_TEXTS: dict[str, Any] = {
         " machine ({verdict}), which proves nothing here, and there is no report.",
         "no_report": "There is no report of {reference}. Make one: facefusion-finetune evaluate"
         " {reference}.",
-        "damaged": "The report of {reference} cannot be read ({reason}). Make it again:"
-        " facefusion-finetune evaluate {reference}.",
         "force_checkbox": "ACTIVATE ALTHOUGH UNPROVEN (FACEFUSION THEN SAYS SO)",
         "activate_button": "ACTIVATE",
         "activated": "{reference} is active. In the default tab, tick finetuned_swapper and choose"

@@ -1,12 +1,12 @@
 """What the page says of versions and of their reports, as labels and as HTML."""
 
 import html
-import json
 from collections.abc import Container, Sequence
 from pathlib import Path
-from typing import Any
 
+from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.page import describe_figure, sort_figures
+from facefusion_finetune.evaluation.report import Report, read_report
 from facefusion_finetune.facefusion.uis.embed import bullets, embed_picture, link, paragraph
 from facefusion_finetune.facefusion.uis.page import name_on_page, translate
 from facefusion_finetune.registry.versions import ListedVersion
@@ -70,14 +70,12 @@ def draw_proof(version: ListedVersion) -> str:
             )
         )
     try:
-        report = json.loads((version.run.directory / "report.json").read_text("utf-8"))
-        return head + _draw_report(report) + _tell_place(version.run)
-    except FileNotFoundError:
+        report = read_report(version.run)
+    except EvaluationError as error:
+        return head + paragraph(str(error))
+    if report is None:
         return head + paragraph(translate("proof.no_report", reference=version.reference))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
-        text = translate("proof.damaged", reference=version.reference, reason=reason)
-        return head + paragraph(text)
+    return head + _draw_report(report) + _tell_place(version.run)
 
 
 def draw_pictures(run: Run) -> str:
@@ -138,15 +136,13 @@ def _label(version: ListedVersion) -> str:
     return f"{version.reference} ({', '.join([version.run.record.base_name, *states])})"
 
 
-def _draw_report(report: dict[str, Any]) -> str:
-    parts = [f"<p><strong>{html.escape(report['sentence'])}</strong></p>"]
-    for key in ("reasons", "notes"):
-        if report[key]:
-            parts.append(
-                _head(f"proof.{key}") + bullets([name_on_page(str(text)) for text in report[key]])
-            )
-    checked = {check["name"] for check in report["checks"]}
-    figures = {key: figure for key, figure in report["figures"].items() if key in checked}
+def _draw_report(report: Report) -> str:
+    parts = [f"<p><strong>{html.escape(report.sentence)}</strong></p>"]
+    for key, texts in (("reasons", report.reasons), ("notes", report.notes)):
+        if texts:
+            parts.append(_head(f"proof.{key}") + bullets([name_on_page(text) for text in texts]))
+    checked = {check.name for check in report.checks}
+    figures = {key: figure for key, figure in report.figures.items() if key in checked}
     columns = ("figure", "before", "after", "interval")
     rows = []
     for figure in sort_figures(figures):

@@ -1,0 +1,264 @@
+"""Writes `report.json` and `report.html`: the same figures for programs and for people."""
+
+from typing import Any
+
+import numpy
+from numpy.typing import NDArray
+
+from facefusion_finetune import __version__, home
+from facefusion_finetune.evaluation.appearance import (
+    AppearanceOnTargets,
+    measure_held_out,
+    measure_memory,
+    measure_others,
+)
+from facefusion_finetune.evaluation.figures import KINDS, Figure
+from facefusion_finetune.evaluation.gate import Decision, decide
+from facefusion_finetune.evaluation.judges import Judge
+from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
+from facefusion_finetune.evaluation.material import Material, Swaps
+from facefusion_finetune.evaluation.metrics import measure_face_l1
+from facefusion_finetune.evaluation.notes import (
+    JUDGED,
+    NOBODY_ELSE,
+    SELF_GRADED,
+    SELF_TEXT,
+    SWAPPED_TEXT,
+    TARGETS_TEXT,
+    TRUTH_TEXT,
+    list_notes,
+)
+from facefusion_finetune.evaluation.page import write_page
+from facefusion_finetune.evaluation.pictures import (
+    Picture,
+    choose_rows,
+    draw_grid,
+    label_rows,
+    save_picture,
+)
+from facefusion_finetune.evaluation.report import (
+    Check,
+    MaterialCounts,
+    Missing,
+    PairScores,
+    Report,
+    ReportedBase,
+    ReportedJudge,
+    ReportedPicture,
+    ReportedRecogniser,
+    TargetCounts,
+    encode_report,
+)
+from facefusion_finetune.faces.protocol import FaceAnalyser
+from facefusion_finetune.runs.run import Run
+from facefusion_finetune.swappers.catalogue import SwapperOptions
+
+
+def write_report(
+    run: Run,
+    material: Material,
+    before: Swaps,
+    after: Swaps,
+    recogniser: Judge,
+    judge: Judge | None,
+    analyser: FaceAnalyser,
+    options: SwapperOptions,
+) -> Report:
+    """Score base and tuned model on held-out material; write the report and its pictures.
+
+    Args:
+        run: Where it goes.
+        material: What both were run on.
+        before: Swaps of the base, driven by the person's vector or picture.
+        after: Swaps of the tuned model, driven by the same.
+        recogniser: The training recogniser.
+        judge: Trained independently of it, if there is one.
+        analyser: Aligns, pastes and reads attributes.
+        options: Of the base.
+
+    Returns:
+        What `report.json` holds.
+    """
+    likeness = measure_likeness(material, before, after, recogniser, judge, analyser)
+    held_out, missing = measure_held_out(material.held_out, before.held_out, after.held_out)
+    appearance, more_missing = AppearanceOnTargets(material, analyser, options).measure(
+        before, after, likeness.judge_targets
+    )
+    missing |= more_missing
+    if judge is None:
+        missing |= dict.fromkeys(JUDGED, SELF_GRADED)
+    measured = [
+        *likeness.figures,
+        *held_out,
+        *appearance,
+        measure_memory(material, before, after),
+        *measure_others(material, before, after),
+    ]
+    figures = {figure.key: figure for figure in measured}
+    missing |= {
+        key: NOBODY_ELSE
+        for key in KINDS
+        if key.startswith("others_") and key not in (*figures, "others_l1")
+    }
+    decision = decide(
+        figures, missing, _list_conditions(judge, likeness), material.held_out.are_swapped
+    )
+    pictures = _draw_pictures(material, before, after, figures)
+    report = _assemble(run, material, figures, missing, decision, recogniser, judge, pictures)
+    folder = home.create_private_directory(run.directory / "previews")
+    for picture in pictures:
+        save_picture(folder / picture.name, picture.pixels)
+    home.write_text(run.report_json_path, encode_report(report))
+    write_page(run.report_path, report, pictures)
+    return report
+
+
+def _list_conditions(judge: Judge | None, likeness: Likeness) -> list[Check]:
+    another = Check(
+        name="judge",
+        title="An independent judge",
+        role="condition",
+        outcome="held" if judge else "failed",
+        text=f"{judge.options.name} is another recogniser." if judge else SELF_GRADED,
+    )
+    if judge is None:
+        return [another]
+    can_tell = Check(
+        name="judge_can_tell",
+        title="A judge that can tell the person from others",
+        role="condition",
+        outcome="failed" if likeness.fault else "held",
+        text=likeness.fault or "the judge knows the person's real frames from others.",
+    )
+    return [another, can_tell]
+
+
+def _assemble(
+    run: Run,
+    material: Material,
+    figures: dict[str, Figure],
+    missing: dict[str, str],
+    decision: Decision,
+    recogniser: Judge,
+    judge: Judge | None,
+    pictures: list[Picture],
+) -> Report:
+    config = run.config
+    return Report(
+        model=run.reference,
+        person=config.person,
+        version=config.version,
+        verdict=decision.verdict,
+        sentence=decision.sentence,
+        proven=decision.is_proven,
+        reasons=tuple(decision.reasons),
+        checks=tuple(decision.checks),
+        notes=tuple(list_notes(material, config.analyser)),
+        preset=config.preset_name,
+        seed=config.seed,
+        analyser=config.analyser,
+        package_version=__version__,
+        dataset_digest=config.dataset_digest,
+        base=ReportedBase(
+            name=config.base_name,
+            vendor=config.base_vendor,
+            licence=config.base_licence,
+            sha256=config.base_sha256,
+        ),
+        judge=(
+            ReportedJudge(name=judge.options.name, sha256=judge.sha256, independent=True)
+            if judge
+            else None
+        ),
+        training_recogniser=ReportedRecogniser(
+            name=recogniser.options.name, sha256=recogniser.sha256
+        ),
+        material=_count(run, material),
+        figures={key: figure.as_reported() for key, figure in figures.items()},
+        missing=tuple(Missing(title=KINDS[key].title, why=why) for key, why in missing.items()),
+        values=_list_pairs(material, figures),
+        pictures=tuple(
+            ReportedPicture(name=picture.name, title=picture.title, text=picture.text)
+            for picture in pictures
+        ),
+    )
+
+
+def _count(run: Run, material: Material) -> MaterialCounts:
+    pairs, targets = material.held_out, material.targets
+    return MaterialCounts(
+        train=len(run.config.train),
+        train_shots=len({crop.record.shot for crop in material.trained.crops}),
+        held_out=len(pairs.crops),
+        held_out_shots=len({crop.record.shot for crop in pairs.crops}),
+        left_out=material.left_out,
+        targets=TargetCounts(
+            kind="people" if material.are_people else "stand-in",
+            frames=len(targets),
+            shots=len({target.record.shot for target in targets}),
+        ),
+        other_vectors=0 if material.others is None else len(material.others),
+    )
+
+
+def _list_pairs(material: Material, figures: dict[str, Figure]) -> dict[str, PairScores]:
+    """The scores of the figures that a report lists pair by pair."""
+    held_out = [crop.record.id for crop in material.held_out.crops]
+    targets = [target.record.id for target in material.targets]
+    others = [f"{targets[row]} {other}" for row, other in material.rows]
+    names = {
+        "face_l1": held_out,
+        **dict.fromkeys(("judge_targets", "true_swap"), targets),
+        **dict.fromkeys(("others_identity", "others_towards_person", "others_l1"), others),
+    }
+    return {key: figures[key].list_pairs(ids) for key, ids in names.items() if key in figures}
+
+
+def _draw_pictures(
+    material: Material, before: Swaps, after: Swaps, figures: dict[str, Figure]
+) -> list[Picture]:
+    """Pairs that are chosen by their scores."""
+    pairs = material.held_out
+    columns: dict[str, NDArray[Any]] = {
+        "somebody else" if pairs.are_swapped else "input": pairs.inputs,
+        "before": before.held_out,
+        "after": after.held_out,
+        "truth": pairs.truths,
+    }
+    text = SWAPPED_TEXT if pairs.are_swapped else SELF_TEXT
+    change = _find_change(figures["face_l1"])
+    pictures = [_draw("held_out.png", "Held-out frames of the person", text, columns, change)]
+    if not material.are_people:
+        return pictures
+    crops = numpy.stack([target.crop for target in material.targets])
+    columns = {"target": crops, "before": before.targets, "after": after.targets}
+    by = "in distance to the base's swap"
+    change = measure_face_l1(
+        after.targets, before.targets, numpy.stack([target.face for target in material.targets])
+    )
+    if "judge_targets" in figures:
+        change, by = -_find_change(figures["judge_targets"]), "in the judge's eyes"
+    text = TARGETS_TEXT.format(by=by)
+    if material.truths is not None:
+        columns["true swap"] = material.truths.person
+        text += TRUTH_TEXT
+    pictures.append(_draw("targets.png", "Swaps onto other people", text, columns, change))
+    return pictures
+
+
+def _find_change(figure: Figure) -> NDArray[numpy.float64]:
+    assert figure.scores is not None
+    before, after = figure.scores
+    return numpy.asarray(after - before)
+
+
+def _draw(
+    name: str,
+    title: str,
+    text: str,
+    columns: dict[str, NDArray[Any]],
+    change: NDArray[numpy.float64],
+) -> Picture:
+    rows = choose_rows(change)
+    chosen = {key: column[rows] for key, column in columns.items()}
+    return Picture(name, title, text, draw_grid(chosen, label_rows(change, rows)))
