@@ -1,1 +1,1 @@
-"""What the rule on the graph sees, for people: tables and a drawing."""
+"""What the partition rule finds in a swapper's graph, for people: tables and a drawing."""

@@ -1,8 +1,8 @@
-"""A swapper's layers gathered into blocks that a person can read.
+"""A swapper's layers grouped into blocks that a person can follow.
 
-Layers of a block see the same inputs and are treated the same when something is trained. Layers
-that may be trained also share the size of what they make; a block of frozen ones covers a whole
-encoder, as long as the sizes keep going one way.
+The layers of a block depend on the same inputs and are treated alike in training. Trainable layers
+of a block also share their output size; a block of frozen layers covers a whole encoder, as long as
+the sizes keep growing or keep shrinking.
 """
 
 import math
@@ -16,50 +16,49 @@ from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET, Partit
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 State = Literal["frozen", "candidate", "decoder", "tail"]
-"""`tail`: may be trained and lies after the last injection; `decoder`: may be trained and belongs
-to the decoder of a swapper without a tail worth the name; `candidate`: any other that may be."""
+"""`tail`: trainable and after the last injection; `decoder`: trainable and in the decoder of a
+swapper whose tail is too small; `candidate`: any other trainable layers."""
 
-SAME_SIZE = 1.04
-"""Ratio of two heights that count as one: a blur makes 257 pixels of 256."""
+SAME_SIZE_RATIO = 1.04
+"""Heights within this ratio count as equal: a blur turns 256 pixels into 257."""
 
-TURN = 2.5
-"""Ratio of two heights from which on sizes go another way; a side branch goes a factor of 2."""
+TURN_RATIO = 2.5
+"""Ratio of two heights that counts as a change of direction; a side branch changes by 2."""
 
-FEWEST_FEATURES = 4
-"""Layers of the target alone, side by side, that count as more than the end of an encoder."""
+MIN_FEATURE_LAYERS = 4
+"""Fewer parallel layers that depend on the target only are the end of an encoder."""
 
-Lane = tuple[str, str]
-"""What keeps layers apart that lie next to each other in the file: what part of a swapper they
-belong to, and in which shape, state or for which reason."""
+GroupKey = tuple[str, str]
+"""What separates layers into groups: the part of the swapper, and a shape, state or reason."""
 
 
 @dataclass(frozen=True)
 class Block:
-    """Layers that play one part."""
+    """Layers that have one role."""
 
     number: int
     """From 1, in the order of the blocks' first layers in the file."""
     role: str
-    """What it is, in words."""
+    """What the block is, in words."""
     state: State
     reason: str | None
-    """Why its layers are never trained; None where they may be."""
+    """Why its layers are never trained; None if they are trainable."""
     depends_on: tuple[str, ...]
-    """`source`, `target`, both or none."""
+    """`source`, `target`, both or neither."""
     layers: tuple[Layer, ...]
     """In the file's order."""
     first_output: tuple[int, ...]
-    """Shape of what its first layer makes, without the batch: (c, h, w) of a map."""
+    """Output shape of its first layer, without the batch: (c, h, w) for a map."""
     last_output: tuple[int, ...]
-    """The same of its last layer."""
+    """Output shape of its last layer."""
     parameters: int
-    """Numbers in its weights and biases; one that several of its layers use counts once."""
+    """Number of its weights and biases; a tensor shared by several layers counts once."""
     macs: int
     """Multiplications of one run at batch 1."""
     injections: int
-    """How many times the identity enters here."""
+    """How many times the identity is injected here."""
     takes: tuple[Origin, ...]
-    """Where what it works on comes from."""
+    """Where its inputs come from."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +71,11 @@ class Blocks:
 
 
 def gather_blocks(trace: Trace, partition: Partition) -> Blocks:
-    """Gather a swapper's layers into blocks."""
-    lanes: dict[Lane, list[Layer]] = {}
-    for layer, lane in zip(partition.layers, _list_lanes(trace, partition), strict=True):
-        lanes.setdefault(lane, []).append(layer)
-    groups = [
-        (lane, group) for lane, layers in lanes.items() for group in _split_lane(lane, layers)
-    ]
+    """Group a swapper's layers into blocks."""
+    by_key: dict[GroupKey, list[Layer]] = {}
+    for layer, key in zip(partition.layers, _list_keys(trace, partition), strict=True):
+        by_key.setdefault(key, []).append(layer)
+    groups = [(key, group) for key, layers in by_key.items() for group in _split_group(key, layers)]
     groups.sort(key=lambda pair: pair[1][0].index)
     numbered = list(enumerate(groups, 1))
     number_of = {layer.index: number for number, (_, group) in numbered for layer in group}
@@ -86,34 +83,34 @@ def gather_blocks(trace: Trace, partition: Partition) -> Blocks:
         trace,
         partition.injections,
         number_of,
-        {number: group[0].height for number, (lane, group) in numbered if lane[0] == "map"},
-        {number for number, (lane, _) in numbered if lane == ("map", "tail")},
+        {number: group[0].height for number, (key, group) in numbered if key[0] == "map"},
+        {number for number, (key, _) in numbered if key == ("map", "tail")},
     )
     takes = follow_blocks(trace, number_of)
     blocks = tuple(
-        _create_block(trace, number, lane, group, injections.get(number, 0), takes.get(number, ()))
-        for number, (lane, group) in numbered
+        _create_block(trace, number, key, group, injections.get(number, 0), takes.get(number, ()))
+        for number, (key, group) in numbered
     )
     return Blocks(blocks, takes[PICTURE])
 
 
 def simplify_reason(reason: str) -> str:
-    """Why a layer is frozen, without the names of others."""
+    """Why a layer is frozen, without the names of other layers."""
     if reason.startswith("shares its weight"):
-        return "shares its weight with a layer that is not trained along"
+        return "shares its weight with a layer that is not trained"
     return reason
 
 
-def list_numbers(trace: Trace, layer: Layer) -> set[str]:
-    """Initializers of floating point that a layer's weight and bias are made of."""
+def list_float_initializers(trace: Trace, layer: Layer) -> set[str]:
+    """Floating-point initializers that a layer's weight and bias are computed from."""
     pending = [name for name in trace.nodes[layer.index].input if name and trace.is_constant(name)]
     seen = set(pending)
     found: set[str] = set()
     while pending:
         name = pending.pop()
         if name not in trace.file.tensors:
-            maker = trace.producers.get(name)
-            new = {one for one in maker.input if one} - seen if maker is not None else set()
+            node = trace.producers.get(name)
+            new = {one for one in node.input if one} - seen if node is not None else set()
             seen |= new
             pending += new
         elif trace.file.tensors[name].data_type in FLOATS:
@@ -121,12 +118,12 @@ def list_numbers(trace: Trace, layer: Layer) -> set[str]:
     return found
 
 
-def count_numbers(trace: Trace, names: Iterable[str]) -> int:
-    """How many numbers some initializers hold."""
+def count_values(trace: Trace, names: Iterable[str]) -> int:
+    """Total number of values in some initializers."""
     return sum(math.prod(trace.file.tensors[name].dims) for name in names)
 
 
-def _list_lanes(trace: Trace, partition: Partition) -> Iterator[Lane]:
+def _list_keys(trace: Trace, partition: Partition) -> Iterator[GroupKey]:
     unmasked = trace.find_ancestors({trace.output}, lambda name: is_mask(trace, name))
     features = _find_features(trace, partition, unmasked)
     tail = {layer.index for layer in partition.tail}
@@ -135,7 +132,7 @@ def _list_lanes(trace: Trace, partition: Partition) -> Iterator[Lane]:
         shape = "map" if _makes_map(trace, layer) else "vector"
         if layer.frozen == "does not reach the picture":
             yield "nowhere", ""
-        elif not list_numbers(trace, layer):
+        elif not list_float_initializers(trace, layer):
             yield "attention", ""
         elif layer.index not in unmasked:
             yield ("masker" if layer.depends_on == {TARGET} else "mask"), ""
@@ -152,9 +149,9 @@ def _list_lanes(trace: Trace, partition: Partition) -> Iterator[Lane]:
 
 
 def _find_features(trace: Trace, partition: Partition, unmasked: set[int]) -> set[int]:
-    """Layers that make what the generator is handed of the target.
+    """Layers that produce the target features the generator receives.
 
-    An encoder has to end somewhere, too: few such layers are its own last ones.
+    If there are only a few such layers, they are just the end of an encoder.
     """
     alone = {
         layer.index: layer
@@ -165,7 +162,7 @@ def _find_features(trace: Trace, partition: Partition, unmasked: set[int]) -> se
         name for index in alone for name in trace.nodes[index].input if name != TARGET
     )
     last = {index for index in alone if index not in before and _makes_map(trace, alone[index])}
-    return last if len(last) >= FEWEST_FEATURES else set()
+    return last if len(last) >= MIN_FEATURE_LAYERS else set()
 
 
 def _makes_map(trace: Trace, layer: Layer) -> bool:
@@ -173,38 +170,38 @@ def _makes_map(trace: Trace, layer: Layer) -> bool:
     return len(shape) == 4 and shape[2:] != (1, 1)
 
 
-def _split_lane(lane: Lane, layers: list[Layer]) -> Iterator[list[Layer]]:
-    if lane[0] == "map":
-        for way in _split_where_sizes_turn(layers):
-            yield from _split_sizes(way)
-    elif lane[0] in ("target", "features", "source", "fixed"):
-        yield from _split_where_sizes_turn(layers)
+def _split_group(key: GroupKey, layers: list[Layer]) -> Iterator[list[Layer]]:
+    if key[0] == "map":
+        for part in _split_where_heights_turn(layers):
+            yield from _split_sizes(part)
+    elif key[0] in ("target", "features", "source", "fixed"):
+        yield from _split_where_heights_turn(layers)
     else:
         yield layers
 
 
-def _split_where_sizes_turn(layers: list[Layer]) -> Iterator[list[Layer]]:
-    """Cut a row of layers where heights go up after they went down, or the other way round."""
+def _split_where_heights_turn(layers: list[Layer]) -> Iterator[list[Layer]]:
+    """Cut a sequence of layers where heights grow after they shrank, or the other way round."""
     start = low = high = 0
-    way = 0
+    direction = 0
     for place, layer in enumerate(layers):
-        # Of several that count as one size the last one ends the way there.
-        if layer.height <= layers[low].height * SAME_SIZE:
+        # Of several layers of equal height, the last one ends the run.
+        if layer.height <= layers[low].height * SAME_SIZE_RATIO:
             low = place
-        if layer.height * SAME_SIZE >= layers[high].height:
+        if layer.height * SAME_SIZE_RATIO >= layers[high].height:
             high = place
-        up = layer.height > layers[low].height * TURN
-        down = layer.height * TURN < layers[high].height
-        if (way < 0 and up) or (way > 0 and down):
-            end = (low if way < 0 else high) + 1
+        up = layer.height > layers[low].height * TURN_RATIO
+        down = layer.height * TURN_RATIO < layers[high].height
+        if (direction < 0 and up) or (direction > 0 and down):
+            end = (low if direction < 0 else high) + 1
             yield layers[start:end]
             start = low = high = end
-            way = 0
+            direction = 0
             for one in range(end, place + 1):
                 low = one if layers[one].height <= layers[low].height else low
                 high = one if layers[one].height >= layers[high].height else high
-        elif way == 0:
-            way = 1 if up else -1 if down else 0
+        elif direction == 0:
+            direction = 1 if up else -1 if down else 0
     yield layers[start:]
 
 
@@ -213,7 +210,7 @@ def _split_sizes(layers: list[Layer]) -> Iterator[list[Layer]]:
     for layer in layers:
         for group in groups:
             heights = (group[0].height, layer.height)
-            if max(heights) <= min(heights) * SAME_SIZE:
+            if max(heights) <= min(heights) * SAME_SIZE_RATIO:
                 group.append(layer)
                 break
         else:
@@ -224,7 +221,7 @@ def _split_sizes(layers: list[Layer]) -> Iterator[list[Layer]]:
 def _create_block(
     trace: Trace,
     number: int,
-    lane: Lane,
+    key: GroupKey,
     group: list[Layer],
     injections: int,
     takes: tuple[Origin, ...],
@@ -233,22 +230,22 @@ def _create_block(
         trace.values[trace.nodes[layer.index].output[0]].shape[1:]
         for layer in (group[0], group[-1])
     )
-    # Among masks one that depends on a single input is named after that; most are not.
+    # Mask layers that depend on one input give that as their reason; the last one is typical.
     frozen = group[-1].frozen
     state: State = "frozen"
     if frozen is None:
-        state = "tail" if lane[1] == "tail" else "decoder" if lane[1] == "decoder" else "candidate"
+        state = "tail" if key[1] == "tail" else "decoder" if key[1] == "decoder" else "candidate"
     return Block(
         number=number,
-        role=_name_role(trace, lane, state, injections),
+        role=_name_role(trace, key, state, injections),
         state=state,
         reason=None if frozen is None else simplify_reason(frozen),
         depends_on=tuple(sorted(set[str]().union(*(layer.depends_on for layer in group)))),
         layers=tuple(group),
         first_output=first,
         last_output=last,
-        parameters=count_numbers(
-            trace, set[str]().union(*(list_numbers(trace, layer) for layer in group))
+        parameters=count_values(
+            trace, set[str]().union(*(list_float_initializers(trace, layer) for layer in group))
         ),
         macs=sum(layer.macs for layer in group),
         injections=injections,
@@ -256,8 +253,8 @@ def _create_block(
     )
 
 
-def _name_role(trace: Trace, lane: Lane, state: State, injections: int) -> str:
-    kind, detail = lane
+def _name_role(trace: Trace, key: GroupKey, state: State, injections: int) -> str:
+    kind, detail = key
     if kind == "map" and state == "tail":
         return "decoder"
     if kind == "map":

@@ -1,7 +1,7 @@
-"""A swapper's blocks as a picture: an SVG that needs nothing else.
+"""A drawing of a swapper's blocks: a self-contained SVG.
 
-The target's way runs down the left, the identity's down the right; where they meet stands in the
-middle. Names in the file are untrusted: they are shortened, and escaped.
+The target's path runs down the left, the identity's down the right; the layers where they meet are
+in the middle. Names from the file are untrusted: they are shortened and escaped.
 """
 
 import textwrap
@@ -23,11 +23,11 @@ from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET
 
 WIDTH = 1000
 HEIGHT, GAP = 108, 28
-"""Of a block's box, and between two, in pixels."""
+"""Height of a block's box, and distance between two boxes, in pixels."""
 
 INPUT_HEIGHT = 36
 COLUMNS = {"left": (34, 236), "middle": (360, 270), "right": (730, 236)}
-"""Left edge and width of each."""
+"""Left edge and width of each column, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Box:
     """`target`, `source`, `picture`, or a block's number."""
     column: str
     kind: str
-    """What flows out of it: `target`, `source`, `both` or `mask`."""
+    """What its output depends on: `target`, `source`, `both` or `mask`."""
     title: str
     y: int
     height: int
@@ -46,7 +46,7 @@ class Box:
 
     @property
     def x(self) -> int:
-        """Left edge."""
+        """Left edge, in pixels."""
         return COLUMNS[self.column][0]
 
     @property
@@ -56,19 +56,19 @@ class Box:
 
     @property
     def centre(self) -> float:
-        """Height of its middle."""
+        """y of its centre."""
         return self.y + self.height / 2
 
 
 def place_boxes(parts: Blocks) -> list[Box]:
-    """Boxes of the inputs, of all blocks and of the picture, from y = 0 on."""
+    """Boxes of the inputs, of all blocks and of the picture, starting at y = 0."""
     boxes = [
         Box(TARGET, "left", "target", "target", 0, INPUT_HEIGHT),
         Box(SOURCE, "right", "source", "source", 0, INPUT_HEIGHT),
     ]
     start = INPUT_HEIGHT + GAP
     ends = {"left": start, "right": start, "middle": start + 20}
-    # Masks stand below what they are no part of.
+    # Masks go below everything else in their column.
     for block in sorted(parts.blocks, key=lambda one: _find_place(one)[1] == "mask"):
         column, kind = _find_place(block)
         boxes.append(Box(block.number, column, kind, block.role, ends[column], HEIGHT, block))
@@ -78,7 +78,7 @@ def place_boxes(parts: Blocks) -> list[Box]:
 
 
 def _find_place(block: Block) -> tuple[str, str]:
-    """Column of a block, and what it gives to others."""
+    """Column of a block, and what its output depends on."""
     if block.depends_on == (TARGET,):
         return "left", "mask" if block.role == "mask network" else "target"
     if block.depends_on == (SOURCE,):
@@ -91,10 +91,10 @@ def _find_place(block: Block) -> tuple[str, str]:
 
 
 LANE = 12
-"""Pixels between two lines that run side by side."""
+"""Pixels between two parallel lines."""
 
-MOST_LANES = {"left": 5, "right": 5, "corridor": 4, "outside": 2, "inside": 2}
-"""Where there is no room for more lines they share the last lane."""
+MAX_LANES = {"left": 5, "right": 5, "corridor": 4, "outside": 2, "inside": 2}
+"""Lanes per area; further lines share the last lane."""
 
 Point = tuple[float, float]
 
@@ -104,7 +104,7 @@ class Arrow:
     """A line from one box to another."""
 
     kind: str
-    """What flows: `target`, `source`, `both` or `mask`."""
+    """What it carries: `target`, `source`, `both` or `mask`."""
     points: tuple[Point, ...]
     label: str = ""
     starts_pointed: bool = False
@@ -112,15 +112,15 @@ class Arrow:
 
 
 def route_arrows(boxes: Sequence[Box], parts: Blocks) -> list[Arrow]:
-    """Arrows for all that blocks, and the picture, take from others."""
+    """Arrows for all inputs of the blocks and of the picture."""
     router = _Router(boxes)
     sources = {box.key for box in boxes if box.column == "right" and box.kind == "source"}
     pairs: list[tuple[Origin, Origin]] = [
         (origin, block.number)
         for block in parts.blocks
         for origin in block.takes
-        # Past the last injection a residual sum still remembers the identity.
-        if block.injections or origin not in sources or router.is_aside(block.number)
+        # After the last injection, a residual sum still depends on the identity.
+        if block.injections or origin not in sources or router.is_side(block.number)
     ]
     pairs += [(origin, "picture") for origin in parts.picture_takes]
     labels = {}
@@ -132,23 +132,23 @@ def route_arrows(boxes: Sequence[Box], parts: Blocks) -> list[Arrow]:
 
 
 class _Router:
-    """Hands out lanes beside the columns."""
+    """Assigns lanes beside the columns."""
 
     def __init__(self, boxes: Sequence[Box]) -> None:
         self.boxes = {box.key: box for box in boxes}
         self.rows: dict[str, list[Origin]] = {"left": [], "middle": [], "right": []}
         for box in boxes:
             self.rows[box.column].append(box.key)
-        self.lanes: dict[str, dict[object, int]] = {area: {} for area in MOST_LANES}
+        self.lanes: dict[str, dict[object, int]] = {area: {} for area in MAX_LANES}
 
-    def is_aside(self, key: Origin) -> bool:
-        """Whether a box stands in a column at the side."""
+    def is_side(self, key: Origin) -> bool:
+        """Whether a box is in a side column."""
         return self.boxes[key].column != "middle"
 
     def route(
         self, pairs: Iterable[tuple[Origin, Origin]], labels: dict[tuple[Origin, int], str]
     ) -> list[Arrow]:
-        """Arrows for pairs of boxes, from and to."""
+        """Arrows for pairs of boxes: (from, to)."""
         within, across, between = [], [], set()
         for start, end in pairs:
             columns = {self.boxes[start].column, self.boxes[end].column}
@@ -163,13 +163,13 @@ class _Router:
         return arrows + self._route_between(between, labels)
 
     def _route_within(self, start: Box, end: Box) -> Arrow:
-        """Straight down to the next box, around others on the column's outer side."""
+        """Straight down to the next box; around other boxes on the column's outer side."""
         row = self.rows[start.column]
         if row.index(end.key) == row.index(start.key) + 1:
             middle = start.x + start.width / 2
             return Arrow(start.kind, ((middle, start.y + start.height), (middle, end.y)))
         area = "inside" if start.column == "middle" else "outside"
-        away = (self._take_lane(area, (start.column, start.key)) + 1) * LANE
+        away = (self._assign_lane(area, (start.column, start.key)) + 1) * LANE
         right = start.column == "right"
         edge = start.x + start.width if right else start.x
         lane = edge + away if right else edge - away
@@ -178,11 +178,11 @@ class _Router:
         return Arrow(start.kind, points)
 
     def _route_across(self, start: Box, end: Box) -> Arrow:
-        """From the left column to the right one, above the middle."""
-        height = 16 + LANE * self._take_lane("corridor", start.key)
+        """From the left column to the right one, above the middle column."""
+        height = 16 + LANE * self._assign_lane("corridor", start.key)
         leaving, arriving = start.y + start.height * 0.3, end.y + end.height * 0.3
-        first = start.x + start.width + LANE * (1 + self._take_lane("left", start.key))
-        second = end.x - LANE * (1 + self._take_lane("right", ("across", start.key)))
+        first = start.x + start.width + LANE * (1 + self._assign_lane("left", start.key))
+        second = end.x - LANE * (1 + self._assign_lane("right", ("across", start.key)))
         points = (
             (start.x + start.width, leaving),
             (first, leaving),
@@ -198,9 +198,9 @@ class _Router:
         pairs: set[tuple[Origin, Origin]],
         labels: dict[tuple[Origin, int], str],
     ) -> list[Arrow]:
-        """Between a box at the side and those in the middle: a trunk with branches."""
+        """Between a side box and those in the middle: a trunk with branches."""
         links = sorted(
-            {(a, b) if self.is_aside(a) else (b, a) for a, b in pairs},
+            {(a, b) if self.is_side(a) else (b, a) for a, b in pairs},
             key=lambda link: (self.boxes[link[0]].y, self.boxes[link[1]].y),
         )
         ports: dict[tuple[Origin, str], list[Origin]] = {}
@@ -208,47 +208,54 @@ class _Router:
             ports.setdefault((middle, self.boxes[side].column), []).append(side)
         arrows = []
         for side, middle in links:
-            aside, inner = self.boxes[side], self.boxes[middle]
-            row = ports[middle, aside.column]
-            height = inner.y + inner.height * (row.index(side) + 1) / (len(row) + 1)
-            away = LANE * (1 + self._take_lane(aside.column, side))
-            if aside.column == "left":
-                edge, end = aside.x + aside.width, inner.x
+            side_box, middle_box = self.boxes[side], self.boxes[middle]
+            row = ports[middle, side_box.column]
+            height = middle_box.y + middle_box.height * (row.index(side) + 1) / (len(row) + 1)
+            away = LANE * (1 + self._assign_lane(side_box.column, side))
+            if side_box.column == "left":
+                edge, end = side_box.x + side_box.width, middle_box.x
                 lane = edge + away
             else:
-                edge, end = aside.x, inner.x + inner.width
+                edge, end = side_box.x, middle_box.x + middle_box.width
                 lane = edge - away
-            points = ((edge, aside.centre), (lane, aside.centre), (lane, height), (end, height))
+            points = (
+                (edge, side_box.centre),
+                (lane, side_box.centre),
+                (lane, height),
+                (end, height),
+            )
             label = labels.get((side, middle), "") if isinstance(middle, int) else ""
             arrows.append(
-                Arrow(aside.kind, points, label, (middle, side) in pairs, (side, middle) in pairs)
+                Arrow(
+                    side_box.kind, points, label, (middle, side) in pairs, (side, middle) in pairs
+                )
             )
         return arrows
 
-    def _take_lane(self, area: str, key: object) -> int:
+    def _assign_lane(self, area: str, key: object) -> int:
         taken = self.lanes[area]
-        return taken.setdefault(key, min(len(taken), MOST_LANES[area] - 1))
+        return taken.setdefault(key, min(len(taken), MAX_LANES[area] - 1))
 
 
 FONT = "Helvetica, Arial, 'Liberation Sans', 'DejaVu Sans', sans-serif"
-INK, PALE = "#1f2328", "#59636e"
+INK, FAINT = "#1f2328", "#59636e"
 STROKES = {"target": "#0072b2", "source": "#c24e00", "both": "#6b3fa0", "mask": "#59636e"}
 DASHES = {"target": "", "source": "7 4", "both": "", "mask": "2 4"}
-"""What flows, told apart by its line as well as by its colour."""
+"""Lines differ by dash pattern as well as by colour."""
 
 LABELS = {
     "frozen": "frozen",
-    "candidate": "may be trained",
+    "candidate": "trainable",
     "decoder": "decoder",
     "tail": "pure tail",
 }
 TREATMENTS = {
     "frozen": ": ",
-    "candidate": " by ",
-    "decoder": ", trained by ",
-    "tail": ", trained by ",
+    "candidate": " with ",
+    "decoder": ", trained with ",
+    "tail": ", trained with ",
 }
-"""What follows the label in a box."""
+"""Text after the label in a box."""
 
 FILLS = {"frozen": "#eef0f2", "candidate": "#e8f1fb", "decoder": "#fff3c4", "tail": "#d9f2e3"}
 STRIPE = 14
@@ -272,7 +279,7 @@ def draw_swapper(inspection: Inspection) -> str:
         f'<rect x="0.5" y="0.5" width="{WIDTH - 1}" height="{height - 1}" rx="8"'
         ' fill="#ffffff" stroke="#d0d7de"/>',
         _write(MARGIN, 34, name, 20, bold=True),
-        _write(MARGIN, 56, _summarise(inspection), 13, colour=PALE),
+        _write(MARGIN, 56, _summarise(inspection), 13, colour=FAINT),
         f'<g transform="translate(0 {TOP})">',
         *(_draw_arrow(arrow) for arrow in arrows),
         *(part for box in boxes for part in _draw_box(box, inspection)),
@@ -290,8 +297,9 @@ def _summarise(inspection: Inspection) -> str:
     whole = inspection.everything.cost
     return (
         f"crop {width} x {height} · {format_count(inspection.parameters)} parameters,"
-        f" {format_count(whole.parameters)} may be trained · {format_count(whole.macs)}"
-        f" multiplications a run · identity injected {len(inspection.graph.partition.injections)} x"
+        f" {format_count(whole.parameters)} trainable · {format_count(whole.macs)}"
+        " multiplications per run · identity injected"
+        f" {len(inspection.graph.partition.injections)} x"
     )
 
 
@@ -367,13 +375,13 @@ def _list_lines(block: Block, inspection: Inspection, room: float) -> list[tuple
         (shorten(f"{block.number}  {block.role}", _fit(room, 14)), 14, INK),
         (shorten(output, _fit(room, 12)), 12, INK),
         (shorten(figures, _fit(room, 12)), 12, INK),
-        (name_layers(block, small), 11, PALE),
+        (name_layers(block, small), 11, FAINT),
         *((line, 11, INK) for line in textwrap.wrap(clean(treatment), small)[:2]),
     ]
 
 
 def _fit(room: float, size: int) -> int:
-    """How many letters of a size are sure to have room."""
+    """How many characters of a font size are sure to fit."""
     return int(room / (size * 0.54))
 
 
@@ -389,20 +397,18 @@ def _draw_legend(boxes: Iterable[Box], arrows: Iterable[Arrow]) -> Iterator[str]
         )
         yield _write(x + 42, 36, LABELS[state], 12)
     labels = {
-        "target": "made of the target",
+        "target": "from the target",
         "source": "identity (source)",
         "both": "both",
-        "mask": "mask, or what is never trained",
+        "mask": "mask, or never trained",
     }
     kinds = {arrow.kind for arrow in arrows}
     for place, kind in enumerate(kind for kind in labels if kind in kinds):
         x = MARGIN + place * 190
         yield _draw_arrow(Arrow(kind, ((x, 60), (x + 40, 60))))
         yield _write(x + 48, 64, labels[kind], 12)
-    text = (
-        "In a box: size of what its first and last layer make (height x width x channels); layers"
-    )
-    yield _write(MARGIN, 88, f"{text} · parameters · multiplications.", 12, colour=PALE)
+    text = "In a box: output size of its first and last layer (height x width x channels); layers"
+    yield _write(MARGIN, 88, f"{text} · parameters · multiplications.", 12, colour=FAINT)
 
 
 def _write(

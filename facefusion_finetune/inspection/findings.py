@@ -1,11 +1,11 @@
-"""What stands out in a swapper: why numbers are never trained, and what is worth a sentence."""
+"""What is worth knowing about a swapper: why parameters stay frozen, and other notes."""
 
 from collections import Counter
 from dataclasses import dataclass
 
 from facefusion_finetune.inspection.blocks import (
-    count_numbers,
-    list_numbers,
+    count_values,
+    list_float_initializers,
     simplify_reason,
 )
 from facefusion_finetune.swappers.convert.batching import is_batchable
@@ -15,7 +15,7 @@ from facefusion_finetune.swappers.graphs.layers import Layer
 
 @dataclass(frozen=True)
 class Reason:
-    """Why some numbers are never trained."""
+    """Why some parameters are never trained."""
 
     text: str
     layers: int
@@ -23,7 +23,7 @@ class Reason:
 
 
 def list_reasons(graph: SwapperGraph) -> tuple[Reason, ...]:
-    """Why layers, and rows and biases of other layers, are never trained."""
+    """Why layers, and rows and biases of trainable layers, are never trained."""
     trace = graph.trace
     frozen: dict[str, list[Layer]] = {}
     for layer in graph.partition.layers:
@@ -31,48 +31,47 @@ def list_reasons(graph: SwapperGraph) -> tuple[Reason, ...]:
             frozen.setdefault(simplify_reason(layer.frozen), []).append(layer)
     reasons = []
     for text, layers in frozen.items():
-        numbers = set[str]().union(*(list_numbers(trace, layer) for layer in layers))
-        reasons.append(Reason(text, len(layers), count_numbers(trace, numbers)))
+        numbers = set[str]().union(*(list_float_initializers(trace, layer) for layer in layers))
+        reasons.append(Reason(text, len(layers), count_values(trace, numbers)))
     candidates = graph.partition.candidates
     masked = [layer for layer in candidates if layer.mask_rows]
     if masked:
         rows = sum(len(layer.mask_rows) for layer in masked)
-        lost = sum(count_numbers(trace, one.initializers) - one.parameters for one in masked)
-        channels = f"{_count(rows, 'output channel')} that make{'s' if rows == 1 else ''} a mask"
+        lost = sum(count_values(trace, one.initializers) - one.parameters for one in masked)
+        channels = f"{_count(rows, 'output channel')} producing a mask"
         reasons.append(Reason(channels, len(masked), lost))
     biased = [layer for layer in candidates if _lacks_bias(graph, layer)]
     if biased:
         numbers = set[str]().union(
-            *(list_numbers(trace, layer) - set(layer.initializers) for layer in biased)
+            *(list_float_initializers(trace, layer) - set(layer.initializers) for layer in biased)
         )
-        lost = count_numbers(trace, numbers)
-        reasons.append(Reason("a bias that other layers use, too", len(biased), lost))
+        lost = count_values(trace, numbers)
+        reasons.append(Reason("a bias shared with other layers", len(biased), lost))
     return tuple(reasons)
 
 
 def list_notes(graph: SwapperGraph) -> tuple[str, ...]:
-    """Sentences on what somebody who tunes the swapper should know."""
+    """Sentences on what someone who tunes the swapper should know."""
     partition = graph.partition
     notes = []
     if partition.decoder != partition.tail:
         tail = sum(layer.parameters for layer in partition.tail)
         notes.append(
-            f"After the last injection there are only {tail} parameters to train, next to"
-            " nothing: 'decoder' means the layers that make"
-            f" {max(partition.stages) // 2} pixels or more."
+            f"Only {tail} trainable parameters come after the last injection, so 'decoder' means"
+            f" the layers whose output is at least {max(partition.stages) // 2} pixels high."
         )
     uses = Counter(layer.owned[0].initializer for layer in partition.candidates)
     shared = sum(count > 1 for count in uses.values())
     if shared:
-        notes.append(f"{_count(shared, 'weight')} of several layers: those are trained as one.")
-    if graph.precision == "fp16":
-        notes.append("Its weights are stored in 16 bits; training works on them in 32.")
-    if not is_batchable(graph.trace):
         notes.append(
-            "It is written for one sample at a time; training maps it over the samples of a batch."
+            f"{_count(shared, 'weight')} shared by several layers, which are trained together."
         )
+    if graph.precision == "fp16":
+        notes.append("Its weights are 16-bit; training works on 32-bit copies.")
+    if not is_batchable(graph.trace):
+        notes.append("It takes one sample at a time; training maps it over the samples of a batch.")
     if graph.file.is_linked:
-        notes.append("Some of its weights lie in another file, which has to stay beside it.")
+        notes.append("Some of its weights are in another file, which must stay beside it.")
     return tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""What a swapper's blocks give each other, and where the identity enters them."""
+"""How a swapper's blocks feed each other, and where the identity is injected."""
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
@@ -11,15 +11,15 @@ Origin = str | int
 """Where a tensor comes from: `target`, `source`, or the number of the last block before it."""
 
 PICTURE = 0
-"""Number that stands for the picture among those of blocks."""
+"""Stands for the picture among the block numbers."""
 
 
 def follow_blocks(trace: Trace, number_of: Mapping[int, int]) -> dict[int, tuple[Origin, ...]]:
-    """Inputs and blocks that each block, and the picture, takes something from.
+    """The inputs and blocks that feed each block and the picture.
 
     Args:
         trace: The graph.
-        number_of: Number of a block, from 1, by that of a node.
+        number_of: Block number, from 1, by node index.
     """
     origins: dict[str, frozenset[Origin]] = {name: frozenset({name}) for name in (TARGET, SOURCE)}
     takes: dict[int, set[Origin]] = {}
@@ -38,20 +38,20 @@ def place_injections(
     trace: Trace,
     injections: Iterable[int],
     number_of: Mapping[int, int],
-    hosts: Mapping[int, int],
+    heights: Mapping[int, int],
     tails: Collection[int],
 ) -> dict[int, int]:
-    """How many times the identity enters each block.
+    """How many times the identity is injected in each block.
 
-    An injection belongs to layers beside it that work at its size: those after it, unless they
-    are the tail and the ones before it are not.
+    An injection belongs to the neighbouring layers of its size: those after it, unless they are the
+    tail and the ones before it are not.
 
     Args:
         trace: The graph.
-        injections: Numbers of the nodes where the identity enters.
-        number_of: Number of a block by that of a node.
-        hosts: Blocks it can enter, with their height in pixels.
-        tails: Those that count as free of it.
+        injections: Indices of the nodes where the identity is injected.
+        number_of: Block number by node index.
+        heights: The blocks that it can be injected in, with their height in pixels.
+        tails: The blocks that count as the tail.
     """
     before, after = _list_neighbours(trace, number_of)
     counts: dict[int, int] = {}
@@ -61,8 +61,8 @@ def place_injections(
             name = trace.nodes[index].output[0]
             height = (*trace.values[name].shape, 1)[2]
             near = sorted(after.get(name, ())) + sorted(before.get(name, ()), reverse=True)
-            found = [one for one in near if one in hosts]
-            same = [one for one in found if hosts[one] == height]
+            found = [one for one in near if one in heights]
+            same = [one for one in found if heights[one] == height]
             free = [one for one in same if one not in tails]
             number = next(iter(free or same or found), None)
         if number is not None:
@@ -73,7 +73,7 @@ def place_injections(
 def _list_neighbours(
     trace: Trace, number_of: Mapping[int, int]
 ) -> tuple[dict[str, frozenset[int]], dict[str, frozenset[int]]]:
-    """The last blocks before each tensor, and the first ones after it."""
+    """The last blocks before each tensor, and the first blocks after it."""
     before: dict[str, frozenset[int]] = {}
     after: dict[str, frozenset[int]] = {}
     for index, node in trace.nodes.items():

@@ -1,6 +1,6 @@
-"""What a person or a program may want to know of a swapper before it is tuned.
+"""What a person or a program may want to know about a swapper before tuning it.
 
-Nothing is run: everything is read off the graph.
+Nothing is run: everything is derived from the graph.
 """
 
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.inspection.blocks import Block, Blocks, count_numbers, gather_blocks
+from facefusion_finetune.inspection.blocks import Block, Blocks, count_values, gather_blocks
 from facefusion_finetune.inspection.findings import Reason, list_notes, list_reasons
 from facefusion_finetune.swappers.convert.batching import is_batchable
 from facefusion_finetune.swappers.files.bases import digest_file
@@ -20,7 +20,7 @@ from facefusion_finetune.swappers.graphs.layers import Layer
 
 @dataclass(frozen=True)
 class Choice:
-    """What could be trained: a value of a preset's `layers`."""
+    """A choice of layers to train: a value of a preset's `layers`."""
 
     name: str
     layers: tuple[Layer, ...]
@@ -28,12 +28,12 @@ class Choice:
 
     @property
     def live_share(self) -> float:
-        """Share of the multiplications that run at each step, once the cut is kept."""
+        """Share of the multiplications that run at each step once the cut is cached."""
         return self.cost.live_macs / max(1, self.cost.macs)
 
     @cached_property
     def nodes(self) -> frozenset[int]:
-        """Numbers of its layers' nodes."""
+        """Indices of its layers' nodes."""
         return frozenset(layer.index for layer in self.layers)
 
     def count_in(self, block: Block) -> int:
@@ -48,7 +48,7 @@ class PresetUse:
     name: str
     layers: str
     refusal: str | None
-    """Why it cannot be used; None where it can."""
+    """Why it cannot be used; None if it can."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ class Inspection:
 
     @cached_property
     def everything(self) -> Choice:
-        """All that may be trained."""
+        """All trainable layers."""
         return next(choice for choice in self.choices if choice.name == "all")
 
     @cached_property
     def parameters(self) -> int:
-        """Numbers the graph computes with."""
+        """Number of weights and biases that the graph uses."""
         graph = self.graph
-        return count_numbers(
+        return count_values(
             graph.trace,
             (
                 name
@@ -86,12 +86,12 @@ class Inspection:
 
     @cached_property
     def batchable(self) -> bool:
-        """Whether the graph works on several samples at once as it is written."""
+        """Whether the graph works on a batch without changes."""
         return is_batchable(self.graph.trace)
 
     @property
     def external_bytes(self) -> int:
-        """Of the weights that lie in other files."""
+        """Size of the weights that are in other files."""
         payloads = (stored.payload for stored in self.graph.file.tensors.values())
         path = self.graph.path
         return sum(one.length for one in payloads if one is not None and one.path != path)
@@ -102,15 +102,15 @@ class Inspection:
 
     @cached_property
     def distinct(self) -> tuple[tuple[Choice, ...], ...]:
-        """Choices by what they train: those of a group train the same."""
+        """Choices in groups that train the same layers."""
         groups: dict[frozenset[int], list[Choice]] = {}
         for choice in self.choices:
             groups.setdefault(choice.nodes, []).append(choice)
         return tuple(map(tuple, groups.values()))
 
     def name_choices_for(self, block: Block) -> list[str]:
-        """What trains layers of a block, in short: of choices that train the same one, of the
-        stages the narrowest, and `all` only where nothing else does."""
+        """Short list of choices that train layers of a block: one of each group, the narrowest of
+        the stages, and `all` only if nothing else trains them."""
         groups = [group for group in self.distinct if group[0].count_in(block)]
         stages = [one for group in groups for one in group if one.name.startswith("stage_")]
         return [
@@ -120,17 +120,17 @@ class Inspection:
         ]
 
     def list_presets_of(self, choice: Choice) -> list[str]:
-        """Names of the presets that make a choice."""
+        """Names of the presets that use a choice."""
         return [preset.name for preset in self.presets if preset.layers == choice.name]
 
     @cached_property
     def reasons(self) -> tuple[Reason, ...]:
-        """Why numbers are never trained."""
+        """Why parameters are never trained."""
         return list_reasons(self.graph)
 
     @cached_property
     def notes(self) -> tuple[str, ...]:
-        """What else is worth a sentence."""
+        """Other notes, as sentences."""
         refused = (
             f"The preset {preset.name} cannot be used: {preset.refusal}"
             for preset in self.presets
@@ -217,14 +217,14 @@ class Inspection:
 
 
 def inspect_swapper(graph: SwapperGraph, presets: Mapping[str, str]) -> Inspection:
-    """Look at a swapper.
+    """Inspect a swapper.
 
     Args:
         graph: The swapper.
-        presets: What each preset trains, by its name.
+        presets: The `layers` of each preset, by the preset's name.
 
     Raises:
-        OSError: The file cannot be read any more.
+        OSError: The file can no longer be read.
     """
     partition = graph.partition
     names = ["decoder", *(["tail"] if partition.tail else []), *presets.values()]
@@ -248,6 +248,6 @@ def inspect_swapper(graph: SwapperGraph, presets: Mapping[str, str]) -> Inspecti
 
 
 def count_trainable(layers: Iterable[Layer]) -> int:
-    """Numbers of some layers that may be trained; a weight that several use counts once."""
+    """Number of trainable parameters of some layers; a shared weight counts once."""
     counted = {one.owned[0].initializer: one.parameters for one in layers if one.frozen is None}
     return sum(counted.values())

@@ -1,6 +1,6 @@
-"""Figures and names of a swapper in few characters, for tables and drawings.
+"""Short forms of a swapper's figures and names, for tables and drawings.
 
-Names come from a file that anybody may have written: what cannot be printed is left out.
+Names come from an untrusted file: what cannot be printed is replaced.
 """
 
 from typing import TYPE_CHECKING
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def clean(text: str) -> str:
-    """A text without control characters, line breaks and marks that turn the direction."""
+    """A text with control characters, line breaks and direction marks replaced by `?`."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def shorten(text: str, length: int) -> str:
-    """A printable text of at most `length` characters; what is too much goes from the middle."""
+    """A printable text of at most `length` characters; the middle is cut if it is longer."""
     text = clean(text)
     if len(text) <= length:
         return text
@@ -24,7 +24,7 @@ def shorten(text: str, length: int) -> str:
 
 
 def format_count(number: int) -> str:
-    """A number with three digits and a unit: 138 M."""
+    """A number with three digits and a unit prefix: 138 M."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if number >= size * 0.9995:
             value = number / size
@@ -34,7 +34,7 @@ def format_count(number: int) -> str:
 
 
 def name_layers(block: "Block", length: int) -> str:
-    """Names of a block's first and last layer."""
+    """Names of a block's first and last layers."""
     first, last = clean(block.layers[0].node), clean(block.layers[-1].node)
     if len(block.layers) == 1:
         return shorten(first, length)
@@ -49,7 +49,7 @@ def name_layers(block: "Block", length: int) -> str:
 
 
 def describe_shape(shape: tuple[int, ...]) -> str:
-    """Height x width x channels of a map, or how many numbers a vector has."""
+    """Height x width x channels of a map, or the size of a vector."""
     if len(shape) == 3 and shape[1:] != (1, 1):
         return f"{shape[1]}x{shape[2]}x{shape[0]}"
     if len(shape) in (1, 3):
@@ -58,7 +58,7 @@ def describe_shape(shape: tuple[int, ...]) -> str:
 
 
 def describe_output(block: "Block") -> list[str]:
-    """What its first layer makes and, if that is something else, its last."""
+    """Output shape of its first layer and, if different, of its last."""
     shapes = [describe_shape(shape) for shape in (block.first_output, block.last_output)]
     return shapes[:1] if shapes[0] == shapes[1] else [shapes[0], f"-> {shapes[1]}"]
 

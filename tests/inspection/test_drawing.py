@@ -77,9 +77,9 @@ def test_states_differ_in_more_than_colour(families) -> None:
     texts = " ".join(read_texts(drawing))
     for state, label in (
         ("frozen", "frozen"),
-        ("candidate", "may be trained"),
-        ("decoder", "decoder, trained by"),
-        ("tail", "pure tail, trained by"),
+        ("candidate", "trainable with"),
+        ("decoder", "decoder, trained with"),
+        ("tail", "pure tail, trained with"),
     ):
         assert f"url(#fill-{state})" in drawing
         assert label in texts

@@ -256,8 +256,8 @@ def test_preset_that_does_not_fit(small: Path) -> None:
 
 def test_what_is_never_trained(families, tmp_path: Path) -> None:
     reasons = {reason.text: reason.layers for reason in families("hififace_unofficial_256").reasons}
-    assert reasons["1 output channel that makes a mask"] == 1
-    assert reasons["makes a mask"] == 1
+    assert reasons["1 output channel producing a mask"] == 1
+    assert reasons["produces a mask"] == 1
 
     model = build_inswapper()
     nodes = {node.name: node for node in model.graph.node}
@@ -267,15 +267,15 @@ def test_what_is_never_trained(families, tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "shared.onnx"))
     inspection = inspect_swapper(read_swapper(tmp_path / "shared.onnx"), PRESETS)
     reasons = {reason.text: reason.layers for reason in inspection.reasons}
-    assert reasons["a bias that other layers use, too"] == 2
-    assert reasons["shares its weight with a layer that is not trained along"] == 1
-    assert "1 weight of several layers: those are trained as one." in inspection.notes
+    assert reasons["a bias shared with other layers"] == 2
+    assert reasons["shares its weight with a layer that is not trained"] == 1
+    assert "1 weight shared by several layers, which are trained together." in inspection.notes
 
 
 def test_notes(families) -> None:
     notes = " ".join(families("hyperswap_1a_256").notes)
-    assert "'decoder' means the layers that make 128 pixels or more" in notes
-    assert "stored in 16 bits" in notes
+    assert "'decoder' means the layers whose output is at least 128 pixels high" in notes
+    assert "weights are 16-bit" in notes
     assert "one sample at a time" in notes
     assert families("simswap_256").notes[:-1] == ()
 

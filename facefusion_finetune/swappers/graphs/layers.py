@@ -130,7 +130,7 @@ def list_layers(
         elif depends_on != {"source", "target"}:
             frozen = f"depends on the {' and '.join(sorted(depends_on)) or 'nothing'} only"
         elif index not in unmasked:
-            frozen = "makes a mask"
+            frozen = "produces a mask"
         elif frozen is None:
             rows = _find_mask_rows(trace, node)
         shape = trace.values[node.output[0]].shape

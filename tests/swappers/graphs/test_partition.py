@@ -81,7 +81,7 @@ def test_colours_are_what_a_run_shows(read, name: str, tmp_path: Path) -> None:
     """What a layer works on changes with an input if, and only if, it has that colour."""
     graph = read(name)
     model = onnx.load(str(graph.path))
-    layers = [layer for layer in graph.partition.layers if layer.frozen != "makes a mask"]
+    layers = [layer for layer in graph.partition.layers if layer.frozen != "produces a mask"]
     taken = [graph.trace.nodes[layer.index].input[0] for layer in layers]
     inner = [tensor for tensor in dict.fromkeys(taken) if tensor not in ("target", "source")]
     model.graph.output.extend(helper.make_empty_tensor_value_info(tensor) for tensor in inner)
