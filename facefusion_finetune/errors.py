@@ -36,6 +36,11 @@ class FinetuneError(Exception):
         # An exception is rebuilt from its `args`, which hold the whole sentence, not the parts.
         return type(self), (self.given, self.why, self.todo)
 
+    @property
+    def cause(self) -> str:
+        """What was given and why that fails, for a list that has no room for what to do."""
+        return f"{self.given}: {self.why}"
+
 
 class UsageError(FinetuneError):
     """The command was used wrongly; nothing was tried."""

@@ -9,7 +9,7 @@ from facefusion_finetune.cli.shared import Json, print_lines
 from facefusion_finetune.runs.observer import format_seconds
 
 if TYPE_CHECKING:
-    from facefusion_finetune.jobs.record import Job, JobState
+    from facefusion_finetune.jobs.record import DamagedJob, Job, JobState
 
 jobs_app = typer.Typer(
     help="The queue of FaceFusion's tab: look at its jobs, stop them.", no_args_is_help=True
@@ -20,17 +20,18 @@ JobId = Annotated[str, typer.Argument(metavar="ID", help="As `jobs list` shows i
 
 @jobs_app.command("list")
 def list_jobs(as_json: Json = False) -> None:
-    """List all jobs, oldest first."""
+    """List all jobs, oldest first.
+
+    What cannot be read is listed, too, with the file and the reason; in JSON they stand in
+    `damaged`, which is null for what is whole, and what is not known then is null.
+    """
     from facefusion_finetune.jobs import queue
 
-    jobs = queue.list_jobs(on_note=lambda text: typer.echo(text, err=True))
+    jobs = queue.scan_jobs()
     if as_json:
         typer.echo(json.dumps([_to_dict(job) for job in jobs], indent=2))
-        return
-    lines = (
-        f"{job.id}  {job.request.person}  {_describe_state(job.state)}".rstrip() for job in jobs
-    )
-    print_lines(lines, "There are no jobs.")
+    else:
+        print_lines(map(_describe, jobs), "There are no jobs.")
 
 
 @jobs_app.command("show")
@@ -76,9 +77,27 @@ def _describe_state(state: "JobState") -> str:
     return ", ".join(words)
 
 
-def _to_dict(job: "Job") -> dict[str, Any]:
+def _describe(job: "Job | DamagedJob") -> str:
+    from facefusion_finetune.jobs.record import DamagedJob
+
+    if isinstance(job, DamagedJob):
+        return f"{job.id}  {job.person}  damaged: {job.error.cause}"
+    damage = job.find_damage()
+    damaged = f", damaged: {damage.cause}" if damage else ""
+    return f"{job.id}  {job.request.person}  {_describe_state(job.state)}{damaged}"
+
+
+def _to_dict(job: "Job | DamagedJob") -> dict[str, Any]:
+    from facefusion_finetune.jobs.record import DamagedJob, JobRequest
+
+    if isinstance(job, DamagedJob):
+        known = {"id": job.id, "person": job.person, "directory": str(job.directory)}
+        unknown = dict.fromkeys((*JobRequest.model_fields, "state"))
+        return {**unknown, **known, "damaged": job.error.cause}
+    damage = job.find_damage()
     return {
         **job.request.model_dump(mode="json"),
         "state": job.state.model_dump(mode="json"),
         "directory": str(job.directory),
+        "damaged": damage and damage.cause,
     }

@@ -12,6 +12,7 @@ from facefusion_finetune.errors import HostError, RegistryError
 
 if TYPE_CHECKING:
     from facefusion_finetune.people.profile import Person
+    from facefusion_finetune.registry.versions import DamagedEntry, ListedVersion
     from facefusion_finetune.runs.run import Run
 
 models_app = typer.Typer(help="Versions of a person's model.", no_args_is_help=True)
@@ -29,40 +30,64 @@ Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]")]
 
 @models_app.command("list")
 def list_models(as_json: Json = False, host: HostOption = None) -> None:
-    """List all versions of all persons."""
-    from facefusion_finetune.people import profile
-    from facefusion_finetune.registry import store
-    from facefusion_finetune.runs.run import list_runs
+    """List all versions of all persons.
 
-    folder = _find_host(host)
-    rows: list[dict[str, Any]] = []
-    for name in profile.list_names():
-        person = profile.load_person(name)
-        for version in store.list_versions(person, list_runs(person), folder):
-            judged = version.card.judge_result if version.card else {}
-            rows.append(
-                {
-                    "model": version.run.reference,
-                    "base": version.run.record.base_name,
-                    "preset": version.run.record.preset_name,
-                    "imported": version.run.is_imported,
-                    "finished": version.card is not None,
-                    "verdict": judged.get("verdict"),
-                    "proven": judged.get("proven", False),
-                    "active": version.active,
-                }
-            )
+    What cannot be read is listed, too, with the file and the reason; in JSON they stand in
+    `damaged`, which is null for what is whole, and what is not known then is null.
+    """
+    from facefusion_finetune.registry.versions import list_versions
+
+    listing = list_versions(_find_host(host))
+    rows = [_describe_version(version) for version in listing.versions]
+    rows += [_describe_damage(entry) for entry in listing.damaged]
+    rows.sort(key=_place)
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    print_lines(
-        (
-            f"{row['model']:24} {row['base']:20} {row['preset']:16}"
-            f" {row['verdict'] or 'not finished':14} {'proven' if row['proven'] else 'unproven':9}"
-            f" {'imported ' if row['imported'] else ''}{'active' if row['active'] else ''}"
-            for row in rows
-        ),
-        "There is no model yet.",
+    print_lines(map(_draw_row, rows), "There is no model yet.")
+
+
+def _describe_version(version: "ListedVersion") -> dict[str, Any]:
+    verdict = version.card.judge_result.get("verdict") if version.card else None
+    return {
+        "model": version.reference,
+        "base": version.run.record.base_name,
+        "preset": version.run.record.preset_name,
+        "imported": version.run.is_imported,
+        "finished": version.run.is_finished,
+        "verdict": verdict and str(verdict),
+        "proven": version.is_proven,
+        "active": version.is_active,
+        "damaged": version.error and version.error.cause,
+    }
+
+
+def _describe_damage(entry: "DamagedEntry") -> dict[str, Any]:
+    unknown = dict.fromkeys(("base", "preset", "imported"))
+    return {
+        "model": entry.reference,
+        **unknown,
+        "finished": entry.is_finished,
+        "verdict": None,
+        "proven": False,
+        "active": entry.is_active,
+        "damaged": entry.error.cause,
+    }
+
+
+def _place(row: dict[str, Any]) -> tuple[str, int]:
+    name, _, version = row["model"].partition("@")
+    return name, int(version or 0)
+
+
+def _draw_row(row: dict[str, Any]) -> str:
+    unjudged = "not judged" if row["finished"] else "not finished"
+    verdict = row["verdict"] or ("damaged" if row["damaged"] else unjudged)
+    marks = [mark for mark in ("imported", "active") if row[mark]]
+    damage = [f"damaged: {row['damaged']}"] if row["damaged"] else []
+    return (
+        f"{row['model']:24} {row['base'] or '-':20} {row['preset'] or '-':16} {verdict:14}"
+        f" {'proven' if row['proven'] else 'unproven':9} {' '.join([*marks, *damage])}"
     )
 
 
@@ -72,18 +97,25 @@ def show_model(model: Reference, as_json: Json = False, host: HostOption = None)
     from dataclasses import asdict
 
     from facefusion_finetune.registry import store
+    from facefusion_finetune.registry.versions import require_version
     from facefusion_finetune.runs.run import find_run
 
     person, number = load_reference(model)
     run = find_run(person, number)
-    version = store.list_versions(person, [run], _find_host(host))[0]
     store.require_finished(run)
-    assert version.card is not None
-    values = asdict(version.card)
+    card = store.read_card(run.model_path)
+    version = require_version(_find_host(host), run.reference)
+    values = asdict(card)
     for key in ("person_vector", "person_source", "person_picture"):
         del values[key]
-    values |= {"active": version.active, "file": str(run.model_path)}
-    typer.echo(json.dumps(values, indent=2) if as_json else describe(values))
+    values |= {"active": version.is_active, "file": str(run.model_path)}
+    values["damaged"] = version.error and version.error.cause
+    if as_json:
+        typer.echo(json.dumps(values, indent=2))
+        return
+    if not values["damaged"]:
+        del values["damaged"]
+    typer.echo(describe(values))
 
 
 @models_app.command("activate")
@@ -215,11 +247,17 @@ def import_model(
 
 def _find_finished(model: str) -> "tuple[Person, Run]":
     """The run of that version, or the person's last finished one."""
-    from facefusion_finetune.runs.run import find_run, list_runs
+    from facefusion_finetune.runs.run import DamagedRun, find_run, scan_runs
 
     person, number = load_reference(model)
-    finished = [run.record.version for run in list_runs(person) if run.is_finished]
-    return person, find_run(person, number or max(finished, default=None))
+    if number is None:
+        for run in reversed(scan_runs(person)):
+            if not run.is_finished:
+                continue
+            if isinstance(run, DamagedRun):
+                raise run.error
+            return person, run
+    return person, find_run(person, number)
 
 
 def _find_host(host: Path | None) -> Path | None:

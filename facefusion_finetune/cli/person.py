@@ -40,14 +40,22 @@ def add_person(
 
 @person_app.command("list")
 def list_persons(as_json: Json = False) -> None:
-    """List everybody on record."""
-    from facefusion_finetune.people import profile
+    """List everybody on record.
 
-    names = profile.list_names()
+    Whose record cannot be read is listed, too, with the file and the reason; in JSON, a list of
+    objects with a `name`, they stand in `damaged`, which is null for a whole record.
+    """
+    from facefusion_finetune.people.profile import DamagedPerson, scan_people
+
+    rows = [
+        (person.name, person.error.cause if isinstance(person, DamagedPerson) else None)
+        for person in scan_people()
+    ]
     if as_json:
-        typer.echo(json.dumps(names))
+        typer.echo(json.dumps([{"name": name, "damaged": why} for name, why in rows], indent=2))
     else:
-        print_lines(names, "Nobody is on record.")
+        lines = (name if why is None else f"{name}  damaged: {why}" for name, why in rows)
+        print_lines(lines, "Nobody is on record.")
 
 
 @person_app.command("show")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import DamageError, explain, read_file
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
 
@@ -54,10 +55,16 @@ FINGERPRINT_SIDE = 32
 """Pixels of a fingerprint's side."""
 
 
+def _check_array(value: Any) -> NDArray[numpy.generic]:
+    if not isinstance(value, numpy.ndarray):
+        raise ValueError("neither an array nor one in base64")
+    return value
+
+
 def _decode_vector(value: Any) -> NDArray[numpy.float32]:
     if isinstance(value, str):
         value = numpy.frombuffer(base64.b64decode(value), dtype="<f4")
-    vector = numpy.asarray(value, dtype=numpy.float32)
+    vector = numpy.asarray(_check_array(value), dtype=numpy.float32)
     if vector.shape != (512,):
         raise ValueError("not 512 numbers")
     return vector
@@ -75,7 +82,7 @@ Vector = Annotated[
 def _decode_fingerprint(value: Any) -> NDArray[numpy.uint8]:
     if isinstance(value, str):
         value = numpy.frombuffer(base64.b64decode(value), dtype=numpy.uint8)
-    fingerprint = numpy.asarray(value, dtype=numpy.uint8).reshape(-1)
+    fingerprint = numpy.asarray(_check_array(value), dtype=numpy.uint8).reshape(-1)
     if fingerprint.size != FINGERPRINT_SIDE**2:
         raise ValueError(f"not {FINGERPRINT_SIDE} x {FINGERPRINT_SIDE} bytes")
     return fingerprint.reshape(FINGERPRINT_SIDE, FINGERPRINT_SIDE)
@@ -207,19 +214,37 @@ def read_manifest(person: Person) -> list[CropRecord]:
 
 def read_records(path: Path) -> list[CropRecord]:
     """The records of a file; none where there is no file. Errors as in `read_manifest`."""
-    if not path.exists():
-        return []
     records = []
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(read_lines(path, "extract the footage again"), 1):
         try:
             records.append(CropRecord.model_validate_json(line))
         except ValidationError as error:
             raise DatasetError(
                 f"{path}, line {number}",
-                f"the record is damaged ({error.errors()[0]['msg']}).",
+                f"the record is damaged ({explain(error)}).",
                 "Delete the line to go on without that crop, or extract the footage again.",
             ) from error
     return records
+
+
+def read_lines(path: Path, way_out: str) -> list[bytes]:
+    """The lines of a file of records; none where there is no file.
+
+    Args:
+        path: The file.
+        way_out: What can be done without it.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
+    try:
+        return read_file(path, bytes.splitlines)
+    except FileNotFoundError:
+        return []
+    except DamageError as error:
+        raise DatasetError(
+            str(path), f"it cannot be read ({error}).", f"Move it away and {way_out}."
+        ) from error
 
 
 def write_manifest(person: Person, records: list[CropRecord]) -> None:

@@ -11,6 +11,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
+from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.demo.geometry import FRAME_SIZE
 from facefusion_finetune.demo.landmarks import bound_face, locate_landmarks
@@ -121,7 +122,7 @@ def read_footage(folder: Path) -> dict[str, WorldFace]:
     """
     path = folder / WORLD_FILE
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = parse_json(path.read_bytes())
         return dict(_read_faces(known))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FootageError(

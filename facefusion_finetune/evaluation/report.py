@@ -8,8 +8,9 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, model_validator
 
+from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -212,24 +213,17 @@ def read_report(run: "Run") -> Report | None:
     Raises:
         EvaluationError: It is damaged, or no report.
     """
+    path = run.report_json_path
     try:
-        return Report.model_validate_json(run.report_json_path.read_bytes())
+        return read_file(path, Report.model_validate_json)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        raise _complain(run, str(error.strerror)) from error
-    except ValidationError as error:
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, fault["loc"]))
-        raise _complain(run, f"{place}: {fault['msg']}" if place else fault["msg"]) from error
-
-
-def _complain(run: "Run", why: str) -> EvaluationError:
-    return EvaluationError(
-        str(run.report_json_path),
-        f"the report cannot be read ({why}).",
-        f"Make it again: facefusion-finetune evaluate {run.reference}.",
-    )
+    except DamageError as error:
+        raise EvaluationError(
+            str(path),
+            f"the report cannot be read ({error}).",
+            f"Make it again: facefusion-finetune evaluate {run.reference}.",
+        ) from error
 
 
 def encode_report(report: Report) -> str:

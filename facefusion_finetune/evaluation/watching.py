@@ -3,12 +3,15 @@
 Nothing is chosen by these scores: they are of the frames that judge the model in the end.
 """
 
+import contextlib
 import json
 from dataclasses import asdict, dataclass
 
 import numpy
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.runs.run import Run
 
 
@@ -19,6 +22,9 @@ class Score:
     step: int
     base: float
     tuned: float
+
+
+_SCORE = TypeAdapter(Score)
 
 
 def write_score(
@@ -42,15 +48,13 @@ def write_score(
 def read_scores(run: Run) -> list[Score]:
     """The scores so far by step; of a step that was done twice, after a stop, the later one."""
     try:
-        lines = (run.directory / "held_out.jsonl").read_text("utf-8").splitlines()
-    except OSError:
+        lines = read_file(run.directory / "held_out.jsonl", bytes.splitlines)
+    except (FileNotFoundError, DamageError):
         return []
     scores: dict[int, Score] = {}
     for line in lines:
-        try:
-            score = Score(**json.loads(line))
-        except (ValueError, TypeError):
-            # The last line may be half-written.
-            continue
-        scores[score.step] = score
+        # The last line may be half-written.
+        with contextlib.suppress(ValidationError):
+            score = _SCORE.validate_json(line)
+            scores[score.step] = score
     return [scores[step] for step in sorted(scores)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from facefusion_finetune.damage import parse_json
 from facefusion_finetune.errors import HostError
 from facefusion_finetune.home import create_private_directory, home_directory, write_text
 
@@ -126,7 +127,7 @@ def forget(host: Host) -> None:
 def recall() -> Path | None:
     """Folder of the host linked last; None if there is none or the memory is damaged."""
     try:
-        return Path(json.loads(_memory_path().read_text("utf-8"))["path"])
+        return Path(parse_json(_memory_path().read_bytes())["path"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -4,10 +4,11 @@ Whoever submits makes sure that a runner is there (see `runner`), which works on
 other and goes when nothing is queued.
 """
 
+import contextlib
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from facefusion_finetune.jobs.record import (
     REQUEST_FILE,
     STATE_FILE,
     STOP_FILE,
+    DamagedJob,
     Failure,
     Job,
     JobRequest,
@@ -124,32 +126,32 @@ def submit(
     return Job(directory, request)
 
 
-def list_jobs(
-    person_name: str | None = None, on_note: Callable[[str], object] = lambda text: None
-) -> list[Job]:
+def list_jobs(person_name: str | None = None) -> list[Job]:
     """All jobs, or those of one person, oldest first; also those that have ended.
 
-    A job whose process crashed is made a failed one on disk, too.
+    A job whose process crashed is made a failed one on disk, too. One that is not legible is left
+    out; see `scan_jobs`.
 
     Args:
         person_name: Of the one whose jobs are meant.
-        on_note: Told about jobs that are not legible, which are left out.
     """
-    jobs = []
+    return [job for job in scan_jobs(person_name) if isinstance(job, Job)]
+
+
+def scan_jobs(person_name: str | None = None) -> list[Job | DamagedJob]:
+    """`list_jobs`, and in the same order those that are not legible."""
+    found: list[Job | DamagedJob] = []
     for path in home.people_directory().glob(
         f"{person_name or '*'}/{JOBS_FOLDER}/*/{REQUEST_FILE}"
     ):
-        try:
-            job = load_job(path.parent)
-        except FileNotFoundError:
-            # Removed meanwhile.
-            continue
-        except JobError as error:
-            on_note(str(error))
-            continue
-        jobs.append(job)
-    settle(jobs)
-    return sorted(jobs, key=lambda job: job.id)
+        # One that was removed meanwhile is none.
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                found.append(load_job(path.parent))
+            except JobError as error:
+                found.append(DamagedJob(path.parent, error))
+    settle([job for job in found if isinstance(job, Job)])
+    return sorted(found, key=lambda job: job.id)
 
 
 def find_job(job_id: str) -> Job:
@@ -218,7 +220,7 @@ def remove_job(job: Job) -> None:
 def settle(jobs: list[Job]) -> None:
     """Make what is said of crashed jobs true on disk; left to the runner as long as one lives."""
     for job in jobs:
-        if job.lock_path.exists() and job.state.is_ended and not locks.is_held(lock_path()):
+        if job.lock_path.is_file() and job.state.is_ended and not locks.is_held(lock_path()):
             finish(job)
 
 
@@ -239,8 +241,10 @@ def finish(job: Job, failure: Failure | None = None) -> bool:
     if state.ended is None:
         changes["ended"] = datetime.now(UTC)
     try:
-        job.write_state(state.model_copy(update=changes))
-        job.lock_path.unlink(missing_ok=True)
+        # Something else in its place says by itself that the job has failed.
+        if not job.state_path.is_dir():
+            job.write_state(state.model_copy(update=changes))
+        job.release_lock()
     except OSError:
         return not job.directory.exists()
     return True
@@ -261,9 +265,18 @@ def _is_something_to_do() -> bool:
     for path in home.people_directory().glob(f"*/{JOBS_FOLDER}/*/{REQUEST_FILE}"):
         folder = path.parent
         is_new = not (folder / STATE_FILE).exists() and not (folder / STOP_FILE).exists()
-        if is_new or (folder / LOCK_FILE).exists():
+        if (is_new or (folder / LOCK_FILE).is_file()) and _is_legible(folder):
             return True
     return False
+
+
+def _is_legible(folder: Path) -> bool:
+    """Whether a runner would work on the job in a folder."""
+    try:
+        load_job(folder)
+    except (FileNotFoundError, JobError):
+        return False
+    return True
 
 
 def release_uploads(job: Job) -> None:
@@ -285,7 +298,7 @@ def release_uploads(job: Job) -> None:
 
 def _list_paths(arguments: dict[str, Any]) -> list[Path]:
     lists = [value for value in arguments.values() if isinstance(value, list)]
-    return [Path(text) for texts in lists for text in texts]
+    return [Path(text) for texts in lists for text in texts if isinstance(text, str)]
 
 
 def _is_in(path: Path, folder: Path) -> bool:

@@ -6,14 +6,15 @@ the working process as long as it lives), and what was uploaded for it in `foota
 `references/`. A job without `state.json` is queued. This module imports neither torch nor onnx.
 """
 
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from facefusion_finetune import home
 from facefusion_finetune.analysers import Faces
+from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.errors import FinetuneError, JobError
 from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.arguments import Arguments, check_arguments
@@ -35,6 +36,8 @@ UPLOAD_FOLDERS = (FOOTAGE_FOLDER, TARGETS_FOLDER, REFERENCES_FOLDER)
 """Of a job, for what was uploaded: footage to extract, or other people to train with; other people
 to be judged on; pictures of the person."""
 
+Count = Annotated[int, Field(ge=0, le=1 << 53)]
+
 LOG_TAIL = 2000
 """Last bytes of a log that a crash is explained with."""
 
@@ -48,7 +51,7 @@ class JobRequest(BaseModel):
     """Begins with the time, so that ids sort by it."""
     person: str
     kind: Kind
-    created: datetime
+    created: AwareDatetime
     host: str | None = None
     """FaceFusion's folder; otherwise it is looked for."""
     settings: dict[str, Any] = {}
@@ -88,15 +91,15 @@ class JobState(BaseModel):
     status: Status = "queued"
     pid: int | None = None
     """Of the process that works, or worked, on it."""
-    started: datetime | None = None
-    ended: datetime | None = None
+    started: AwareDatetime | None = None
+    ended: AwareDatetime | None = None
     stage: str = ""
     """What is being done, in words."""
-    done: int | None = None
+    done: Count | None = None
     """Steps, frames of a video, or pictures."""
-    total: int | None = None
+    total: Count | None = None
     """None where the stage has no countable parts."""
-    seconds_left: float | None = None
+    seconds_left: Annotated[float, Field(allow_inf_nan=False)] | None = None
     """Roughly; None where nobody knows."""
     notes: list[str] = []
     """What was out of the ordinary, but was dealt with; of a stopped job, how to go on."""
@@ -155,6 +158,14 @@ class Job:
         """Folders of what was uploaded; see `UPLOAD_FOLDERS`."""
         return [self.directory / name for name in UPLOAD_FOLDERS]
 
+    def find_damage(self) -> JobError | None:
+        """What is wrong with what is written of the state; None where it can be read."""
+        try:
+            load_state(self.state_path)
+        except JobError as error:
+            return error
+        return None
+
     @property
     def state(self) -> JobState:
         """Where the job stands now; never raises.
@@ -187,6 +198,11 @@ class Job:
                 return file.read(most).decode("utf-8", "replace")
         except OSError:
             return ""
+
+    def release_lock(self) -> None:
+        """Delete the lock's file, after the process is gone; what else lies there stays."""
+        if not self.lock_path.is_dir():
+            self.lock_path.unlink(missing_ok=True)
 
     def write_state(self, state: JobState) -> None:
         """Replace `state.json`, whole or not at all.
@@ -229,13 +245,45 @@ def explain_crash(job: Job, why: str) -> Failure:
     return Failure(given=f"job {job.id}", why=why, todo=f"{todo} The log: {job.log_path}")
 
 
-def read_state(path: Path) -> JobState | None:
-    """What is written; `queued` where nothing is, None where it is damaged."""
+@dataclass(frozen=True)
+class DamagedJob:
+    """A job whose request cannot be read."""
+
+    directory: Path
+    error: JobError
+
+    @property
+    def id(self) -> str:
+        """The folder's name."""
+        return self.directory.name
+
+    @property
+    def person(self) -> str:
+        """Whose, as the folder is called."""
+        return self.directory.parts[-3]
+
+
+def load_state(path: Path) -> JobState:
+    """What is written; `queued` where nothing is.
+
+    Raises:
+        JobError: It is damaged.
+    """
     try:
-        return JobState.model_validate_json(path.read_bytes())
+        return read_file(path, JobState.model_validate_json)
     except FileNotFoundError:
         return JobState()
-    except (OSError, ValidationError):
+    except DamageError as error:
+        raise JobError(
+            str(path), f"the state is not legible ({error}).", "Start the job again."
+        ) from error
+
+
+def read_state(path: Path) -> JobState | None:
+    """`load_state`, or None where it is damaged."""
+    try:
+        return load_state(path)
+    except JobError:
         return None
 
 
@@ -248,13 +296,9 @@ def load_job(directory: Path) -> Job:
     """
     path = directory / REQUEST_FILE
     try:
-        request = JobRequest.model_validate_json(path.read_bytes())
-    except ValidationError as error:
-        raise _complain(path, error.errors()[0]["msg"]) from error
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise _complain(path, str(error.strerror)) from error
+        request = read_file(path, JobRequest.model_validate_json)
+    except DamageError as error:
+        raise _complain(path, str(error)) from error
     if directory.parts[-3:] != (request.person, JOBS_FOLDER, request.id):
         raise _complain(path, "it is another job's")
     return Job(directory, request)

@@ -63,7 +63,7 @@ class Runner:
         while True:
             jobs = queue.list_jobs()
             for job in jobs:
-                if job.lock_path.exists() and job.state.is_ended:
+                if job.lock_path.is_file() and job.state.is_ended:
                     self._conclude(job, None)
             states = [(job, job.state) for job in jobs]
             active = [job for job, state in states if state.is_active]
@@ -109,7 +109,7 @@ class Runner:
             return
         if written.status == "done":
             release_uploads(job)
-        job.lock_path.unlink(missing_ok=True)
+        job.release_lock()
 
     def _finish(self, job: Job, failure: Failure | None) -> None:
         # On a full disk nothing else could be done either.

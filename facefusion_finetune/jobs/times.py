@@ -1,5 +1,6 @@
 """How long a training takes on this machine, from the jobs that were done on it."""
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,8 +41,10 @@ def _measure(job: Job, state: JobState) -> MeasuredTime | None:
     if state.status != "done" or state.started is None or state.ended is None:
         return None
     if job.request.kind == "estimate":
-        seconds = float(state.result["seconds_total"])
-        return MeasuredTime(seconds, True, state.ended)
+        seconds = state.result.get("seconds_total")
+        if not isinstance(seconds, int | float) or not math.isfinite(seconds):
+            return None
+        return MeasuredTime(float(seconds), True, state.ended)
     if job.request.kind == "train" and not job.request.arguments.get("resume"):
         return MeasuredTime((state.ended - state.started).total_seconds(), False, state.ended)
     return None

@@ -13,9 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.errors import RegistryError
 
 HOSTS_FILE, ELSEWHERE_FILE = "hosts.json", "elsewhere.json"
@@ -46,8 +47,8 @@ class Memory:
     hosts: list[Path]
     """FaceFusion folders that a model of the person was ever activated in."""
     elsewhere: list[Elsewhere]
-    damaged: list[Path]
-    """Files of the two that cannot be read; what is legible of them is in the lists."""
+    damaged: list[RegistryError]
+    """One for each of the two files that cannot be read; what is legible is in the lists."""
 
 
 _HOSTS = TypeAdapter(list[Path])
@@ -129,27 +130,27 @@ def recall(directory: Path) -> Memory:
     damaged = []
     try:
         hosts = list_hosts(directory)
-    except (RegistryError, OSError):
-        damaged.append(directory / HOSTS_FILE)
-        hosts = _salvage(damaged[-1])
+    except RegistryError as error:
+        damaged.append(error)
+        hosts = _salvage(directory / HOSTS_FILE)
     try:
         entries = list_elsewhere(directory)
-    except (RegistryError, OSError):
-        damaged.append(directory / ELSEWHERE_FILE)
-        entries = [_guess(path) for path in _salvage(damaged[-1])]
+    except RegistryError as error:
+        damaged.append(error)
+        entries = [_guess(path) for path in _salvage(directory / ELSEWHERE_FILE)]
     return Memory(hosts, entries, damaged)
 
 
 def _read(path: Path, adapter: TypeAdapter[list[T]]) -> list[T]:
     try:
-        return adapter.validate_json(path.read_bytes())
+        return read_file(path, adapter.validate_json)
     except FileNotFoundError:
         return []
-    except ValidationError as error:
+    except DamageError as error:
         raise RegistryError(
             str(path),
-            f"it is damaged ({error.errors(include_url=False)[0]['msg']}), so that it cannot say"
-            " where else something of the person lies.",
+            f"it is damaged ({error}), so that it cannot say where else something of the person"
+            " lies.",
             "Repair it, or remove the person.",
         ) from error
 

@@ -2,16 +2,17 @@
 
 import hashlib
 import re
-import tomllib
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from facefusion_finetune import home
-from facefusion_finetune.errors import ConsentError, UsageError
+from facefusion_finetune.damage import DamageError, parse_toml, read_file
+from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
 _RESERVED = {"con", "prn", "aux", "nul"} | {
@@ -79,7 +80,7 @@ class Person(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    created: datetime
+    created: AwareDatetime
     consent: Consent | None = None
 
     @property
@@ -112,6 +113,14 @@ class Person(BaseModel):
                 f"Ask again, then record it: person add {self.name} --renew --consent-note TEXT.",
             )
         return self.consent
+
+
+@dataclass(frozen=True)
+class DamagedPerson:
+    """Somebody of whom something is held, and whose record cannot be read."""
+
+    name: str
+    error: FinetuneError
 
 
 def create_consent(
@@ -212,21 +221,43 @@ def load_person(name: str) -> Person:
     validate_name(name)
     path = person_directory(name) / RECORD_FILE
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-        return Person.model_validate(values)
+        person = read_file(path, lambda content: Person.model_validate(parse_toml(content)))
     except FileNotFoundError as error:
         raise _miss(name) from error
-    except (tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
-        raise ConsentError(
-            f"person record {path}",
-            f"it is damaged, so that consent cannot be shown ({error}).",
-            "Repair the file, or move it away and add the person again.",
-        ) from error
+    except DamageError as error:
+        raise _doubt(path, f"it is damaged, so that consent cannot be shown ({error}).") from error
+    # Where a system tells no capitals apart, somebody may be called by other ones.
+    if person.name.lower() != name.lower():
+        raise _doubt(path, f"it is the record of {person.name!r}.")
+    return person
 
 
 def list_names() -> list[str]:
     """Names of all persons on record, sorted."""
     return sorted(path.parent.name for path in home.people_directory().glob(f"*/{RECORD_FILE}"))
+
+
+def scan_people() -> list[Person | DamagedPerson]:
+    """Everybody of whom something is held, by name; who has no legible record is among them."""
+    found: list[Person | DamagedPerson] = []
+    on_record = set(list_names())
+    for name in sorted(on_record | _list_left()):
+        try:
+            found.append(load_person(name))
+        except FinetuneError as error:
+            path = person_directory(name) / RECORD_FILE
+            if path.exists():
+                found.append(DamagedPerson(name, error))
+            elif name not in on_record:
+                why = "it is not there, so that consent cannot be shown."
+                found.append(DamagedPerson(name, _doubt(path, why)))
+    return found
+
+
+def _list_left() -> set[str]:
+    """Names of folders with something in them."""
+    names = {path.parent.name for path in home.people_directory().glob("*/*")}
+    return {name for name in names if _NAME.fullmatch(name)}
 
 
 def find_directory(name: str) -> Path:
@@ -263,6 +294,12 @@ def _miss(name: str) -> UsageError:
         f"person {name!r}",
         f"nobody of that name is on record (known: {known}).",
         f"Add the person first: facefusion-finetune person add {name} --consent FILE.",
+    )
+
+
+def _doubt(path: Path, why: str) -> ConsentError:
+    return ConsentError(
+        f"person record {path}", why, "Repair the file, or move it away and add the person again."
     )
 
 

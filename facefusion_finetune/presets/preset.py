@@ -1,13 +1,13 @@
 """Presets: a recipe's settings as data."""
 
 import difflib
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from facefusion_finetune.damage import DamageError, explain, parse_toml, read_file
 from facefusion_finetune.errors import UsageError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -155,10 +155,10 @@ def load_preset(name: str) -> Preset:
     """
     if name.endswith(".toml"):
         try:
-            text = Path(name).read_text("utf-8")
-        except OSError as error:
+            text = read_file(Path(name), lambda content: content.decode("utf-8"))
+        except (FileNotFoundError, DamageError) as error:
             raise UsageError(
-                f"preset {name}", f"it cannot be read ({error.strerror}).", "Check the path."
+                f"preset {name}", f"it cannot be read ({explain(error)}).", "Check the path."
             ) from error
     elif name in list_presets():
         text = resources.files(__package__).joinpath(f"{name}.toml").read_text("utf-8")
@@ -174,8 +174,8 @@ def load_preset(name: str) -> Preset:
 def parse_preset(text: str, name: str) -> Preset:
     """Read a preset from TOML text; errors as in `load_preset`."""
     try:
-        return Preset.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
+        return Preset.model_validate(parse_toml(text.encode("utf-8")))
+    except DamageError as error:
         raise UsageError(f"preset {name}", f"it is no TOML ({error}).", "Correct it.") from error
     except ValidationError as error:
         # A misspelt key is also a missing one; the misspelling is what helps.

@@ -1,17 +1,19 @@
 """Everything that is held about a person, in the person's folder and elsewhere."""
 
-import tomllib
+import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from facefusion_finetune.errors import ConsentError, UsageError
+from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import find_directory, load_person
 from facefusion_finetune.privacy import traces
-from facefusion_finetune.registry.store import list_model_files
+from facefusion_finetune.registry.store import list_model_files, read_card
+from facefusion_finetune.runs.run import RECORD_FILE, load_run
 from facefusion_finetune.swappers.files.bases import bases_directory
 
 PARTS = {
@@ -62,6 +64,8 @@ class HeldRun:
     state: str
     """`finished`, `not finished`, `imported`, `damaged` or `leftover`."""
     size: Size
+    damaged: str | None
+    """Which file cannot be read, and why."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +129,7 @@ def take_inventory(name: str) -> Inventory:
     directory = find_directory(name)
     record, problems = _read_record(name)
     memory = elsewhere.recall(directory)
-    problems += [f"{path} is damaged." for path in memory.damaged]
+    problems += [error.cause for error in memory.damaged]
     hosts = {
         str(host): [str(path) for path in list_model_files(name, host)] for host in memory.hosts
     }
@@ -162,9 +166,11 @@ def _read_record(name: str) -> tuple[dict[str, Any] | None, list[str]]:
 def _find_damaged_lines(directory: Path, legible: int) -> list[str]:
     path = directory / traces.MANIFEST_FILE
     try:
-        damaged = sum(1 for line in path.read_bytes().splitlines() if line.strip()) - legible
+        damaged = sum(1 for line in read_file(path, bytes.splitlines) if line.strip()) - legible
     except FileNotFoundError:
         return []
+    except DamageError as error:
+        return [f"{path} cannot be read ({error})."]
     return [f"{damaged} lines of {path} are damaged."] if damaged else []
 
 
@@ -184,7 +190,11 @@ def _measure(paths: Iterable[Path]) -> Size:
     sizes: dict[tuple[int, int], int] = {}
     count = 0
     for path in paths:
-        status = path.lstat()
+        try:
+            status = path.lstat()
+        except FileNotFoundError:
+            # Removed meanwhile.
+            continue
         sizes[status.st_dev, status.st_ino] = status.st_size
         count += 1
     return Size(count, sum(sizes.values()))
@@ -202,26 +212,26 @@ def _count_vectors(directory: Path, hosts: dict[str, list[str]]) -> dict[str, in
 def _list_runs(name: str, folder: Path) -> list[HeldRun]:
     runs = [path for path in folder.glob("*") if path.is_dir()]
     runs.sort(key=lambda path: (not path.name.isdecimal(), len(path.name), path.name))
-    return [
-        HeldRun(
-            f"{name}@{path.name}" if path.name.isdecimal() else path.name,
-            _find_state(path),
-            _measure(_list_files(path)),
-        )
-        for path in runs
-    ]
+    return [_look_at_run(name, path) for path in runs]
 
 
-def _find_state(folder: Path) -> str:
+def _look_at_run(name: str, folder: Path) -> HeldRun:
+    size = _measure(_list_files(folder))
     if not folder.name.isdecimal():
-        return "leftover"
+        return HeldRun(folder.name, "leftover", size, None)
+    reference = f"{name}@{folder.name}"
+    path = folder / RECORD_FILE
     try:
-        values = tomllib.loads((folder / "config.toml").read_text("utf-8"))
-    except (OSError, ValueError):
-        return "damaged"
-    if values.get("imported"):
-        return "imported"
-    return "finished" if (folder / "model.onnx").is_file() else "not finished"
+        run = load_run(path)
+        if run.is_finished:
+            read_card(run.model_path)
+    except FileNotFoundError:
+        return HeldRun(reference, "damaged", size, f"{path}: it is not there.")
+    except FinetuneError as error:
+        return HeldRun(reference, "damaged", size, error.cause)
+    if run.is_imported:
+        return HeldRun(reference, "imported", size, None)
+    return HeldRun(reference, "finished" if run.is_finished else "not finished", size, None)
 
 
 def _list_bases(folder: Path) -> dict[str, Size]:
@@ -232,7 +242,7 @@ def _list_bases(folder: Path) -> dict[str, Size]:
 
 def _look_at(entry: elsewhere.Elsewhere) -> HeldElsewhere:
     path = Path(entry.path)
-    is_there = entry.kind != "tracker" and (path.exists() or path.is_symlink())
+    is_there = entry.kind != "tracker" and os.path.lexists(path)
     return HeldElsewhere(
         entry.path,
         entry.kind,

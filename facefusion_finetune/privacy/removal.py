@@ -134,10 +134,10 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
 
 
 def _note_damage(removal: Removal, memory: elsewhere.Memory) -> None:
-    for path in memory.damaged:
+    for error in memory.damaged:
         removal.findings.append(
             Finding(
-                str(path),
+                error.given,
                 "was damaged, so that not all places may be known that the person's models or"
                 " caches were written to",
                 "Look for files called "

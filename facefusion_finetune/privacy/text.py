@@ -27,7 +27,9 @@ def describe_inventory(held: Inventory) -> Iterator[str]:
     yield f"face vectors: {sum(held.vectors.values())}"
     yield from (f"  {count} in {path}" for path, count in held.vectors.items())
     yield f"runs: {len(held.runs) or 'none'}"
-    yield from (f"  {run.reference}: {run.state} ({_describe_size(run.size)})" for run in held.runs)
+    for run in held.runs:
+        damaged = f": {run.damaged}" if run.damaged else ""
+        yield f"  {run.reference}: {run.state} ({_describe_size(run.size)}){damaged}"
     if held.bases:
         yield "bases in use, shared with other persons:"
         yield from (f"  {path} ({_describe_size(size)})" for path, size in held.bases.items())

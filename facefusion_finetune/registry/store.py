@@ -2,7 +2,6 @@
 
 import re
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -20,7 +19,8 @@ from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.bases import check_graph, restore_base
 from facefusion_finetune.runs.run import Run
-from facefusion_finetune.swappers.card import ModelCard, decode_card, decode_metadata, encode_card
+from facefusion_finetune.swappers import card as cards
+from facefusion_finetune.swappers.card import ModelCard, decode_metadata, encode_card
 from facefusion_finetune.swappers.files.bases import (
     bases_directory,
     check_base,
@@ -30,17 +30,6 @@ from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
 
 CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Version:
-    """One version of a person's model."""
-
-    run: Run
-    card: ModelCard | None
-    """None while the run is not finished."""
-    active: bool
-    """Whether the given host uses it."""
 
 
 def read_card(path: Path) -> ModelCard:
@@ -189,38 +178,19 @@ def deactivate(
     return removed + remove_unused_bases(models_directory(host))
 
 
-def list_versions(person: Person, runs: list[Run], host: Path | None) -> list[Version]:
-    """The person's runs with their cards, and which of them the host uses."""
-    active = find_active(models_directory(host)).get(person.name, {}) if host else {}
-    return [
-        Version(
-            run,
-            read_card(run.model_path) if run.is_finished else None,
-            run.record.version in active,
-        )
-        for run in runs
-    ]
-
-
 def verify(path: Path) -> ModelCard:
     """Check an active model: checksum, card, base, graph, and that card and file agree.
 
     Raises:
         RegistryError: Something does not hold.
     """
-    expected = hash_path(path).read_text("ascii") if hash_path(path).exists() else ""
-    if not path.is_file() or f"{_checksum(path):08x}" != expected:
+    if not path.is_file() or f"{_checksum(path):08x}" != _read_hash(path):
         raise RegistryError(
             str(path),
             "the file and its .hash do not agree, so it is damaged or incomplete.",
             "Activate the model again.",
         )
-    card = read_card(path)
-    beside = decode_card(card_path(path).read_text("utf-8"), str(card_path(path)))
-    if card != beside or model_path(path.parent, card.person, card.version) != path:
-        raise RegistryError(
-            str(path), "the card beside it is another model's.", "Activate the model again."
-        )
+    card = check_cards(path)
     check_base(path)
     _check_graph(read_model(path), card)
     try:
@@ -230,6 +200,34 @@ def verify(path: Path) -> ModelCard:
             str(path), f"it is no valid ONNX file ({error}).", "Activate the model again."
         ) from error
     return card
+
+
+def check_cards(path: Path) -> ModelCard:
+    """Check of an active model what is quick to check: that its cards and its hash are legible.
+
+    Raises:
+        RegistryError: One cannot be read, or the card beside the model is another one's.
+    """
+    if not path.is_file():
+        raise RegistryError(str(path), "it is no file.", "Activate the model again.")
+    if not re.fullmatch("[0-9a-f]{8}", _read_hash(path).strip()):
+        raise RegistryError(str(hash_path(path)), "it holds no hash.", "Activate the model again.")
+    card = read_card(path)
+    if card != cards.read_card(card_path(path)) or path != model_path(
+        path.parent, card.person, card.version
+    ):
+        raise RegistryError(
+            str(path), "the card beside it is another model's.", "Activate the model again."
+        )
+    return card
+
+
+def _read_hash(path: Path) -> str:
+    """What the `.hash` beside a model holds; empty where it cannot be read."""
+    try:
+        return hash_path(path).read_text("ascii", errors="replace")
+    except OSError:
+        return ""
 
 
 def _check_graph(model: ModelFile, card: ModelCard) -> None:

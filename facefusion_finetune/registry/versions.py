@@ -1,19 +1,34 @@
-"""Versions of all persons at a glance, for a page that has to show the whole ones, too, when some
-are damaged; and the way back to an earlier version.
+"""Versions of all persons at a glance, the whole ones, too, when some are damaged; and the way back
+to an earlier version.
 """
 
+import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from facefusion_finetune import home
-from facefusion_finetune.errors import FinetuneError, RegistryError, TrainingError
-from facefusion_finetune.host.models import find_active, models_directory
+from facefusion_finetune.errors import FinetuneError, RegistryError
+from facefusion_finetune.host.models import (
+    card_path,
+    find_active,
+    hash_path,
+    model_path,
+    models_directory,
+)
 from facefusion_finetune.people import profile
-from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.profile import DamagedPerson, Person
 from facefusion_finetune.registry import bases, store
 from facefusion_finetune.registry.transfer import list_exports
-from facefusion_finetune.runs.run import MODEL_FILE, RECORD_FILE, REPORT_FILE, Run, load_run
+from facefusion_finetune.runs.run import (
+    MODEL_FILE,
+    RECORD_FILE,
+    REPORT_FILE,
+    DamagedRun,
+    Run,
+    find_records,
+    scan_runs,
+)
 from facefusion_finetune.swappers.card import ModelCard
 
 SIGNED = (RECORD_FILE, MODEL_FILE, REPORT_FILE)
@@ -30,6 +45,8 @@ class ListedVersion:
     """None while the run is not finished, and where the model cannot be read."""
     is_active: bool
     """Whether the given host uses it."""
+    error: FinetuneError | None = None
+    """What is wrong with the model, or with its copy in the given host."""
 
     @property
     def reference(self) -> str:
@@ -54,13 +71,35 @@ class ListedVersion:
         return str(self.card.judge_result.get("verdict") or "not judged")
 
 
+@dataclass(frozen=True)
+class DamagedEntry:
+    """A version, or all those of a person, of which nothing is known but the name."""
+
+    reference: str
+    """`NAME@VERSION`, or `NAME`."""
+    is_finished: bool
+    """Whether a model was written."""
+    error: FinetuneError
+    """What is wrong with the settings, or the person's record."""
+    is_active: bool = False
+    """Whether the given host uses it."""
+
+
 @dataclass
 class Listing:
-    """What could be read, and in words what could not."""
+    """What could be read, and what could not."""
 
     versions: list[ListedVersion] = field(default_factory=list)
     """By person, oldest first."""
-    problems: list[str] = field(default_factory=list)
+    damaged: list[DamagedEntry] = field(default_factory=list)
+    """In the same order."""
+
+    @property
+    def problems(self) -> list[str]:
+        """In words, all that is damaged."""
+        errors = [entry.error for entry in self.damaged]
+        errors += [version.error for version in self.versions if version.error]
+        return list(map(str, errors))
 
     def find(self, reference: str | None) -> ListedVersion | None:
         """The version that is called so, if it is listed."""
@@ -69,7 +108,7 @@ class Listing:
 
 
 def list_versions(host: Path | None, name: str | None = None) -> Listing:
-    """All versions of all persons, or of one; damaged ones are told about and stop nothing.
+    """All versions of all persons, or of one; damaged ones are among them and stop nothing.
 
     Args:
         host: The FaceFusion folder whose active models are meant.
@@ -77,16 +116,21 @@ def list_versions(host: Path | None, name: str | None = None) -> Listing:
     """
     active = find_active(models_directory(host)) if host else {}
     listing = Listing()
-    for known in profile.list_names():
-        if name not in (None, known):
+    for person in profile.scan_people():
+        if name not in (None, person.name):
             continue
-        try:
-            person = profile.load_person(known)
-        except FinetuneError as error:
-            listing.problems.append(str(error))
+        if isinstance(person, DamagedPerson):
+            listing.damaged.append(DamagedEntry(person.name, False, person.error))
             continue
-        for path in _find_records(person.runs_directory):
-            _add(listing, person, path, active.get(known, {}))
+        used = active.get(person.name, {})
+        for run in scan_runs(person):
+            if isinstance(run, DamagedRun):
+                is_active = run.version in used
+                entry = DamagedEntry(run.reference, run.is_finished, run.error, is_active)
+                listing.damaged.append(entry)
+            else:
+                is_active = run.record.version in used
+                listing.versions.append(_read_version(person, run, host, is_active))
     return listing
 
 
@@ -100,14 +144,14 @@ def sign_versions(host: Path | None, name: str | None = None) -> list[object]:
             folder / profile.RECORD_FILE,
             *(
                 record.with_name(part)
-                for record in _find_records(folder / "runs")
+                for record in find_records(folder / "runs")
                 for part in SIGNED
             ),
         )
     ]
     if host:
-        models = find_active(models_directory(host))
-        paths += [path for versions in models.values() for path in versions.values()]
+        for path in models_directory(host).glob("*.onnx"):
+            paths += [path, hash_path(path), card_path(path)]
     return [[str(path), *_read_status(path)] for path in sorted(paths)]
 
 
@@ -115,10 +159,16 @@ def require_version(host: Path | None, reference: str | None) -> ListedVersion:
     """The version that is called so.
 
     Raises:
-        RegistryError: None is chosen, it is gone, or its settings are damaged.
+        RegistryError: None is chosen, or it is gone.
+        TrainingError: Its settings are damaged.
+        ConsentError: The person's record is damaged.
     """
     name = (reference or "").partition("@")[0]
-    found = list_versions(host, name).find(reference) if name else None
+    listing = list_versions(host, name) if name else Listing()
+    found = listing.find(reference)
+    for entry in listing.damaged:
+        if entry.reference in (name, reference):
+            raise entry.error
     if found is None:
         raise RegistryError(
             f"model {reference or 'none'}",
@@ -170,11 +220,6 @@ def roll_back(host: Path, name: str, force: bool = False) -> ListedVersion:
     return previous
 
 
-def _find_records(folder: Path) -> list[Path]:
-    paths = [path for path in folder.glob(f"*/{RECORD_FILE}") if path.parent.name.isdecimal()]
-    return sorted(paths, key=lambda path: int(path.parent.name))
-
-
 def _read_status(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
@@ -183,21 +228,17 @@ def _read_status(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_size
 
 
-def _add(listing: Listing, person: Person, path: Path, active: dict[int, Path]) -> None:
-    try:
-        run = load_run(path)
-    except TrainingError as error:
-        listing.problems.append(str(error))
-        return
-    except OSError:
-        # Removed meanwhile.
-        return
-    card = None
+def _read_version(person: Person, run: Run, host: Path | None, is_active: bool) -> ListedVersion:
+    card = error = None
     try:
         card = store.read_card(run.model_path) if run.is_finished else None
-    except (FinetuneError, OSError) as error:
-        listing.problems.append(str(error))
-    listing.versions.append(ListedVersion(person, run, card, run.record.version in active))
+        if host is not None:
+            path = model_path(models_directory(host), person.name, run.record.version)
+            if os.path.lexists(path):
+                store.check_cards(path)
+    except RegistryError as damage:
+        error = damage
+    return ListedVersion(person, run, card, is_active, error)
 
 
 def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:

@@ -6,16 +6,16 @@ A run is one version of a person's model, trained here or imported.
 import contextlib
 import json
 import shutil
-import tomllib
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import DamageError, parse_json, parse_toml, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
 from facefusion_finetune.people.profile import Consent, Person, confirm_consent
 from facefusion_finetune.presets.preset import Preset
@@ -32,7 +32,7 @@ class RunRecord(BaseModel):
 
     person: str
     version: int
-    created: datetime
+    created: AwareDatetime
     package_version: str
     base_name: str
     base_sha256: str
@@ -47,7 +47,7 @@ class ImportRecord(RunRecord):
     """A run whose model was trained on another machine; of its training nothing is here."""
 
     imported: Literal[True] = True
-    imported_at: datetime
+    imported_at: AwareDatetime
     origin: str
     """`NAME@VERSION`, as the model was called there."""
 
@@ -142,8 +142,8 @@ class Run:
 
     @property
     def is_finished(self) -> bool:
-        """Whether a model was written."""
-        return self.model_path.is_file()
+        """Whether a model was written; it may be damaged by now."""
+        return self.model_path.exists()
 
     def log(self, step: int, values: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
@@ -156,9 +156,32 @@ class Run:
         """Drop lines of steps that a resumed run will do again."""
         path = self.directory / "metrics.jsonl"
         if path.exists():
-            lines = path.read_text("utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and _step(line) <= step]
-            home.write_text(path, "".join(kept))
+            lines = path.read_bytes().splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith(b"\n") and _read_step(line) <= step]
+            home.write_bytes(path, b"".join(kept))
+
+
+@dataclass(frozen=True)
+class DamagedRun:
+    """A run whose settings cannot be read."""
+
+    directory: Path
+    error: TrainingError
+
+    @property
+    def reference(self) -> str:
+        """`NAME@VERSION`, as the folders are called."""
+        return f"{self.directory.parts[-3]}@{self.version}"
+
+    @property
+    def version(self) -> int:
+        """Its number."""
+        return int(self.directory.name)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether a model was written; it may be damaged by now."""
+        return (self.directory / MODEL_FILE).exists()
 
 
 def create_run(person: Person, config: RunConfig) -> Run:
@@ -177,22 +200,33 @@ def write_record(directory: Path, record: RunRecord) -> Run:
 
 
 def next_version(person: Person) -> int:
-    """Number of the person's next run."""
-    return max((run.record.version for run in list_runs(person)), default=0) + 1
+    """Number of the person's next run: that of no folder, whatever is left in there."""
+    names = (path.name for path in person.runs_directory.glob("*"))
+    return max((int(name) for name in names if name.isdecimal()), default=0) + 1
+
+
+def find_records(folder: Path) -> list[Path]:
+    """`config.toml` of all runs in a person's folder `runs`, oldest run first."""
+    paths = [path for path in folder.glob(f"*/{RECORD_FILE}") if path.parent.name.isdecimal()]
+    return sorted(paths, key=lambda path: int(path.parent.name))
 
 
 def list_runs(person: Person) -> list[Run]:
-    """All runs of a person, oldest first.
+    """All runs of a person whose settings can be read, oldest first."""
+    return [run for run in scan_runs(person) if isinstance(run, Run)]
 
-    Raises:
-        TrainingError: A run's settings are damaged.
-    """
-    paths = [
-        path
-        for path in person.runs_directory.glob(f"*/{RECORD_FILE}")
-        if path.parent.name.isdecimal()
-    ]
-    return [load_run(path) for path in sorted(paths, key=lambda path: int(path.parent.name))]
+
+def scan_runs(person: Person) -> list[Run | DamagedRun]:
+    """All runs of a person, oldest first; those with damaged settings are among them."""
+    found: list[Run | DamagedRun] = []
+    for path in find_records(person.runs_directory):
+        # One that was removed meanwhile is none.
+        with contextlib.suppress(FileNotFoundError):
+            try:
+                found.append(load_run(path))
+            except TrainingError as error:
+                found.append(DamagedRun(path.parent, error))
+    return found
 
 
 def load_run(path: Path) -> Run:
@@ -202,31 +236,40 @@ def load_run(path: Path) -> Run:
         path: Its `config.toml`.
 
     Raises:
-        TrainingError: They are damaged.
-        OSError: They cannot be read, for example because the run was removed meanwhile.
+        TrainingError: They are damaged, or another run's.
+        FileNotFoundError: There are none; the run may have been removed meanwhile.
     """
+    todo = "Put the file back as it was, or remove that run's folder."
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
-        kind = ImportRecord if values.get("imported") else RunConfig
-        record = kind.model_validate(values)
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, ValidationError) as error:
+        record = read_file(path, _parse_record)
+    except DamageError as error:
         raise TrainingError(
-            str(path), f"the run's settings are damaged ({error}).", "Remove that run's folder."
+            str(path), f"the run's settings are damaged ({error}).", todo
         ) from error
+    if (record.person, record.version) != (path.parts[-4], int(path.parent.name)):
+        raise TrainingError(str(path), "they are the settings of another run.", todo)
     return Run(path.parent, record)
+
+
+def _parse_record(content: bytes) -> RunRecord:
+    values = parse_toml(content)
+    kind = ImportRecord if values.get("imported") else RunConfig
+    return kind.model_validate(values)
 
 
 def find_run(person: Person, version: int | None) -> Run:
     """The run of that version, or the person's last one.
 
     Raises:
-        TrainingError: There is no such run.
+        TrainingError: There is no such run, or its settings are damaged.
     """
-    runs = list_runs(person)
-    for run in reversed(runs):
-        if version in (None, run.record.version):
-            return run
-    known = ", ".join(run.reference for run in runs) or "none yet"
+    paths = find_records(person.runs_directory)
+    for path in reversed(paths):
+        if version in (None, int(path.parent.name)):
+            # One that was removed meanwhile is none.
+            with contextlib.suppress(FileNotFoundError):
+                return load_run(path)
+    known = ", ".join(f"{person.name}@{path.parent.name}" for path in paths) or "none yet"
     wanted = f"{person.name}@{version}" if version else person.name
     raise TrainingError(
         f"model {wanted!r}",
@@ -277,8 +320,9 @@ def _discard_remains(run: Run) -> None:
                 folder.rmdir()
 
 
-def _step(line: str) -> int:
+def _read_step(line: bytes) -> int:
+    """The step that a line of metrics tells of; one that is damaged tells of none, and is kept."""
     try:
-        return int(json.loads(line)["step"])
-    except (ValueError, KeyError):
+        return int(parse_json(line)["step"])
+    except (ValueError, KeyError, TypeError, OverflowError):
         return 0

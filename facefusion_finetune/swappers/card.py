@@ -1,23 +1,30 @@
 """The model card: what a tuned model is, carried inside the file and beside it.
 
 The same entries are in the ONNX file's `metadata_props` and in the `.json` beside it. Code that
-runs inside FaceFusion reads them, so this module needs only numpy, and OpenCV for a picture.
+runs inside FaceFusion reads them, so this module needs numpy and pydantic alone, and OpenCV for a
+picture.
 """
 
 import base64
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from facefusion_finetune.damage import DamageError, explain, parse_json, read_file
 from facefusion_finetune.errors import RegistryError
 
 PREFIX = "facefusion_finetune."
 FORMAT = 1
 VECTORS = frozenset({"person_vector", "person_source"})
+
+_TODO = "Use a model made by facefusion-finetune of this version or an older one."
+_ENTRIES = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,9 @@ class ModelCard:
         )
 
 
+_CARD = TypeAdapter(ModelCard)
+
+
 def encode_metadata(card: ModelCard) -> dict[str, str]:
     """The card as `metadata_props` entries: JSON values, vectors as base64 of float32.
 
@@ -123,13 +133,13 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
         origin: Name of the file, for the error.
 
     Raises:
-        RegistryError: The entries are missing, damaged or of a newer format.
+        RegistryError: The entries are missing, damaged, of the wrong type or of a newer format.
     """
     own = {
         key.removeprefix(PREFIX): value for key, value in entries.items() if key.startswith(PREFIX)
     }
     try:
-        values = {key: json.loads(value) for key, value in own.items()}
+        values = {key: parse_json(value) for key, value in own.items()}
         if values.pop("format") != FORMAT:
             raise ValueError("unknown format")
         for key in VECTORS & values.keys():
@@ -138,16 +148,15 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
                 raise ValueError(f"{key} does not hold 512 finite values")
             values[key] = tuple(float(number) for number in vector)
         base64.b64decode(values.get("person_picture", ""), validate=True)
-        for key in ("size", "mean", "standard_deviation"):
-            values[key] = tuple(values[key])
         known = {entry.name for entry in fields(ModelCard)}
-        return ModelCard(**{key: value for key, value in values.items() if key in known})
+        values = {key: value for key, value in values.items() if key in known}
+        # By way of JSON: only from there does a strict check take an object for a dataclass.
+        return _CARD.validate_json(json.dumps(values), strict=True)
+    except ValidationError as error:
+        raise RegistryError(origin, f"its card is damaged ({explain(error)}).", _TODO) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise RegistryError(
-            origin,
-            f"the file has no readable model card ({error}).",
-            "Use a model made by facefusion-finetune of this version or an older one.",
-        ) from error
+        why = f"the file has no readable model card ({explain(error)})."
+        raise RegistryError(origin, why, _TODO) from error
 
 
 def encode_card(card: ModelCard) -> str:
@@ -155,14 +164,20 @@ def encode_card(card: ModelCard) -> str:
     return json.dumps(encode_metadata(card), indent=2, sort_keys=True) + "\n"
 
 
-def decode_card(text: str, origin: str) -> ModelCard:
-    """Read a card back from the `.json` beside a model; errors as in `decode_metadata`."""
+def decode_card(text: str | bytes, origin: str) -> ModelCard:
+    """Read a card back from the text of the `.json`; errors as in `decode_metadata`."""
     try:
-        entries = json.loads(text)
-        if not isinstance(entries, dict):
-            raise ValueError("not an object")
-    except ValueError as error:
-        raise RegistryError(
-            origin, f"is not a model card ({error}).", "Activate the model again."
-        ) from error
-    return decode_metadata(entries, origin)
+        return decode_metadata(_ENTRIES.validate_json(text), origin)
+    except ValidationError as error:
+        why = f"it is not a model card ({explain(error)})."
+        raise RegistryError(origin, why, "Activate the model again.") from error
+
+
+def read_card(path: Path) -> ModelCard:
+    """Read the `.json` beside a model; errors as in `decode_metadata`, also where there is none."""
+    try:
+        content = read_file(path, bytes)
+    except (FileNotFoundError, DamageError) as error:
+        why = f"the model card cannot be read ({explain(error)})."
+        raise RegistryError(str(path), why, "Activate the model again.") from error
+    return decode_card(content, str(path))

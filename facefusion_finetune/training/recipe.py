@@ -19,12 +19,13 @@ from facefusion_finetune.runs.crops import reload_crops
 from facefusion_finetune.runs.observer import STEPS_STAGE, Observer
 from facefusion_finetune.runs.others import check_apart
 from facefusion_finetune.runs.run import (
+    DamagedRun,
     JudgeRecord,
     Run,
     check_consent,
     create_run,
     find_run,
-    list_runs,
+    scan_runs,
     watch_consent,
     write_record,
 )
@@ -160,16 +161,19 @@ def find_unfinished(person: Person) -> Run:
     """The person's last run that can be gone on with.
 
     Raises:
-        TrainingError: There is none.
+        TrainingError: There is none, or its settings are damaged.
     """
-    unfinished = [run for run in list_runs(person) if not run.is_finished]
-    if not unfinished:
-        raise TrainingError(
-            f"person {person.name!r}",
-            "no training of this person was interrupted, so there is nothing to resume.",
-            "Train without --resume.",
-        )
-    return unfinished[-1]
+    for run in reversed(scan_runs(person)):
+        if run.is_finished:
+            continue
+        if isinstance(run, DamagedRun):
+            raise run.error
+        return run
+    raise TrainingError(
+        f"person {person.name!r}",
+        "no training of this person was interrupted, so there is nothing to resume.",
+        "Train without --resume.",
+    )
 
 
 def dry_run_person(

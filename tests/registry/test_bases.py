@@ -16,6 +16,7 @@ from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry import bases, store
+from facefusion_finetune.registry.versions import list_versions
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -281,7 +282,7 @@ def test_base_that_is_nowhere(
     assert str(host) in caught.value.why
     assert "Let FaceFusion download demo" in caught.value.todo
     assert list_names(host) == []
-    assert store.list_versions(person, [run], host)[0].card is not None
+    assert list_versions(host).versions[0].card is not None
 
 
 def test_two_persons_share_one_base_until_the_last_goes(

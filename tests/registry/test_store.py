@@ -15,6 +15,7 @@ from facefusion_finetune.host.models import card_path, hash_path, models_directo
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry import store
+from facefusion_finetune.registry.versions import list_versions
 from facefusion_finetune.runs.run import Run, find_run
 from facefusion_finetune.swappers.card import (
     decode_card,
@@ -71,8 +72,8 @@ def test_active_model_is_whole(trained: Person, run: Run, host: Path, bases: lis
     assert digest == digest.lower()
     assert store.verify(path).person == "ada"
     assert store.known_hosts(trained) == [host.resolve()]
-    assert store.list_versions(trained, [run], host)[0].active
-    assert not store.list_versions(trained, [run], None)[0].active
+    assert [version.is_active for version in list_versions(host).versions] == [True]
+    assert [version.is_active for version in list_versions(None).versions] == [False]
 
 
 def test_unproven_model_needs_force(trained: Person, run: Run, host: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import networkx
 
 FOLDERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "home"),
+    ("errors", "home", "damage"),
     ("people",),
     ("presets",),
     ("host",),
@@ -26,8 +26,8 @@ FOLDERS: tuple[tuple[str, ...], ...] = (
     ("api",),
     ("facefusion", "cli"),
 )
-"""From the ground up; what stands in one row does not import each other, `home` and `errors`
-excepted. A folder imports only what stands above it."""
+"""From the ground up; what stands in one row does not import each other, the first row excepted. A
+folder imports only what stands above it."""
 
 ONLY: Mapping[str, tuple[str, ...]] = {
     "facefusion": ("host", "faces.facefusion", "facefusion"),
@@ -58,7 +58,7 @@ def read_arrows(root: Path) -> set[Arrow]:
 def find_upward(arrows: Iterable[Arrow], package: str) -> list[Arrow]:
     """Imports of a folder that stands beside or below the importing one, sorted."""
     ranks = {name: rank for rank, row in enumerate(FOLDERS) for name in row}
-    ground = {"errors", "home"}
+    ground = set(FOLDERS[0])
     found = []
     for module, target in arrows:
         first, second = (_folder(name, package) for name in (module, target))

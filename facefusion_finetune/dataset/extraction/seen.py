@@ -5,7 +5,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.manifest import CropRecord, crops_directory, file_names
+from facefusion_finetune.dataset.manifest import (
+    CropRecord,
+    crops_directory,
+    file_names,
+    read_lines,
+)
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
 
@@ -47,8 +52,7 @@ def read_known_sources(person: Person, records: list[CropRecord]) -> dict[str, K
             sha256=record.source_sha256, path=record.source, frames=0, faces=0, shot=record.shot
         )
     path = sources_path(person)
-    lines = path.read_text("utf-8").splitlines() if path.exists() else []
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path, "all footage is looked through again"), 1):
         try:
             source = KnownSource.model_validate_json(line)
         except ValidationError as error:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.dataset.png import encode_png
@@ -89,7 +90,7 @@ class Staging:
         self._person = person
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         path = self.folder / SETTINGS
-        if self.folder.exists() and not (path.is_file() and path.read_text("utf-8") == text):
+        if self.folder.exists() and not (path.is_file() and path.read_bytes() == text.encode()):
             self._remove()
         home.create_private_directory(self.folder)
         if not path.exists():
@@ -256,7 +257,9 @@ def _read_journal(path: Path) -> tuple[Journal, int]:
         try:
             if not line.endswith(b"\n"):
                 break
-            values = json.loads(line)
+            values = parse_json(line)
+            if not isinstance(values, dict):
+                break
             if "number" in values:
                 entry = FrameEntry.model_validate(values)
                 journal.frames[entry.number] = entry

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.lock import hold_crops
 from facefusion_finetune.dataset.manifest import CropRecord
@@ -115,14 +116,13 @@ def read_choices(person: Person) -> dict[str, Choice]:
     """
     path = choices_path(person)
     try:
-        return _CHOICES.validate_json(path.read_bytes())
+        return read_file(path, _CHOICES.validate_json)
     except FileNotFoundError:
         return {}
-    except ValidationError as error:
+    except DamageError as error:
         raise DatasetError(
             str(path),
-            f"the file of what was rejected and restored by hand is damaged"
-            f" ({error.errors()[0]['msg']}).",
+            f"the file of what was rejected and restored by hand is damaged ({error}).",
             'It holds {"ID": "rejected"} or "restored" for each crop: mend it, or delete it and'
             " choose again.",
         ) from error

@@ -1,12 +1,12 @@
 """A person's crops as the gallery shows them, and what they cover."""
 
 import html
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset.coverage.report import write_report
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
 from facefusion_finetune.dataset.review.sheets import SHORTEST_ID, describe_state, list_tiles
@@ -113,7 +113,7 @@ def draw_coverage(name: str | None) -> str:
 
 def _read_advice(path: Path) -> list[str]:
     try:
-        return [str(sentence) for sentence in json.loads(path.read_text("utf-8"))["advice"]]
+        return [str(sentence) for sentence in parse_json(path.read_bytes())["advice"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

@@ -7,7 +7,7 @@ from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.jobs import queue
 from facefusion_finetune.people.profile import Person, load_person, person_directory
-from facefusion_finetune.runs.run import MODEL_FILE, list_runs
+from facefusion_finetune.runs.run import MODEL_FILE, scan_runs
 
 
 def require_name(name: str | None) -> str:
@@ -70,7 +70,7 @@ def describe_person(name: str | None) -> str:
     try:
         person = load_person(name)
         records = read_manifest(person)
-        versions = sum(run.is_finished for run in list_runs(person))
+        versions = sum(run.is_finished for run in scan_runs(person))
     except FinetuneError as error:
         return str(error)
     kept = [record for record in records if record.kept]

@@ -8,7 +8,7 @@ from typing import Any
 from facefusion_finetune.facefusion.uis import embed
 from facefusion_finetune.facefusion.uis.page import name_on_page, translate
 from facefusion_finetune.jobs import queue
-from facefusion_finetune.jobs.record import Job, JobState
+from facefusion_finetune.jobs.record import DamagedJob, Job, JobState
 from facefusion_finetune.runs.observer import format_seconds
 
 
@@ -22,9 +22,19 @@ class DrawnJob:
 
 
 def find_latest_job(name: str | None, kinds: Sequence[str]) -> Job | None:
-    """The newest job of a person that is of one of the kinds."""
+    """The newest job of a person that is of one of the kinds, and legible."""
     jobs = queue.list_jobs(name) if name else []
     return next((job for job in reversed(jobs) if job.request.kind in kinds), None)
+
+
+def list_problems(name: str | None, kinds: Sequence[str]) -> list[str]:
+    """Of a person's jobs of one of the kinds, by their ids: what is wrong with damaged ones."""
+    jobs = queue.scan_jobs(name) if name else []
+    return [
+        str(job.error)
+        for job in jobs
+        if isinstance(job, DamagedJob) and job.id.endswith(tuple(f"-{kind}" for kind in kinds))
+    ]
 
 
 def stop_jobs(name: str, kinds: Sequence[str]) -> None:
@@ -36,20 +46,22 @@ def stop_jobs(name: str, kinds: Sequence[str]) -> None:
 
 def sign_jobs(name: str | None, kinds: Sequence[str]) -> Any:
     """What changes whenever `draw_latest_job` would look different."""
-    job = find_latest_job(name, kinds)
+    job, problems = find_latest_job(name, kinds), list_problems(name, kinds)
     if job is None:
-        return name, None
+        return name, None, problems
     state = job.state
     waiting = queue.count_before(job) if state.status == "queued" else 0
-    return name, job.id, state.model_dump(), waiting
+    return name, job.id, state.model_dump(), waiting, problems
 
 
 def draw_latest_job(name: str | None, kinds: Sequence[str]) -> DrawnJob:
-    """The newest job of a person that is of one of the kinds; empty where there is none."""
-    job = find_latest_job(name, kinds)
+    """The newest job of a person that is of one of the kinds, and those that are not legible;
+    empty where there is none.
+    """
+    job, problems = find_latest_job(name, kinds), embed.bullets(list_problems(name, kinds))
     if job is None:
-        return DrawnJob("", False)
-    return DrawnJob(draw_job(job), not job.state.is_ended)
+        return DrawnJob(problems, False)
+    return DrawnJob(draw_job(job) + problems, not job.state.is_ended)
 
 
 def draw_job(job: Job) -> str:
@@ -112,8 +124,8 @@ def _describe_result(job: Job, state: JobState) -> str:
             total=result.get("total_kept"),
         )
     ]
-    rejected = result.get("rejected") or {}
-    if rejected:
+    rejected = result.get("rejected")
+    if rejected and isinstance(rejected, dict):
         reasons = ", ".join(f"{count} {reason}" for reason, count in rejected.items())
         sentences.append(translate("footage.result_rejected", reasons=reasons))
     if result.get("known_sources"):

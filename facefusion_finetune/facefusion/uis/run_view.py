@@ -1,16 +1,16 @@
 """A run as the page shows it while it trains: its curves and its pictures."""
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facefusion_finetune.damage import DamageError, parse_json, read_file
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.evaluation.watching import read_scores
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
 from facefusion_finetune.people.profile import load_person, person_directory
-from facefusion_finetune.runs.run import MODEL_FILE, RECORD_FILE, Run, list_runs
+from facefusion_finetune.runs.run import MODEL_FILE, DamagedRun, Run, find_records, scan_runs
 
 if TYPE_CHECKING:
     import pandas
@@ -34,15 +34,20 @@ def find_shown_run(name: str | None) -> Run | None:
     if not name:
         return None
     try:
-        runs = [run for run in list_runs(load_person(name)) if not run.is_imported]
+        runs = scan_runs(load_person(name))
     except FinetuneError:
         return None
-    return runs[-1] if runs else None
+    for run in reversed(runs):
+        if isinstance(run, DamagedRun):
+            return None
+        if not run.is_imported:
+            return run
+    return None
 
 
 def can_resume(name: str | None) -> bool:
     """Whether a training of the person was begun and has no model yet; quick."""
-    return any(not (folder / MODEL_FILE).is_file() for folder in _list_folders(name))
+    return any(not (folder / MODEL_FILE).exists() for folder in _list_folders(name))
 
 
 def sign_shown_run(name: str | None) -> Any:
@@ -53,15 +58,14 @@ def sign_shown_run(name: str | None) -> Any:
     folders = _list_folders(name)
     if not folders:
         return None
-    newest = max(folders, key=lambda folder: int(folder.name))
+    newest = folders[-1]
     previews = sorted(path.name for path in (newest / "previews").glob("*.png"))
     return str(newest), sign_file(newest / "metrics.jsonl"), previews
 
 
 def _list_folders(name: str | None) -> list[Path]:
-    """Of a person's runs, in no order."""
-    paths = person_directory(name).glob(f"runs/*/{RECORD_FILE}") if name else ()
-    return [path.parent for path in paths if path.parent.name.isdecimal()]
+    """Of a person's runs, oldest first."""
+    return [path.parent for path in find_records(person_directory(name) / "runs")] if name else []
 
 
 def find_grid(run: Run | None) -> Path | None:
@@ -105,15 +109,15 @@ def create_curves(run: Run | None) -> Curves:
 
 def _read_steps(path: Path) -> list[tuple[int, float]]:
     try:
-        lines = path.read_text("utf-8").splitlines()
-    except OSError:
+        lines = read_file(path, bytes.splitlines)
+    except (FileNotFoundError, DamageError):
         return []
     found = []
     for line in lines:
         try:
-            values = json.loads(line)
+            values = parse_json(line)
             found.append((int(values["step"]), float(values["loss"])))
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, OverflowError):
             # The last line may be half-written, and some lines tell of something else.
             continue
     return found

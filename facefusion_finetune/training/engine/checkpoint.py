@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import parse_json
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.runs.run import RunConfig
 
@@ -133,7 +134,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 groups[group][name] = tensors[key] = file.get_tensor(key)
         if _digest(header["state"], tensors) != header["sha256"]:
             raise ValueError("its digest is another one")
-        state = json.loads(header["state"])
+        state = parse_json(header["state"])
         identity = Identity(state.pop("base"), state.pop("settings"))
         scores = tuple((step, score) for step, score in state.pop("scores"))
         progress = Progress(**state, scores=scores)

@@ -8,7 +8,8 @@ from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.host import adapter
 from facefusion_finetune.host.models import card_path, find_active, models_directory
 from facefusion_finetune.people.profile import split_reference
-from facefusion_finetune.swappers.card import ModelCard, decode_card
+from facefusion_finetune.swappers import card as cards
+from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES
 
 finetuned_swapper_types = tuple(FAMILIES)
@@ -42,14 +43,14 @@ def read_card(path: Path) -> ModelCard | None:
     try:
         stat = card_path(path).stat()
         return _read_static_card(card_path(path), stat.st_mtime_ns, stat.st_size)
-    except (OSError, UnicodeDecodeError, FinetuneError):
+    except (OSError, FinetuneError):
         return None
 
 
 @lru_cache(maxsize=256)
 def _read_static_card(path: Path, _modified: int, _size: int) -> ModelCard:
     """Read a card again only when the file's time or size changed."""
-    return decode_card(path.read_text("utf-8"), str(path))
+    return cards.read_card(path)
 
 
 def _find_version(reference: str | None, active: Mapping[str, Mapping[int, Path]]) -> Path | None:

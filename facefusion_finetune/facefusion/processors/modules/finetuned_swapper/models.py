@@ -18,7 +18,7 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types i
 from facefusion_finetune.host import adapter
 from facefusion_finetune.host.models import card_path, find_active, hash_path, models_directory
 from facefusion_finetune.people.profile import split_reference
-from facefusion_finetune.swappers.card import ModelCard, decode_card
+from facefusion_finetune.swappers.card import ModelCard, read_card
 from facefusion_finetune.swappers.catalogue import FAMILIES
 from facefusion_finetune.swappers.files.bases import check_base
 from facefusion_finetune.swappers.source import restore_source
@@ -47,7 +47,7 @@ def load_model(reference: str | None) -> ActiveModel:
     path = find_model(reference)
     digest = check_digest(path)
     try:
-        card = decode_card(card_path(path).read_text("utf-8"), str(card_path(path)))
+        card = read_card(card_path(path))
         check_card(card, path)
         # parses the whole file, so that one onnx cannot read never gets to the pool
         emap = read_static_emap(path, digest)

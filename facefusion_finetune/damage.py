@@ -1,0 +1,83 @@
+"""What can have become of a file that was written here: one error, which says it in one line.
+
+Whoever reads such a file turns that error into one of `errors`, with the path and what to do.
+"""
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+Parsed = TypeVar("Parsed")
+
+LONGEST_REASON = 200
+"""Characters; what a parser says may quote as much as it likes of a file."""
+
+
+class DamageError(ValueError):
+    """A file does not hold what was written into it; the message says why, in one line."""
+
+
+def read_file(path: Path, parse: Callable[[bytes], Parsed]) -> Parsed:
+    """Read a file of this package back, whatever lies in its place by now.
+
+    Args:
+        path: The file.
+        parse: Makes of its bytes what it stands for; raises ValueError where that is not possible,
+            as pydantic and the functions below do.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamageError: It cannot be read or parsed.
+    """
+    try:
+        return parse(path.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamageError(explain(error)) from error
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        DamageError: It is none, nested too deeply, or holds a number that is too long.
+    """
+    return _parse(json.loads, content)
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """The tables of a TOML text. Errors as in `parse_json`."""
+    tables: dict[str, Any] = _parse(lambda text: tomllib.loads(text.decode("utf-8")), content)
+    return tables
+
+
+def explain(error: Exception) -> str:
+    """What an exception says, in one short line that can be printed."""
+    from pydantic import ValidationError
+
+    if isinstance(error, ValidationError):
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        place = ".".join(map(str, fault["loc"]))
+        text = f"{place}: {fault['msg']}" if place else fault["msg"]
+    elif isinstance(error, UnicodeDecodeError):
+        text = "it is no UTF-8 text"
+    elif isinstance(error, RecursionError):
+        text = "it is nested too deeply"
+    elif isinstance(error, OSError):
+        text = error.strerror or str(error)
+    else:
+        text = str(error) or type(error).__name__
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+
+
+def _parse(parse: Callable[[Any], Any], content: bytes | str) -> Any:
+    if not content.strip():
+        raise DamageError("it is empty")
+    try:
+        return parse(content)
+    except (ValueError, RecursionError) as error:
+        raise DamageError(explain(error)) from error
