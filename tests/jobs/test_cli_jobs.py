@@ -34,16 +34,21 @@ def test_jobs_are_listed(person: Person, command: Command) -> None:
         running.write_state(
             JobState(status="running", stage="Training", done=3, total=8, seconds_left=75.0)
         )
-        code, out, err = command("list")
+        code, out, _ = command("list")
         listed = json.loads(command("list", "--json")[1])
     assert code == 0
     assert out.splitlines() == [
         f"{done.id}  ada  done",
         f"{running.id}  ada  running, Training, 3 of 8, 1:15 left",
         f"{queued.id}  ada  queued",
+        f"{damaged.id}  ada  damaged: {damaged.directory / 'job.json'}: the job is not legible"
+        " (Invalid JSON: EOF while parsing an object at line 1 column 1).",
     ]
-    assert str(damaged.directory) in err
-    assert [job["state"]["status"] for job in listed] == ["done", "running", "queued"]
+    assert [job["state"]["status"] for job in listed[:3]] == ["done", "running", "queued"]
+    assert [job["damaged"] for job in listed[:3]] == [None, None, None]
+    assert (listed[3]["id"], listed[3]["person"]) == (damaged.id, "ada")
+    assert listed[3]["state"] is listed[3]["kind"] is None
+    assert str(damaged.directory / "job.json") in listed[3]["damaged"]
     assert listed[1]["directory"] == str(running.directory)
     assert listed[1]["kind"] == "estimate"
 

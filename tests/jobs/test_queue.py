@@ -14,7 +14,7 @@ import pytest
 from facefusion_finetune.errors import ConsentError, JobError
 from facefusion_finetune.jobs import locks, queue
 from facefusion_finetune.jobs.arguments import ExtractArguments
-from facefusion_finetune.jobs.record import FOOTAGE_FOLDER, Job, JobState
+from facefusion_finetune.jobs.record import FOOTAGE_FOLDER, DamagedJob, Job, JobState
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from tests.support.job_processes import submit
 
@@ -138,14 +138,16 @@ for _ in range(20):
     assert [queue.count_before(job) for job in jobs[::20]] == [0, 20, 40, 60]
 
 
-def test_damaged_jobs_are_left_out_and_noted(person: Person) -> None:
+def test_damaged_jobs_are_told_apart(person: Person) -> None:
     good, bad = submit(person), submit(person)
     (bad.directory / "job.json").write_text("{")
     (person.directory / "jobs" / "stray.txt").touch()
-    notes: list[str] = []
     assert [job.id for job in queue.list_jobs()] == [good.id]
-    assert len(notes) == 1
-    assert str(bad.directory) in notes[0]
+    found = queue.scan_jobs()
+    assert [job.id for job in found] == [good.id, bad.id]
+    assert isinstance(found[1], DamagedJob)
+    assert (found[1].person, found[1].directory) == ("ada", bad.directory)
+    assert str(bad.directory / "job.json") in found[1].error.cause
     with pytest.raises(JobError):
         queue.find_job(bad.id)
     assert queue.find_job(good.id).id == good.id
