@@ -22,6 +22,7 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.presets.preset import load_preset
 from facefusion_finetune.runs.base import open_base, resolve_base
 from facefusion_finetune.runs.base_swapper import BaseSwapper
+from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import split_crops
 from facefusion_finetune.runs.run import RunConfig, write_record
 from facefusion_finetune.swappers.convert.parity import run_session
@@ -50,7 +51,8 @@ def compare_centroid(
         The report: before is one frame's vector, after is the centroid.
     """
     options = resolve_base(SWAPPER, analyser)
-    maker = SourceMaker(options, open_base(options, analyser).emap)
+    graph = open_base(options, analyser)
+    maker = SourceMaker(options, graph.emap)
     crops = split_crops(person, analyser, options, FEWEST_CROPS)
     shutil.rmtree(folder, ignore_errors=True)
     run = write_record(
@@ -84,12 +86,7 @@ def compare_centroid(
     base = BaseSwapper(lambda targets, sources: run_session(session, targets, sources), options)
     judge = open_judge(None, analyser)
     material = HeldOutJudge(
-        run,
-        crops.records,
-        crops.train,
-        crops.held_out,
-        analyser,
-        options,
+        RunContext(run, analyser, options, graph, crops),
         maker,
         PersonSource(vector, source),
         session,

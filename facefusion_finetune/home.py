@@ -12,6 +12,23 @@ import platformdirs
 
 HOME_VARIABLE = "FACEFUSION_FINETUNE_HOME"
 
+PERSON_FILE = "person.toml"
+MANIFEST_FILE = "crops.jsonl"
+CROPS_FOLDER = "crops"
+SOURCES_FILE = "sources.jsonl"
+CHOICES_FILE = "choices.json"
+COVERAGE_PICTURE = "coverage.png"
+REVIEW_FOLDER = "review"
+THUMBNAILS_FOLDER = "shown"
+EXTRACTION_FOLDER = "extraction"
+OTHERS_FOLDER = "others"
+JOBS_FOLDER = "jobs"
+RUNS_FOLDER = "runs"
+EXPORTS_FOLDER = "exports"
+HOSTS_FILE = "hosts.json"
+ELSEWHERE_FILE = "elsewhere.json"
+"""What lies in a person's folder; other modules know it by these names only."""
+
 COPY_CHUNK = 1 << 20
 """Bytes that are copied at once."""
 

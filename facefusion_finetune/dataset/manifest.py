@@ -175,7 +175,7 @@ def stack_embeddings(records: list[CropRecord]) -> NDArray[numpy.float32]:
 
 def crops_directory(person: Person) -> Path:
     """Folder of a person's cut-outs."""
-    return person.directory / "crops"
+    return person.directory / home.CROPS_FOLDER
 
 
 def cutout_path(person: Person, record_id: str) -> Path:
@@ -209,7 +209,7 @@ def read_manifest(person: Person) -> list[CropRecord]:
     Raises:
         DatasetError: A line is damaged.
     """
-    return read_records(person.directory / "crops.jsonl")
+    return read_records(person.directory / home.MANIFEST_FILE)
 
 
 def read_records(path: Path) -> list[CropRecord]:
@@ -249,7 +249,7 @@ def read_lines(path: Path, way_out: str) -> list[bytes]:
 
 def write_manifest(person: Person, records: list[CropRecord]) -> None:
     """Replace the manifest, whole or not at all."""
-    write_records(person.directory / "crops.jsonl", records)
+    write_records(person.directory / home.MANIFEST_FILE, records)
 
 
 def write_records(path: Path, records: list[CropRecord]) -> None:

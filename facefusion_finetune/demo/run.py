@@ -94,5 +94,5 @@ def run_demo(output: Path, preset: str, seed: int, observer: Observer | None = N
         run, report = train_person(person, analyser, request, observer, world)
         assert report is not None, "one process trains"
         model = store.activate(person, run, output / "facefusion", force=not report.proven)
-    pictures = sorted((run.directory / "previews").glob("*.png"))
+    pictures = sorted((run.previews_directory).glob("*.png"))
     return DemoResult(run, report, model, pictures)

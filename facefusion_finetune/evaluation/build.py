@@ -105,7 +105,7 @@ def write_report(
     )
     pictures = _draw_pictures(material, before, after, figures)
     report = _assemble(run, material, figures, missing, decision, recogniser, judge, pictures)
-    folder = home.create_private_directory(run.directory / "previews")
+    folder = home.create_private_directory(run.previews_directory)
     for picture in pictures:
         save_picture(folder / picture.name, picture.pixels)
     home.write_text(run.report_json_path, encode_report(report))

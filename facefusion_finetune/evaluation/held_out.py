@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
-from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
+from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.evaluation.build import write_report
 from facefusion_finetune.evaluation.judges import Judge, open_recogniser
 from facefusion_finetune.evaluation.material import (
@@ -35,13 +35,11 @@ from facefusion_finetune.evaluation.targets import (
 )
 from facefusion_finetune.evaluation.truths import Truths, World, draw_truths, load_truths
 from facefusion_finetune.evaluation.watching import write_score
-from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.runs.base_swapper import BaseSwapper, Forward
+from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.runs.others import PersonFilter
-from facefusion_finetune.runs.run import Run
 from facefusion_finetune.runs.sources import draw_others
-from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.sessions import rgb_to_crops
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
@@ -65,12 +63,7 @@ class HeldOutJudge:
 
     def __init__(
         self,
-        run: Run,
-        records: list[CropRecord],
-        train: list[AlignedCrop],
-        held_out: list[AlignedCrop],
-        analyser: FaceAnalyser,
-        options: SwapperOptions,
+        context: RunContext,
         maker: SourceMaker,
         person: PersonSource,
         base_session: onnxruntime.InferenceSession,
@@ -79,12 +72,8 @@ class HeldOutJudge:
         """Make the held-out material.
 
         Args:
-            run: That is judged; targets are kept in its folder.
-            records: All records of the person.
-            train: The crops that train.
-            held_out: Crops that no step trains on; at most `MOST_PAIRS` are used.
-            analyser: Aligns, masks, pastes and knows the recognisers.
-            options: Of the base.
+            context: Of the run that is judged; targets are kept in its folder. At most
+                `MOST_PAIRS` of its held-out crops are used.
             maker: Of the base.
             person: As the tuned model carries it.
             base_session: The base file. onnxruntime makes the pairs, whatever trains, so that
@@ -96,7 +85,10 @@ class HeldOutJudge:
                 show nobody else.
             FootageError: The targets cannot be read, or are refused.
         """
-        independent = choose_independent(run, records, train, held_out)
+        run, analyser, options = context.run, context.analyser, context.options
+        crops = context.crops
+        train = crops.train
+        independent = choose_independent(run, crops.records, train, crops.held_out)
         self._run = run
         self._analyser = analyser
         self._options = options
@@ -117,7 +109,7 @@ class HeldOutJudge:
         self.material = Material(
             held_out=pairs,
             trained=trained,
-            left_out=len(held_out) - len(independent),
+            left_out=len(crops.held_out) - len(independent),
             targets=shown,
             are_people=bool(targets),
             others=others,
@@ -126,7 +118,7 @@ class HeldOutJudge:
             truths=truths,
         )
 
-    def draw_preview(self, run: Run, step: int, forward: Forward) -> Path:
+    def draw_preview(self, step: int, forward: Forward) -> Path:
         """Write `previews/step_NNNNNN.png`: fixed held-out pairs as they look at this step.
 
         How far they are from the truth is added to `held_out.jsonl`.
@@ -137,7 +129,7 @@ class HeldOutJudge:
         before = self._swap(inputs, self._base)
         after = self._swap(inputs, BaseSwapper(forward, self._options))
         write_score(
-            run,
+            self._run,
             step,
             measure_face_l1(before, truths, faces),
             measure_face_l1(after, truths, faces),
@@ -150,7 +142,7 @@ class HeldOutJudge:
                 "truth": truths,
             }
         )
-        path = run.directory / "previews" / f"step_{step:06d}.png"
+        path = self._run.previews_directory / f"step_{step:06d}.png"
         save_picture(path, grid)
         return path
 

@@ -13,6 +13,7 @@ from facefusion_finetune.people.profile import Person
 from facefusion_finetune.registry.bases import write_again
 from facefusion_finetune.registry.store import read_card, read_model
 from facefusion_finetune.runs.base import check_base, open_base, resolve_base
+from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import reload_crops
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.runs.sources import restore_person
@@ -55,18 +56,18 @@ def evaluate_run(
     options = resolve_base(config.base_argument, analyser)
     check_base(run, options)
     judge = reopen_judge(run, judge_path, analyser)
-    crops = reload_crops(person, run, analyser, options)
-    emap = open_base(options, analyser).emap
-    card = read_card(run.model_path)
-    jury = HeldOutJudge(
+    context = RunContext(
         run,
-        crops.records,
-        crops.train,
-        crops.held_out,
         analyser,
         options,
-        SourceMaker(options, emap),
-        restore_person(card, emap),
+        open_base(options, analyser),
+        reload_crops(person, run, analyser, options),
+    )
+    card = read_card(run.model_path)
+    jury = HeldOutJudge(
+        context,
+        SourceMaker(options, context.graph.emap),
+        restore_person(card, context.graph.emap),
         create_session(options.path, options.name),
         Judgement(judge, targets),
     )

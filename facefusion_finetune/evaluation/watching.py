@@ -14,6 +14,8 @@ from pydantic import TypeAdapter, ValidationError
 from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.runs.run import Run
 
+SCORES_FILE = "held_out.jsonl"
+
 
 @dataclass(frozen=True)
 class Score:
@@ -39,7 +41,7 @@ def write_score(
         tuned: (n,), of what is trained.
     """
     score = Score(step, float(base.mean()), float(tuned.mean()))
-    path = run.directory / "held_out.jsonl"
+    path = run.directory / SCORES_FILE
     path.touch(mode=0o600)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(score)) + "\n")
@@ -48,7 +50,7 @@ def write_score(
 def read_scores(run: Run) -> list[Score]:
     """The scores so far by step; of a step that was done twice, after a stop, the later one."""
     try:
-        lines = read_file(run.directory / "held_out.jsonl", bytes.splitlines)
+        lines = read_file(run.directory / SCORES_FILE, bytes.splitlines)
     except (FileNotFoundError, DamageError):
         return []
     scores: dict[int, Score] = {}

@@ -21,7 +21,6 @@ from facefusion_finetune.errors import ConsentError, JobError
 from facefusion_finetune.jobs import locks, processes
 from facefusion_finetune.jobs.arguments import Kind, check_arguments
 from facefusion_finetune.jobs.record import (
-    JOBS_FOLDER,
     LOCK_FILE,
     REQUEST_FILE,
     STATE_FILE,
@@ -55,7 +54,7 @@ def create_folder(person: Person, kind: Kind) -> Path:
         OSError: It cannot be made.
     """
     confirm_consent(person.name)
-    folder = person.directory / JOBS_FOLDER
+    folder = person.directory / home.JOBS_FOLDER
     try:
         # Without parents: a person who is being removed must not come back.
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -142,7 +141,7 @@ def scan_jobs(person_name: str | None = None) -> list[Job | DamagedJob]:
     """`list_jobs`, and in the same order those that are not legible."""
     found: list[Job | DamagedJob] = []
     for path in home.people_directory().glob(
-        f"{person_name or '*'}/{JOBS_FOLDER}/*/{REQUEST_FILE}"
+        f"{person_name or '*'}/{home.JOBS_FOLDER}/*/{REQUEST_FILE}"
     ):
         # One that was removed meanwhile is none.
         with contextlib.suppress(FileNotFoundError):
@@ -160,7 +159,7 @@ def find_job(job_id: str) -> Job:
     Raises:
         JobError: There is none, or it is damaged.
     """
-    for path in home.people_directory().glob(f"*/{JOBS_FOLDER}/*/{REQUEST_FILE}"):
+    for path in home.people_directory().glob(f"*/{home.JOBS_FOLDER}/*/{REQUEST_FILE}"):
         if path.parent.name == job_id:
             job = load_job(path.parent)
             settle([job])
@@ -262,7 +261,7 @@ def ensure_runner() -> None:
 
 def _is_something_to_do() -> bool:
     """Whether a job is queued, or one at work may have nobody who watches it."""
-    for path in home.people_directory().glob(f"*/{JOBS_FOLDER}/*/{REQUEST_FILE}"):
+    for path in home.people_directory().glob(f"*/{home.JOBS_FOLDER}/*/{REQUEST_FILE}"):
         folder = path.parent
         is_new = not (folder / STATE_FILE).exists() and not (folder / STOP_FILE).exists()
         if (is_new or (folder / LOCK_FILE).is_file()) and _is_legible(folder):

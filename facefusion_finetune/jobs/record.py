@@ -23,7 +23,6 @@ from facefusion_finetune.jobs.arguments import Kind as Kind
 Status = Literal["queued", "running", "stopping", "done", "failed", "stopped"]
 ENDED: frozenset[Status] = frozenset({"done", "failed", "stopped"})
 
-JOBS_FOLDER = "jobs"
 REQUEST_FILE = "job.json"
 STATE_FILE = "state.json"
 STOP_FILE = "stop"
@@ -299,7 +298,7 @@ def load_job(directory: Path) -> Job:
         request = read_file(path, JobRequest.model_validate_json)
     except DamageError as error:
         raise _complain(path, str(error)) from error
-    if directory.parts[-3:] != (request.person, JOBS_FOLDER, request.id):
+    if directory.parts[-3:] != (request.person, home.JOBS_FOLDER, request.id):
         raise _complain(path, "it is another job's")
     return Job(directory, request)
 

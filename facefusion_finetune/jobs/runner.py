@@ -19,7 +19,6 @@ from facefusion_finetune.jobs import locks, processes, queue
 from facefusion_finetune.jobs.failures import MEMORY_TODO, explain
 from facefusion_finetune.jobs.queue import release_uploads
 from facefusion_finetune.jobs.record import (
-    JOBS_FOLDER,
     REQUEST_FILE,
     Failure,
     Job,
@@ -133,7 +132,7 @@ def _explain_code(job: Job, code: int) -> Failure:
 
 
 def _delete_drafts() -> None:
-    for folder in home.people_directory().glob(f"*/{JOBS_FOLDER}/*"):
+    for folder in home.people_directory().glob(f"*/{home.JOBS_FOLDER}/*"):
         try:
             age = time.time() - folder.stat().st_mtime
             is_draft = folder.is_dir() and not (folder / REQUEST_FILE).exists()

@@ -8,7 +8,6 @@ from facefusion_finetune import home
 from facefusion_finetune.jobs import locks, processes
 from facefusion_finetune.jobs.queue import lock_path
 from facefusion_finetune.jobs.record import (
-    JOBS_FOLDER,
     LOCK_FILE,
     STATE_FILE,
     STOP_FILE,
@@ -38,7 +37,7 @@ def stop_all(person_name: str, seconds: float = STOP_SECONDS) -> list[str]:
         Ids of jobs whose process still lives, which hardly ever happens.
     """
     folders = []
-    for folder in (home.people_directory() / person_name / JOBS_FOLDER).glob("*"):
+    for folder in (home.people_directory() / person_name / home.JOBS_FOLDER).glob("*"):
         state = read_state(folder / STATE_FILE)
         if folder.is_symlink() or not folder.is_dir() or (state and state.is_ended):
             continue

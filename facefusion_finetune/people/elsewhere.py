@@ -19,8 +19,6 @@ from facefusion_finetune import home
 from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.errors import RegistryError
 
-HOSTS_FILE, ELSEWHERE_FILE = "hosts.json", "elsewhere.json"
-
 Kind = Literal["export", "cache", "tracker"]
 T = TypeVar("T")
 
@@ -64,18 +62,18 @@ def list_hosts(directory: Path) -> list[Path]:
     Raises:
         RegistryError: The file that remembers them is damaged.
     """
-    return _read(directory / HOSTS_FILE, _HOSTS)
+    return _read(directory / home.HOSTS_FILE, _HOSTS)
 
 
 def remember_host(directory: Path, host: Path) -> None:
     """Put a FaceFusion folder down. Errors as in `list_hosts`, and OSError."""
     hosts = sorted({str(path) for path in list_hosts(directory)} | {str(host.resolve())})
-    home.write_text(directory / HOSTS_FILE, json.dumps(hosts, indent=2) + "\n")
+    home.write_text(directory / home.HOSTS_FILE, json.dumps(hosts, indent=2) + "\n")
 
 
 def list_elsewhere(directory: Path) -> list[Elsewhere]:
     """What lies elsewhere, in the order it was put down. Args and errors as in `list_hosts`."""
-    return _read(directory / ELSEWHERE_FILE, _ENTRIES)
+    return _read(directory / home.ELSEWHERE_FILE, _ENTRIES)
 
 
 def remember(directory: Path, path: Path | str, kind: Kind, about: str) -> None:
@@ -132,12 +130,12 @@ def recall(directory: Path) -> Memory:
         hosts = list_hosts(directory)
     except RegistryError as error:
         damaged.append(error)
-        hosts = _salvage(directory / HOSTS_FILE)
+        hosts = _salvage(directory / home.HOSTS_FILE)
     try:
         entries = list_elsewhere(directory)
     except RegistryError as error:
         damaged.append(error)
-        entries = [_guess(path) for path in _salvage(directory / ELSEWHERE_FILE)]
+        entries = [_guess(path) for path in _salvage(directory / home.ELSEWHERE_FILE)]
     return Memory(hosts, entries, damaged)
 
 
@@ -157,7 +155,7 @@ def _read(path: Path, adapter: TypeAdapter[list[T]]) -> list[T]:
 
 def _write(directory: Path, entries: list[Elsewhere]) -> None:
     content = _ENTRIES.dump_json(entries, indent=2).decode("utf-8")
-    home.write_text(directory / ELSEWHERE_FILE, content + "\n")
+    home.write_text(directory / home.ELSEWHERE_FILE, content + "\n")
 
 
 def _salvage(path: Path) -> list[Path]:

@@ -55,7 +55,6 @@ def split_reference(reference: str) -> tuple[str, int | None]:
     return name, int(version)
 
 
-RECORD_FILE = "person.toml"
 DEFAULT_SCOPE = "training and use of a face swapper of this person"
 
 
@@ -91,7 +90,7 @@ class Person(BaseModel):
     @property
     def runs_directory(self) -> Path:
         """Folder with one folder per training run."""
-        return self.directory / "runs"
+        return self.directory / home.RUNS_FOLDER
 
     def require_consent(self) -> Consent:
         """The consent on record.
@@ -102,7 +101,7 @@ class Person(BaseModel):
         if self.consent is None:
             raise ConsentError(
                 f"person {self.name!r}",
-                f"no consent is on record in {self.directory / RECORD_FILE}.",
+                f"no consent is on record in {self.directory / home.PERSON_FILE}.",
                 "Remove the record and add the person again with --consent FILE or"
                 " --consent-note TEXT.",
             )
@@ -194,7 +193,7 @@ def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
         UsageError: The name is not valid or taken (or, with `renew`, unknown).
     """
     validate_name(name)
-    path = person_directory(name) / RECORD_FILE
+    path = person_directory(name) / home.PERSON_FILE
     if renew:
         person = load_person(name).model_copy(update={"consent": consent})
     else:
@@ -219,7 +218,7 @@ def load_person(name: str) -> Person:
         ConsentError: The record is damaged, so that consent cannot be shown.
     """
     validate_name(name)
-    path = person_directory(name) / RECORD_FILE
+    path = person_directory(name) / home.PERSON_FILE
     try:
         person = read_file(path, lambda content: Person.model_validate(parse_toml(content)))
     except FileNotFoundError as error:
@@ -234,7 +233,9 @@ def load_person(name: str) -> Person:
 
 def list_names() -> list[str]:
     """Names of all persons on record, sorted."""
-    return sorted(path.parent.name for path in home.people_directory().glob(f"*/{RECORD_FILE}"))
+    return sorted(
+        path.parent.name for path in home.people_directory().glob(f"*/{home.PERSON_FILE}")
+    )
 
 
 def scan_people() -> list[Person | DamagedPerson]:
@@ -245,7 +246,7 @@ def scan_people() -> list[Person | DamagedPerson]:
         try:
             found.append(load_person(name))
         except FinetuneError as error:
-            path = person_directory(name) / RECORD_FILE
+            path = person_directory(name) / home.PERSON_FILE
             if path.exists():
                 found.append(DamagedPerson(name, error))
             elif name not in on_record:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from facefusion_finetune import home
 from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 from facefusion_finetune.people import elsewhere
@@ -17,22 +18,22 @@ from facefusion_finetune.runs.run import RECORD_FILE, load_run
 from facefusion_finetune.swappers.files.bases import bases_directory
 
 PARTS = {
-    "person.toml": "the record: name and consent",
-    "crops.jsonl": "what was found in the footage: places, measures, face vectors",
-    "crops": "cut-outs of the footage with their masks",
-    "extraction": "what an interrupted extraction left",
-    "others": "faces of other people in the footage, kept with --others",
-    "choices.json": "crops chosen or rejected by hand",
-    "sources.jsonl": "which footage was read",
+    home.PERSON_FILE: "the record: name and consent",
+    home.MANIFEST_FILE: "what was found in the footage: places, measures, face vectors",
+    home.CROPS_FOLDER: "cut-outs of the footage with their masks",
+    home.EXTRACTION_FOLDER: "what an interrupted extraction left",
+    home.OTHERS_FOLDER: "faces of other people in the footage, kept with --others",
+    home.CHOICES_FILE: "crops chosen or rejected by hand",
+    home.SOURCES_FILE: "which footage was read",
     "coverage": "what the crops cover",
-    "review": "pages to look the crops over",
-    "shown": "small pictures of the crops, for the page",
-    "jobs": "what the page put into the queue, with logs and uploaded footage",
-    "runs": "trainings: settings, checkpoints, models, reports",
-    "exports": "models exported from the page",
+    home.REVIEW_FOLDER: "pages to look the crops over",
+    home.THUMBNAILS_FOLDER: "small pictures of the crops, for the page",
+    home.JOBS_FOLDER: "what the page put into the queue, with logs and uploaded footage",
+    home.RUNS_FOLDER: "trainings: settings, checkpoints, models, reports",
+    home.EXPORTS_FOLDER: "models exported from the page",
     ".lock": "held while crops are changed",
-    elsewhere.HOSTS_FILE: "FaceFusion folders that a model was activated in",
-    elsewhere.ELSEWHERE_FILE: "what was written outside this folder",
+    home.HOSTS_FILE: "FaceFusion folders that a model was activated in",
+    home.ELSEWHERE_FILE: "what was written outside this folder",
 }
 """What is known of a person's folder, by name."""
 
@@ -133,7 +134,7 @@ def take_inventory(name: str) -> Inventory:
     hosts = {
         str(host): [str(path) for path in list_model_files(name, host)] for host in memory.hosts
     }
-    records = list(traces.read_records(directory / traces.MANIFEST_FILE))
+    records = list(traces.read_records(directory / home.MANIFEST_FILE))
     kept = [entry for entry in records if entry.get("kept")]
     return Inventory(
         name=name,
@@ -149,8 +150,8 @@ def take_inventory(name: str) -> Inventory:
         shots=len({str(entry.get("shot")) for entry in kept}),
         sources=sorted({str(entry.get("source")) for entry in records}),
         vectors=_count_vectors(directory, hosts),
-        runs=_list_runs(name, directory / "runs"),
-        bases=_list_bases(directory / "runs"),
+        runs=_list_runs(name, directory / home.RUNS_FOLDER),
+        bases=_list_bases(directory / home.RUNS_FOLDER),
         hosts=hosts,
         elsewhere=[_look_at(entry) for entry in memory.elsewhere],
     )
@@ -164,7 +165,7 @@ def _read_record(name: str) -> tuple[dict[str, Any] | None, list[str]]:
 
 
 def _find_damaged_lines(directory: Path, legible: int) -> list[str]:
-    path = directory / traces.MANIFEST_FILE
+    path = directory / home.MANIFEST_FILE
     try:
         damaged = sum(1 for line in read_file(path, bytes.splitlines) if line.strip()) - legible
     except FileNotFoundError:

@@ -6,16 +6,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from facefusion_finetune import home
 from facefusion_finetune.errors import FinetuneError, RegistryError, SwapperError
 from facefusion_finetune.host.locate import recall
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.jobs.stopping import STOP_SECONDS, stop_all
 from facefusion_finetune.people import elsewhere
-from facefusion_finetune.people.profile import RECORD_FILE, find_directory
+from facefusion_finetune.people.profile import find_directory
 from facefusion_finetune.privacy.search import Finding, search_disk
 from facefusion_finetune.privacy.traces import (
-    MANIFEST_FILE,
-    SOURCES_FILE,
     Traces,
     collect_traces,
     walk_files,
@@ -25,7 +24,13 @@ from facefusion_finetune.swappers.files.bases import bases_directory, remove_unu
 from facefusion_finetune.training.cache.header import list_cache_files, read_owner
 from facefusion_finetune.training.cache.places import list_cache_folders
 
-LAST = (MANIFEST_FILE, SOURCES_FILE, elsewhere.HOSTS_FILE, elsewhere.ELSEWHERE_FILE, RECORD_FILE)
+LAST = (
+    home.MANIFEST_FILE,
+    home.SOURCES_FILE,
+    home.HOSTS_FILE,
+    home.ELSEWHERE_FILE,
+    home.PERSON_FILE,
+)
 """What goes last, in this order: as long as anything is left, the person is on record, and the
 removal can be repeated with all it has to know."""
 

@@ -137,6 +137,6 @@ def _find_in_galleries(traces: Traces) -> Iterator[Finding]:
         if other == traces.name or not traces.sources & sources:
             continue
         todo = f"Delete the folder {path.parent}"
-        if rest[0] == "runs":
+        if rest[0] == home.RUNS_FOLDER:
             todo += f", or the whole run: models remove {other}@{rest[1]}"
         yield Finding(str(path), "lists faces out of the person's footage", todo + ".")

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-MANIFEST_FILE = "crops.jsonl"
-SOURCES_FILE = "sources.jsonl"
+from facefusion_finetune import home
 
 _VECTOR = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{2731}=(?!=)")
 """512 numbers as float32 in base64, as manifests and cards have them."""
@@ -50,7 +49,7 @@ def collect_traces(name: str, directory: Path) -> Traces:
         traces.vectors |= find_vectors(path)
         if path.suffix == ".jsonl" and _is_own(path, directory):
             for record in read_records(path):
-                _add(record, traces, is_source=path.name == SOURCES_FILE)
+                _add(record, traces, is_source=path.name == home.SOURCES_FILE)
     return traces
 
 

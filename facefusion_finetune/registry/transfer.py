@@ -29,7 +29,7 @@ from facefusion_finetune.registry.bases import (
     write_again,
 )
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
-from facefusion_finetune.runs.run import ImportRecord, Run, next_version, write_record
+from facefusion_finetune.runs.run import MODEL_FILE, ImportRecord, Run, next_version, write_record
 from facefusion_finetune.swappers.branches.select import scale_branches
 from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
@@ -293,7 +293,7 @@ def _open_workplace(person: Person) -> Iterator[Path]:
 
 def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) -> Imported:
     incoming = home.create_private_directory(folder / "incoming")
-    path = incoming / "model.onnx"
+    path = incoming / MODEL_FILE
     _check_size(source)
     home.copy_whole(source, path)
     claimed = read_claimed_card(path, source)
@@ -303,8 +303,8 @@ def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) ->
         check_graph(model, claimed)
         _check_inputs(model, claimed, source)
         card = adopt_card(claimed, person)
-        note = write_again(model, base_path, card, folder / "model.onnx")
-        create_session(folder / "model.onnx", str(source))
+        note = write_again(model, base_path, card, folder / MODEL_FILE)
+        create_session(folder / MODEL_FILE, str(source))
     except SwapperError as error:
         raise RegistryError(str(source), error.why, ASK_AGAIN) from error
     shutil.rmtree(incoming)
@@ -374,7 +374,7 @@ def _check_size(source: Path) -> None:
 
 def exports_directory(person: Person) -> Path:
     """Folder of these exports; it goes with the person."""
-    return person.directory / "exports"
+    return person.directory / home.EXPORTS_FOLDER
 
 
 def name_export(run: Run, standalone: bool, half: bool, strength: float) -> str:

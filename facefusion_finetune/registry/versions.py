@@ -141,10 +141,10 @@ def sign_versions(host: Path | None, name: str | None = None) -> list[object]:
         path
         for folder in folders
         for path in (
-            folder / profile.RECORD_FILE,
+            folder / home.PERSON_FILE,
             *(
                 record.with_name(part)
-                for record in find_records(folder / "runs")
+                for record in find_records(folder / home.RUNS_FOLDER)
                 for part in SIGNED
             ),
         )

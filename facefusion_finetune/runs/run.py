@@ -23,6 +23,8 @@ from facefusion_finetune.presets.preset import Preset
 RECORD_FILE = "config.toml"
 MODEL_FILE = "model.onnx"
 REPORT_FILE = "report.json"
+METRICS_FILE = "metrics.jsonl"
+PREVIEWS_FOLDER = "previews"
 
 
 class RunRecord(BaseModel):
@@ -141,20 +143,30 @@ class Run:
         return self.directory / REPORT_FILE
 
     @property
+    def previews_directory(self) -> Path:
+        """Pictures: of single steps, and of the report."""
+        return self.directory / PREVIEWS_FOLDER
+
+    @property
+    def metrics_path(self) -> Path:
+        """What each step measured, a line of JSON for each."""
+        return self.directory / METRICS_FILE
+
+    @property
     def is_finished(self) -> bool:
         """Whether a model was written; it may be damaged by now."""
         return self.model_path.exists()
 
     def log(self, step: int, values: dict[str, Any]) -> None:
         """Append one line to `metrics.jsonl`."""
-        path = self.directory / "metrics.jsonl"
+        path = self.metrics_path
         path.touch(mode=0o600)
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again."""
-        path = self.directory / "metrics.jsonl"
+        path = self.metrics_path
         if path.exists():
             lines = path.read_bytes().splitlines(keepends=True)
             kept = [line for line in lines if line.endswith(b"\n") and _read_step(line) <= step]
@@ -188,7 +200,7 @@ def create_run(person: Person, config: RunConfig) -> Run:
     """Make the folder of a new run."""
     directory = person.runs_directory / str(config.version)
     home.create_private_directory(directory / "checkpoints")
-    home.create_private_directory(directory / "previews")
+    home.create_private_directory(directory / PREVIEWS_FOLDER)
     return write_record(directory, config)
 
 

@@ -216,12 +216,7 @@ def _carry_out(begun: _Begun, request: TrainRequest) -> tuple[Run, Report | None
     if accelerator.is_main_process:
         observer.on_stage("Making held-out pairs")
         jury = HeldOutJudge(
-            run,
-            context.crops.records,
-            context.crops.train,
-            context.crops.held_out,
-            context.analyser,
-            context.options,
+            context,
             prepared.maker,
             prepared.person,
             prepared.base_session,
@@ -235,7 +230,7 @@ def _carry_out(begun: _Begun, request: TrainRequest) -> tuple[Run, Report | None
         prepared.create_trainer(feed).optimise(
             request.resume and has_checkpoint(run.checkpoint_path),
             observer,
-            lambda step: jury.draw_preview(run, step, prepared.swapper.run) if jury else None,
+            lambda step: jury.draw_preview(step, prepared.swapper.run) if jury else None,
         )
     finally:
         feed.close()

@@ -42,7 +42,7 @@ def write_report(person: Person) -> CoverageReport:
     values = {"person": person.name, **to_dict(found), "advice": advice}
     text = json.dumps(values, indent=2)
     picture = draw_coverage(person, records, found, advice)
-    path = person.directory / "coverage.png"
+    path = person.directory / home.COVERAGE_PICTURE
     home.write_text(path.with_suffix(".json"), text + "\n")
     home.write_bytes(path, picture)
     return CoverageReport(describe(person.name, found), advice, text, picture, path)

@@ -12,7 +12,6 @@ from facefusion_finetune.dataset.manifest import (
 )
 from facefusion_finetune.people.profile import Person
 
-FOLDER = "others"
 RECORDS = "others.jsonl"
 ANOTHER_FACE = "another face"
 """Why somebody else's face was not kept."""
@@ -38,7 +37,7 @@ def keep_others(person: Person, folder: Path, records: list[CropRecord]) -> Path
     ]
     if not usable:
         return None
-    target = home.create_private_directory(person.directory / FOLDER)
+    target = home.create_private_directory(person.directory / home.OTHERS_FOLDER)
     for record in usable:
         name = cutout_name(record.id)
         shutil.copyfile(folder / name, target / name)

@@ -33,7 +33,7 @@ class KnownSource(BaseModel):
 
 def sources_path(person: Person) -> Path:
     """The file."""
-    return person.directory / "sources.jsonl"
+    return person.directory / home.SOURCES_FILE
 
 
 def read_known_sources(person: Person, records: list[CropRecord]) -> dict[str, KnownSource]:

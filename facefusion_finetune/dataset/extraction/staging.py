@@ -29,7 +29,6 @@ from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.errors import FinetuneError, StoppedError
 from facefusion_finetune.people.profile import Person
 
-FOLDER = "extraction"
 SETTINGS = "settings.json"
 MOST_WAITING = 8
 """Faces whose files wait to be written; more would fill the memory where the disk is slow."""
@@ -86,7 +85,7 @@ class Staging:
             person: Whose.
             settings: What the findings depend on.
         """
-        self.folder = person.directory / FOLDER
+        self.folder = person.directory / home.EXTRACTION_FOLDER
         self._person = person
         text = json.dumps(settings, indent=2, sort_keys=True) + "\n"
         path = self.folder / SETTINGS

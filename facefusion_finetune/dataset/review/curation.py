@@ -37,7 +37,7 @@ class Curation:
 
 def choices_path(person: Person) -> Path:
     """The choices by id, apart from the crops, so that they outlive them."""
-    return person.directory / "choices.json"
+    return person.directory / home.CHOICES_FILE
 
 
 def reject(person: Person, ids: Sequence[str]) -> Curation:

@@ -45,7 +45,7 @@ class Tile:
 
 def review_directory(person: Person) -> Path:
     """Folder of a person's contact sheets."""
-    return person.directory / "review"
+    return person.directory / home.REVIEW_FOLDER
 
 
 def write_sheets(person: Person, records: Sequence[CropRecord]) -> list[Path]:

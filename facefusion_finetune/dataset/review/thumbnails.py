@@ -12,7 +12,6 @@ from facefusion_finetune.dataset.coverage import drawing
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.people.profile import Person
 
-FOLDER = "shown"
 SIDE = 96
 """In pixels."""
 QUALITY = 85
@@ -22,7 +21,7 @@ MOST_WORKERS = 8
 
 def shown_directory(person: Person) -> Path:
     """Folder of a person's thumbnails, and of the last comparison, until the next extraction."""
-    return person.directory / FOLDER
+    return person.directory / home.THUMBNAILS_FOLDER
 
 
 def thumbnail_path(person: Person, record_id: str) -> Path:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from facefusion_finetune import home
 from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset.coverage.report import write_report
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
@@ -87,8 +88,8 @@ def sign_crops(name: str | None) -> Any:
         return None
     folder = person_directory(name)
     # Thumbnails come after the crops; the folder's time tells of new ones.
-    files = (folder / name for name in ("crops.jsonl", "coverage.json", "shown"))
-    return name, *map(sign_file, files)
+    parts = (home.MANIFEST_FILE, home.COVERAGE_PICTURE, home.THUMBNAILS_FOLDER)
+    return name, *(sign_file(folder / part) for part in parts)
 
 
 def update_coverage(person: Person) -> None:
@@ -103,7 +104,7 @@ def draw_coverage(name: str | None) -> str:
     """HTML of the picture of what a person's crops cover, and what to film next."""
     if not name:
         return ""
-    path = person_directory(name) / "coverage.png"
+    path = person_directory(name) / home.COVERAGE_PICTURE
     picture = embed.embed_picture(path, translate("footage.coverage", name=name))
     advice = _read_advice(path.with_suffix(".json"))
     if not picture or not advice:

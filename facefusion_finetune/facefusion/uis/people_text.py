@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from facefusion_finetune import home
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.facefusion.uis.page import translate
@@ -41,7 +42,9 @@ def find_latest(names: list[str]) -> str | None:
     if active is not None and active.request.person in names:
         return active.request.person
     return max(
-        names, key=lambda name: sign_file(person_directory(name) / "person.toml")[0], default=None
+        names,
+        key=lambda name: sign_file(person_directory(name) / home.PERSON_FILE)[0],
+        default=None,
     )
 
 
@@ -60,7 +63,7 @@ def sign_person(name: str | None) -> object:
         return None
     folder = person_directory(name)
     finished = len(list(folder.glob(f"runs/*/{MODEL_FILE}")))
-    return sign_file(folder / "person.toml"), sign_file(folder / "crops.jsonl"), finished
+    return sign_file(folder / home.PERSON_FILE), sign_file(folder / home.MANIFEST_FILE), finished
 
 
 def describe_person(name: str | None) -> str:

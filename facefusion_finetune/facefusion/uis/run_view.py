@@ -4,13 +4,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from facefusion_finetune import home
 from facefusion_finetune.damage import DamageError, parse_json, read_file
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.evaluation.watching import read_scores
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.facefusion.uis.people_text import sign_file
 from facefusion_finetune.people.profile import load_person, person_directory
-from facefusion_finetune.runs.run import MODEL_FILE, DamagedRun, Run, find_records, scan_runs
+from facefusion_finetune.runs.run import (
+    METRICS_FILE,
+    MODEL_FILE,
+    PREVIEWS_FOLDER,
+    DamagedRun,
+    Run,
+    find_records,
+    scan_runs,
+)
 
 if TYPE_CHECKING:
     import pandas
@@ -59,20 +68,24 @@ def sign_shown_run(name: str | None) -> Any:
     if not folders:
         return None
     newest = folders[-1]
-    previews = sorted(path.name for path in (newest / "previews").glob("*.png"))
-    return str(newest), sign_file(newest / "metrics.jsonl"), previews
+    previews = sorted(path.name for path in (newest / PREVIEWS_FOLDER).glob("*.png"))
+    return str(newest), sign_file(newest / METRICS_FILE), previews
 
 
 def _list_folders(name: str | None) -> list[Path]:
     """Of a person's runs, oldest first."""
-    return [path.parent for path in find_records(person_directory(name) / "runs")] if name else []
+    return (
+        [path.parent for path in find_records(person_directory(name) / home.RUNS_FOLDER)]
+        if name
+        else []
+    )
 
 
 def find_grid(run: Run | None) -> Path | None:
     """The newest picture of the held-out pairs: that of a step, in the end the report's."""
     if run is None:
         return None
-    folder = run.directory / "previews"
+    folder = run.previews_directory
     final = folder / "held_out.png"
     return final if final.is_file() else max(folder.glob("step_*.png"), default=None)
 
@@ -82,7 +95,7 @@ def create_curves(run: Run | None) -> Curves:
     # Half of what the tab would add to FaceFusion's start.
     import pandas
 
-    steps = _read_steps(run.directory / "metrics.jsonl") if run else []
+    steps = _read_steps(run.metrics_path) if run else []
     rows = steps[:: max(1, len(steps) // MOST_POINTS)]
     scores = read_scores(run) if run else []
     if scores:

@@ -83,7 +83,7 @@ def draw_pictures(run: Run) -> str:
     parts = []
     for name in PICTURES:
         text = translate(f"proof.{name}_picture")
-        picture = embed_picture(run.directory / "previews" / f"{name}.png", text)
+        picture = embed_picture(run.previews_directory / f"{name}.png", text)
         parts.append(picture and paragraph(text) + picture)
     return "".join(parts)
 
