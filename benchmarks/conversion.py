@@ -34,9 +34,9 @@ def convert(path: Path) -> dict[str, float]:
     import numpy
 
     from facefusion_finetune.swappers.convert.network import TorchSwapper
-    from facefusion_finetune.swappers.convert.parity import measure_difference, run_session
+    from facefusion_finetune.swappers.convert.parity import measure_difference
     from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-    from facefusion_finetune.swappers.sessions import create_session
+    from facefusion_finetune.swappers.sessions import create_session, run_session
 
     before = read_peak()
     started = time.perf_counter()

@@ -21,15 +21,11 @@ from onnx import ModelProto
 
 from facefusion_finetune import home
 from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.swappers.convert.parity import (
-    get_parity_limit,
-    measure_difference,
-    run_session,
-)
+from facefusion_finetune.swappers.convert.parity import get_parity_limit, measure_difference
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.costs import measure_cost
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 from tests.support.families import ENTRIES, build, create_inputs
 
 BATCHES = (1, 2, 4)

@@ -25,9 +25,8 @@ from facefusion_finetune.runs.base_swapper import BaseSwapper
 from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import split_crops
 from facefusion_finetune.runs.run import RunConfig, write_record
-from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.files.bases import digest_file
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 
 PRESET = "reconstruction"

@@ -1,39 +1,55 @@
-"""The line from footage to a tuned model as a Python program, on a drawn person.
+"""From footage to a tuned model and a swapped picture, as a Python program.
 
-Run it with an empty folder: python examples/tune_from_python.py FOLDER
-With FaceFusion, take `FaceFusionAnalyser(locate())` as the analyser and name the base
-"inswapper_128".
+    python examples/tune_from_python.py jane clips/ target.png swapped.png
+
+takes FaceFusion to find faces and its inswapper_128 as the base. Without a FaceFusion, on a drawn
+person (`facefusion-finetune demo` draws the footage):
+
+    python examples/tune_from_python.py ada facefusion-finetune-demo/footage/ada \
+        facefusion-finetune-demo/footage/others/person-1/shot-001/frame-0001.png swapped.png \
+        --others facefusion-finetune-demo/footage/others/* --faces demo --base demo
 """
 
-import os
-import sys
+import argparse
 from pathlib import Path
 
-from facefusion_finetune.dataset.extraction.extract import extract_footage
-from facefusion_finetune.demo.analyser import DemoAnalyser
-from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
-from facefusion_finetune.demo.world import write_footage
-from facefusion_finetune.people.profile import add_person, create_consent
-from facefusion_finetune.training.recipe import train_person
-from facefusion_finetune.training.request import TrainRequest
+import cv2
+
+from facefusion_finetune import api
 
 
-def main(folder: Path) -> None:
-    """Draw footage, extract it, tune the demo's base, print the verdict."""
-    os.environ["FACEFUSION_FINETUNE_HOME"] = str(folder / "home")
-    footage = folder / "footage"
-    write_footage(footage, FIRST_UNSEEN_SEED, shots=12, frames_per_shot=3, seed=1)
-    analyser = DemoAnalyser([footage])
+def main() -> None:
+    """Record the consent, extract, train, say the verdict, swap one picture."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("name")
+    parser.add_argument("footage", type=Path)
+    parser.add_argument("target", type=Path, help="A picture of somebody else.")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--others", type=Path, nargs="*", default=[])
+    parser.add_argument("--faces", default="facefusion")
+    parser.add_argument("--base", default="inswapper_128")
+    parser.add_argument("--preset", default="fast")
+    arguments = parser.parse_args()
 
-    person = add_person("ada", create_consent(None, "Drawn by a program: nobody has to agree."))
-    result = extract_footage(person, [footage], analyser)
-    print(f"{result.kept} crops of {result.shots} shots")
+    person = api.add_person(arguments.name, consent_note="I am in this footage and agree.")
+    folders = [arguments.footage, *arguments.others]
+    analyser = api.open_analyser(arguments.faces, footage=folders)
+    found = api.extract(person, [arguments.footage], analyser)
+    print(f"{found.kept} crops of {found.shots} shots")
 
-    run, report = train_person(person, analyser, TrainRequest(base="demo", preset="fast"))
-    if report is not None:  # None but in the main process, where several train
+    request = api.TrainRequest(
+        base=arguments.base, preset=arguments.preset, targets=tuple(arguments.others)
+    )
+    run, report = api.train(person, analyser, request, api.Observer(on_stage=print))
+    if report is not None:
         print(report.sentence)
-    print(run.model_path)
+    for version in api.list_models().versions:
+        print(version.reference, version.verdict)
+
+    swapper = api.open_swapper(run.reference, analyser)
+    picture = cv2.imread(str(arguments.target))
+    cv2.imwrite(str(arguments.output), swapper.swap(picture))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]).resolve())
+    main()

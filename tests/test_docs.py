@@ -1,10 +1,12 @@
 """What a user can set is written down, and what is written down exists."""
 
+import inspect
 import re
 from pathlib import Path
 
 import typer
 
+from facefusion_finetune import api
 from facefusion_finetune.cli.app import app
 from facefusion_finetune.presets.preset import LossWeights, PairMix, Preset, list_presets
 
@@ -40,3 +42,18 @@ def test_every_preset_and_key_is_documented() -> None:
 def test_files_the_readme_names_are_there() -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_every_public_function_is_documented_and_every_documented_one_is_there() -> None:
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    rows = re.findall(r"^\| (`.+?`) \|", text, re.MULTILINE)
+    documented = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(documented) == sorted(api.__all__)
+    for name in api.__all__:
+        member = getattr(api, name)
+        assert inspect.getdoc(member), name
+        if inspect.isfunction(member):
+            hints = inspect.signature(member)
+            assert hints.return_annotation is not inspect.Signature.empty, name
+            kinds = [hint.annotation for hint in hints.parameters.values()]
+            assert inspect.Parameter.empty not in kinds, name

@@ -1,6 +1,7 @@
 """The judge of one run: the same held-out material for previews, for the report and for later."""
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,7 @@ from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.runs.others import PersonFilter
 from facefusion_finetune.runs.sources import draw_others
-from facefusion_finetune.swappers.convert.parity import run_session
-from facefusion_finetune.swappers.sessions import rgb_to_crops
+from facefusion_finetune.swappers.sessions import rgb_to_crops, run_session
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 
 PREVIEW_PAIRS = 4
@@ -94,7 +94,7 @@ class HeldOutJudge:
         self._options = options
         self._judge = judgement.judge
         self._source = person.source
-        self._base = BaseSwapper(_run_session(base_session), options)
+        self._base = BaseSwapper(partial(run_session, base_session), options)
         base = self._base
         pairs = make_pairs(
             spread(independent, MOST_PAIRS), maker, base, analyser, person.vector, HELD_OUT_SEED
@@ -148,7 +148,7 @@ class HeldOutJudge:
 
     def write_report(self, session: onnxruntime.InferenceSession) -> Report:
         """Judge the file that `session` runs; see `build.write_report`."""
-        tuned = BaseSwapper(_run_session(session), self._options)
+        tuned = BaseSwapper(partial(run_session, session), self._options)
         return write_report(
             self._run,
             self.material,
@@ -189,7 +189,3 @@ class HeldOutJudge:
 
     def _swap(self, crops: NDArray[numpy.uint8], model: BaseSwapper) -> NDArray[Any]:
         return rgb_to_crops(model.swap(crops, numpy.repeat(self._source[None], len(crops), axis=0)))
-
-
-def _run_session(session: onnxruntime.InferenceSession) -> Forward:
-    return lambda targets, sources: run_session(session, targets, sources)

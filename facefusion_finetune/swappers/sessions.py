@@ -112,3 +112,24 @@ def embed_crops(
     name = session.get_inputs()[0].name
     rows = [session.run(None, {name: inputs[i : i + 1]})[0] for i in range(len(inputs))]
     return numpy.concatenate(rows).reshape(len(crops), -1)
+
+
+def run_session(
+    session: onnxruntime.InferenceSession, targets: NDArray[Any], sources: NDArray[Any]
+) -> NDArray[Any]:
+    """Run a swapper file on each crop as the host does.
+
+    Args:
+        session: A swapper's session.
+        targets: (n, 3, H, W).
+        sources: (n, 512) or (n, 3, h, w); n may be 1, for one source for all targets.
+
+    Returns:
+        (n, 3, H, W).
+    """
+    sources = numpy.broadcast_to(sources, (len(targets), *sources.shape[1:]))
+    rows = [
+        session.run(None, {"target": targets[i : i + 1], "source": sources[i : i + 1]})[0]
+        for i in range(len(targets))
+    ]
+    return numpy.concatenate(rows)

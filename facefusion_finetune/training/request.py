@@ -59,7 +59,7 @@ class TrainRequest(BaseModel):
     """FaceFusion's name of a swapper, or the path of an ONNX file; see `resolve_base`."""
     preset: str = "balanced"
     """Name, or the path of a .toml file."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Of everything that is drawn."""
     resume: bool = False
     """Continue the person's last unfinished run; base, preset, seed and others are the run's."""

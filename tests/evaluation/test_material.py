@@ -24,8 +24,7 @@ from facefusion_finetune.runs.base import open_base
 from facefusion_finetune.runs.base_swapper import BaseSwapper
 from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.runs.run import Run
-from facefusion_finetune.swappers.convert.parity import run_session
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 from facefusion_finetune.swappers.source import SourceMaker
 from tests.support.demo_world import load_kept
 

@@ -21,8 +21,7 @@ from facefusion_finetune.evaluation.rerun import evaluate_run
 from facefusion_finetune.registry import store
 from facefusion_finetune.runs.base_swapper import BaseSwapper
 from facefusion_finetune.runs.run import Run
-from facefusion_finetune.swappers.convert.parity import run_session
-from facefusion_finetune.swappers.sessions import create_session, rgb_to_crops
+from facefusion_finetune.swappers.sessions import create_session, rgb_to_crops, run_session
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from tests.support.planted import (
     PERSON,

@@ -40,12 +40,11 @@ from facefusion_finetune.runs.run import Run, RunConfig, create_run, next_versio
 from facefusion_finetune.swappers.card import encode_metadata
 from facefusion_finetune.swappers.convert.frontier import split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.writeback import Weights
 from facefusion_finetune.swappers.graphs.costs import measure_cost
 from facefusion_finetune.swappers.graphs.graph import select_layers
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 from facefusion_finetune.swappers.source import SourceMaker
 from tests.support.runs import create_card
 

@@ -17,7 +17,7 @@ from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.files import wire
 from facefusion_finetune.swappers.files.writeback import write_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 
 PARITY_LIMITS = {"fp32": 1e-3, "fp16": 2e-2}
 """Largest difference between torch and onnxruntime, as a share of the output's range."""
@@ -71,25 +71,6 @@ def measure_difference(output: Array, expected: Array) -> float:
     """Largest difference between two arrays, as a share of the second one's range."""
     spread = max(float(expected.max() - expected.min()), 1e-6)
     return float(numpy.abs(output - expected).max()) / spread
-
-
-def run_session(session: onnxruntime.InferenceSession, targets: Array, sources: Array) -> Array:
-    """Run a swapper file on each crop as the host does.
-
-    Args:
-        session: A swapper's session.
-        targets: (n, 3, H, W).
-        sources: (n, 512) or (n, 3, h, w); n may be 1, for one source for all targets.
-
-    Returns:
-        (n, 3, H, W).
-    """
-    sources = numpy.broadcast_to(sources, (len(targets), *sources.shape[1:]))
-    rows = [
-        session.run(None, {"target": targets[i : i + 1], "source": sources[i : i + 1]})[0]
-        for i in range(len(targets))
-    ]
-    return numpy.concatenate(rows)
 
 
 def find_difference(swapper: TorchSwapper, target: Array, source: Array, limit: float) -> str:

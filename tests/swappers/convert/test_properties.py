@@ -17,14 +17,13 @@ from facefusion_finetune.swappers.convert.parity import (
     check_parity,
     get_parity_limit,
     measure_difference,
-    run_session,
 )
 from facefusion_finetune.swappers.files import wire
 from facefusion_finetune.swappers.files.messages import check_messages
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 from tests.support.random_graphs import BLOCKS, Plan, build_random, create_inputs
 
 SAMPLES = 3

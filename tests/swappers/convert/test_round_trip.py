@@ -15,11 +15,10 @@ from facefusion_finetune.swappers.convert.parity import (
     check_parity,
     get_parity_limit,
     measure_difference,
-    run_session,
 )
 from facefusion_finetune.swappers.files.writeback import save_model
 from facefusion_finetune.swappers.graphs.graph import select_layers
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 from tests.support.families import ENTRIES, create_inputs, facts, open_graph
 
 Arrays = dict[str, NDArray[numpy.float32]]

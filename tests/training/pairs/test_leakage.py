@@ -19,9 +19,8 @@ from facefusion_finetune.presets.preset import PairMix, parse_preset
 from facefusion_finetune.runs.base_swapper import BaseSwapper, Forward
 from facefusion_finetune.runs.sources import SourceTable, gather_sources
 from facefusion_finetune.swappers.branches.gate import STRANGER_COSINE
-from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.graphs.graph import read_swapper
-from facefusion_finetune.swappers.sessions import create_session
+from facefusion_finetune.swappers.sessions import create_session, run_session
 from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.training.pairs.build import create_pairs
 from facefusion_finetune.training.pairs.cycle import DRAWS, create_checked_inputs

@@ -17,12 +17,12 @@ from facefusion_finetune.presets.preset import PairMix, parse_preset
 from facefusion_finetune.runs.base_swapper import BaseSwapper, create_cycle_inputs
 from facefusion_finetune.runs.sources import OTHER_PEOPLE, SourceTable, gather_sources
 from facefusion_finetune.swappers.catalogue import FAMILIES
-from facefusion_finetune.swappers.convert.parity import run_session
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.swappers.sessions import (
     create_session,
     denormalise_output,
     normalise_crops,
+    run_session,
     scale_output,
 )
 from facefusion_finetune.swappers.source import SourceMaker
