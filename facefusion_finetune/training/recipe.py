@@ -114,8 +114,9 @@ def _begin(
         else None
     )
     plan = plan_run(person, analyser, request, record)
-    if request.others:
-        check_apart(request.others, world.footage if world else request.targets)
+    judging = world.footage if world else request.targets
+    if request.others and judging:
+        check_apart(request.others, judging)
     directory = person.runs_directory / str(plan.config.version)
     accelerator = create_accelerator(request.precision, request.trackers, directory / "trackers")
     find_cache(Run(directory, plan.config), request, accelerator)
