@@ -53,7 +53,7 @@ class FaceFusionAnalyser:
     def __init__(self, host: Host, overrides: Mapping[str, Any] | None = None) -> None:
         self._host = host
         self._adapter = import_adapter(host)
-        self._adapter.calm_sessions()
+        self._adapter.disable_thread_spinning()
         initialise_state(host, overrides or {})
         self._state = importlib.import_module("facefusion.state_manager")
         self._face_helper = importlib.import_module("facefusion.face_helper")

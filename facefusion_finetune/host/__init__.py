@@ -1,1 +1,1 @@
-"""The FaceFusion folder: found, linked, started, and every difference between its versions."""
+"""The FaceFusion folder: found, linked, started; and the differences between its versions."""

@@ -1,11 +1,11 @@
 """Every difference between the FaceFusion versions 3.4 to 3.8, in one place.
 
 Import it only where `facefusion` can be imported: inside FaceFusion, or after
-`faces.facefusion` has found the folder. All names of the host that the processor needs are imported
-here or in the processor at the top, so that a host which renames one is noticed at once, by the
-shim, and not in the middle of a run.
+`faces.facefusion` has found the folder. All host names that the processor needs are imported at the
+top of this module or of the processor, so that the shim notices at once when a host renames one,
+not in the middle of a run.
 
-The same in all these versions and therefore used directly: `state_manager`, `logger`, `config`,
+Identical in all these versions and therefore used directly: `state_manager`, `logger`, `config`,
 `inference_manager.get_inference_pool`, `process_manager`, `filesystem`, `face_helper`,
 `face_masker`, `pixel_boost`, `job_store`, `download`, and how the face swapper lists its models. No
 provider hook (`resolve_execution_providers` to 3.6, `resolve_inference_providers` in 3.7, `adjust_`
@@ -85,16 +85,16 @@ COMMON_MODULES: list[ModuleType] = [
 
 
 def check_common_modules() -> bool:
-    """Run `pre_check` of all common modules; the host is never left in 'checking'."""
+    """Run `pre_check` of all common modules; the host is never left in the state 'checking'."""
     if all(module.pre_check() for module in COMMON_MODULES):
         return True
-    # the host ends its own check only when it went well, and waits for that end elsewhere
+    # the host ends its own check only on success, and other code waits for that end
     process_manager.end()
     return False
 
 
 def detect_faces(vision_frame: Any) -> list[Any]:
-    """All faces of a frame; nothing of it stays in the host's stores.
+    """All faces of a frame; nothing stays in the host's face store.
 
     Args:
         vision_frame: H x W x 3, BGR.
@@ -105,30 +105,30 @@ def detect_faces(vision_frame: Any) -> list[Any]:
     return faces
 
 
-def calm_sessions() -> None:
+def disable_thread_spinning() -> None:
     """Let onnxruntime's threads sleep between two runs.
 
-    By default they spin, which takes the cores from whoever decodes, cuts and writes meanwhile.
-    Sessions that are made later are the same but for that.
+    By default they spin, which takes the cores from threads that decode, crop and write meanwhile.
+    Affects only sessions created later, and nothing else about them.
     """
     create = inference_manager.InferenceSession
     if create is not onnxruntime.InferenceSession:
         return
 
-    def create_calmly(model_path: str, *arguments: Any, **options: Any) -> Any:
+    def create_without_spinning(model_path: str, *arguments: Any, **options: Any) -> Any:
         if not arguments and "sess_options" not in options:
             session_options = onnxruntime.SessionOptions()
             session_options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             options["sess_options"] = session_options
         return create(model_path, *arguments, **options)
 
-    inference_manager.InferenceSession = create_calmly
+    inference_manager.InferenceSession = create_without_spinning
 
 
 def parse_face(crop_vision_frame: Any) -> tuple[Any, Mapping[str, int]]:
-    """What the host's face parser says of an aligned crop, run once for all regions.
+    """The host's face parser on an aligned crop, run once for all regions.
 
-    The host runs it again, and sorts its answer again, for each set of regions.
+    The host itself runs it again for each set of regions.
 
     Args:
         crop_vision_frame: H x W x 3, BGR.
@@ -146,7 +146,7 @@ def parse_face(crop_vision_frame: Any) -> tuple[Any, Mapping[str, int]]:
 
 
 def get_target_vision_frame(inputs: Mapping[str, Any]) -> Any:
-    """The frame to find faces in: from 3.7 on the middle of a list."""
+    """The frame to find faces in; since 3.7, the middle of a list."""
     if "target_vision_frames" in inputs:
         target_vision_frames = inputs["target_vision_frames"]
         return target_vision_frames[len(target_vision_frames) // 2]
@@ -154,7 +154,7 @@ def get_target_vision_frame(inputs: Mapping[str, Any]) -> Any:
 
 
 def select_target_faces(inputs: Mapping[str, Any]) -> list[Any]:
-    """The faces to swap, as the host's face selector is set."""
+    """The faces to swap, according to the host's face selector settings."""
     reference_vision_frame = inputs.get("reference_vision_frame")
     if HAS_FRAME_LIST:
         source_vision_frames = inputs.get("source_vision_frames") or []
@@ -168,18 +168,18 @@ def select_target_faces(inputs: Mapping[str, Any]) -> list[Any]:
 
 
 def create_outputs(inputs: Mapping[str, Any], temp_vision_frame: Any) -> Any:
-    """What `process_frame` returns: from 3.5 on the frame and its mask."""
+    """What `process_frame` returns; since 3.5, the frame and its mask."""
     if "temp_vision_mask" in inputs:
         return temp_vision_frame, inputs["temp_vision_mask"]
     return temp_vision_frame
 
 
 def translate(notation: str, package: str | None = None) -> str:
-    """A text of the host, or of `package`.locales.
+    """A text from the host's locales, or from `package`.locales.
 
     Args:
-        notation: Keys joined by dots.
-        package: Full name of the package whose `locales` holds the text; None for the host's.
+        notation: Dotted key.
+        package: Full name of the package whose `locales` has the text; None for the host's.
     """
     text: str | None
     if translator is not None:
@@ -192,7 +192,7 @@ def translate(notation: str, package: str | None = None) -> str:
 
 
 def clear_frame_caches() -> None:
-    """Drop every frame and every open video the host keeps between steps."""
+    """Drop every frame and every open video that the host caches between steps."""
     for name in ("read_static_image", "read_static_video_frame", "read_static_video_chunk"):
         read = getattr(vision, name, None)
         if read is not None:
@@ -201,7 +201,7 @@ def clear_frame_caches() -> None:
 
 
 def load_processor_module(processor: str) -> ModuleType:
-    """A processor of the host by name."""
+    """One of the host's processors, by name."""
     name = "facefusion.processors.modules." + processor
     if translator is not None:
         name += ".core"
@@ -220,17 +220,17 @@ def get_face_swapper_set() -> Mapping[str, Mapping[str, Any]]:
 
 
 def provide_files(hashes: Mapping[str, Any], sources: Mapping[str, Any]) -> bool:
-    """Have the host download published files that are missing or damaged.
+    """Let the host download published files that are missing or damaged.
 
-    The host deletes a source that is damaged and cannot be downloaded: never give it a person's
-    model. The host is never left in 'checking'.
+    The host deletes a damaged source that it cannot download: never pass a person's model. The host
+    is never left in the state 'checking'.
 
     Args:
         hashes: Entries with `url` and `path`, by key.
-        sources: The same of the files themselves.
+        sources: The same for the files themselves.
 
     Returns:
-        Whether all are there and whole.
+        Whether all files are present and intact.
     """
     if conditional_download_hashes(hashes) and conditional_download_sources(sources):
         return True
@@ -239,12 +239,12 @@ def provide_files(hashes: Mapping[str, Any], sources: Mapping[str, Any]) -> bool
 
 
 def is_blocked(path: str) -> bool | None:
-    """Whether the host's content check refuses the whole file, as it lies there now.
+    """Whether the host's content check refuses the file in its current state.
 
     Returns:
-        None where it has no answer: the host cannot read the file as an image or a video.
+        None if there is no result: the host cannot read the file as an image or a video.
     """
-    # both answers are cached by path, and a reader of an earlier call would stand at the end
+    # both results are cached by path, and a video reader from an earlier call would be at its end
     content_analyser.analyse_image.cache_clear()
     content_analyser.analyse_video.cache_clear()
     video_manager.clear_video_pool()
@@ -256,7 +256,7 @@ def is_blocked(path: str) -> bool | None:
             return bool(content_analyser.analyse_video(path, 0, frame_total))
         return bool(content_analyser.analyse_image(path))
     except ZeroDivisionError:
-        # the host samples one frame a second and divides by the whole frames per second
+        # the host samples one frame per second and divides by the frame rate rounded down
         return None
     finally:
         video_manager.clear_video_pool()
@@ -267,7 +267,7 @@ def _can_read(path: str) -> bool:
         if filesystem.is_video(path):
             return vision.read_video_frame(path, 0) is not None
         return vision.read_image(path) is not None
-    except Exception:  # the host stumbles over a damaged video in many ways
+    except Exception:  # the host fails on a damaged video in many ways
         return False
 
 

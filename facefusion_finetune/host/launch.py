@@ -30,11 +30,11 @@ LAYOUT = "finetune"
 
 
 def main() -> None:
-    """Console command: FaceFusion's own exit code, or that of the error."""
+    """Console command; exits with FaceFusion's exit code, or the error's."""
     arguments = sys.argv[1:]
     try:
         host = locate()
-        wanted = find_wanted(arguments)
+        wanted = find_linked_feature(arguments)
         if wanted and not is_linked(host):
             raise HostError(
                 wanted,
@@ -47,11 +47,11 @@ def main() -> None:
     sys.exit(run(host, make_paths_absolute(arguments, Path.cwd())))
 
 
-def find_wanted(arguments: Sequence[str]) -> str | None:
-    """What the arguments ask for that only a linked FaceFusion has.
+def find_linked_feature(arguments: Sequence[str]) -> str | None:
+    """The feature in the arguments that only a linked FaceFusion has.
 
     Returns:
-        The processor, also where one of its options is named, or the layout; None if neither.
+        The processor, also if only one of its options is given, or the layout; None if neither.
     """
     takes_layouts = False
     for argument in arguments:
@@ -69,11 +69,11 @@ def find_wanted(arguments: Sequence[str]) -> str | None:
 def make_paths_absolute(arguments: Sequence[str], folder: Path) -> list[str]:
     """Resolve the values of path options against `folder`.
 
-    FaceFusion runs in its own folder, where a relative path of the user would mean another file.
+    FaceFusion runs in its own folder, where the user's relative paths would point elsewhere.
 
     Args:
         arguments: FaceFusion's arguments.
-        folder: The folder the user is in.
+        folder: The user's current folder.
     """
     absolute = []
     takes_path = False
@@ -92,18 +92,18 @@ def make_paths_absolute(arguments: Sequence[str], folder: Path) -> list[str]:
 
 
 def run(host: Host, arguments: Sequence[str]) -> int:
-    """Run FaceFusion as its own process in its own folder, and wait for it.
+    """Run FaceFusion as a separate process in its own folder, and wait for it.
 
-    Its processors are listed relative to the current folder, and it may replace its own process.
+    It lists its processors relative to the current folder, and may replace its own process.
 
     Args:
         host: The FaceFusion to start.
         arguments: Its arguments, with absolute paths.
 
     Returns:
-        Its exit code; 128 + number where a signal ended it.
+        Its exit code; 128 + signal number if a signal ended it.
     """
-    # the terminal sends Ctrl-C to FaceFusion as well, which tidies up and ends; raising here could
+    # the terminal also sends Ctrl-C to FaceFusion, which cleans up and exits; raising here could
     # lose its exit code
     signal.signal(signal.SIGINT, lambda _number, _frame: None)
     process = subprocess.Popen([sys.executable, "facefusion.py", *arguments], cwd=host.path)
@@ -113,7 +113,7 @@ def run(host: Host, arguments: Sequence[str]) -> int:
 
 
 def _split_option(argument: str) -> tuple[str, str]:
-    """`--option=value`, `-o=value` or `-ovalue` as what stands before the value, and the value."""
+    """Split `--option=value`, `-o=value` or `-ovalue` before the value."""
     if argument.startswith("--"):
         option, mark, value = argument.partition("=")
         return option + mark, value
@@ -121,7 +121,7 @@ def _split_option(argument: str) -> tuple[str, str]:
 
 
 def _is_path_option(option: str) -> bool:
-    """Whether FaceFusion reads `option`, maybe shortened, as one that takes paths."""
+    """Whether FaceFusion takes `option`, possibly abbreviated, as one with paths."""
     if option in SHORT_PATH_OPTIONS:
         return True
     name = option.removesuffix("=")
@@ -129,7 +129,7 @@ def _is_path_option(option: str) -> bool:
 
 
 def _is_layout_option(option: str) -> bool:
-    """Whether FaceFusion reads `option`, maybe shortened, as the one that takes layouts."""
+    """Whether FaceFusion takes `option`, possibly abbreviated, as the one with layouts."""
     name = option.removesuffix("=")
     return len(name) > len("--ui-") and LAYOUT_OPTION.startswith(name)
 

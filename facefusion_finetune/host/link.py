@@ -1,4 +1,4 @@
-"""Put the guarded shim files into a FaceFusion folder, and take exactly these out again."""
+"""Installs the guarded shim files in a FaceFusion folder, and removes exactly these."""
 
 from configparser import ConfigParser, Error
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ SHIMS = {
 
 _TEMPLATES = Path(__file__).parent / "shims"
 _FORMER_EXCLUDE_BLOCK = f"# facefusion-finetune\n/{SHIM_FOLDER.as_posix()}/\n".encode()
-"""Of a link from before the tab."""
+"""Written by versions without the tab."""
 _EXCLUDE_BLOCK = _FORMER_EXCLUDE_BLOCK + f"/{LAYOUT_SHIM.as_posix()}\n".encode()
 
 
 @dataclass(frozen=True)
-class Unlinked:
-    """What `unlink` did, and what the user should know."""
+class UnlinkResult:
+    """What `unlink` did, and warnings for the user."""
 
     host: Host
     removed: tuple[Path, ...]
@@ -37,14 +37,14 @@ class Unlinked:
 def link(given: Path | None = None) -> Host:
     """Write the shim files into FaceFusion and remember its folder.
 
-    Again is harmless, and completes a link made by an older version.
+    Repeating it is harmless, and completes a link made by an older version.
 
     Args:
-        given: The FaceFusion folder, else the one `locate` finds.
+        given: The FaceFusion folder; if None, the one that `locate` finds.
 
     Raises:
-        HostError: There is no FaceFusion, it is too old, cannot be written, or holds files of
-            somebody else at these paths.
+        HostError: There is no FaceFusion, it is too old, it is not writable, or it has files at
+            these paths that this package did not write.
     """
     host = locate(given)
     _refuse_foreign_files(host)
@@ -59,15 +59,15 @@ def link(given: Path | None = None) -> Host:
     return host
 
 
-def unlink(given: Path | None = None) -> Unlinked:
-    """Remove the shim files and every trace of them; models of persons stay.
+def unlink(given: Path | None = None) -> UnlinkResult:
+    """Remove the shim files and every trace of them; persons' models stay.
 
     Args:
-        given: The FaceFusion folder, else the one `locate` finds.
+        given: The FaceFusion folder; if None, the one that `locate` finds.
 
     Raises:
-        HostError: There is no FaceFusion, it cannot be written, or holds files of somebody else
-            at these paths.
+        HostError: There is no FaceFusion, it is not writable, or it has files at these paths that
+            this package did not write.
     """
     host = locate(given)
     _refuse_foreign_files(host)
@@ -82,7 +82,7 @@ def unlink(given: Path | None = None) -> Unlinked:
     except OSError as error:
         raise _cannot_change(host, error) from error
     forget(host)
-    return Unlinked(host, removed, tuple(_list_leftovers(host)))
+    return UnlinkResult(host, removed, tuple(_list_leftovers(host)))
 
 
 def is_linked(host: Host) -> bool:
@@ -112,7 +112,7 @@ def _cannot_change(host: Host, error: OSError) -> HostError:
     return HostError(
         str(error.filename or host.path),
         f"FaceFusion's folder cannot be changed ({error.strerror}).",
-        "Make it writable for you, or work on a copy of FaceFusion that is.",
+        "Make it writable, or use a copy of FaceFusion that is.",
     )
 
 
@@ -130,7 +130,7 @@ def _remove_if_empty(folder: Path) -> None:
 
 
 def _find_exclude_file(host: Host) -> Path | None:
-    """`info/exclude` of the repository, also where `.git` is a file (worktree, submodule)."""
+    """`info/exclude` of the repository, also if `.git` is a file (worktree, submodule)."""
     git = host.path / ".git"
     if git.is_file():
         pointer = git.read_text("utf-8").strip().removeprefix("gitdir:").strip()
@@ -148,8 +148,8 @@ def _exclude_from_git(host: Host) -> None:
     content = path.read_bytes() if path.is_file() else b""
     if _EXCLUDE_BLOCK not in content:
         path.parent.mkdir(exist_ok=True)
-        # in front, so that taking it out again restores a last line without an end
-        write_bytes(path, _EXCLUDE_BLOCK + _take_out_block(content), mode=0o644)
+        # at the front, so that removing it restores a last line without a newline
+        write_bytes(path, _EXCLUDE_BLOCK + _remove_block(content), mode=0o644)
 
 
 def _include_in_git(host: Host) -> None:
@@ -157,7 +157,7 @@ def _include_in_git(host: Host) -> None:
     if path is None or not path.is_file():
         return
     content = path.read_bytes()
-    rest = _take_out_block(content)
+    rest = _remove_block(content)
     if rest == content:
         return
     if rest:
@@ -166,12 +166,12 @@ def _include_in_git(host: Host) -> None:
         path.unlink()
 
 
-def _take_out_block(content: bytes) -> bytes:
+def _remove_block(content: bytes) -> bytes:
     return content.replace(_EXCLUDE_BLOCK, b"").replace(_FORMER_EXCLUDE_BLOCK, b"")
 
 
 def _list_leftovers(host: Host) -> list[str]:
-    """What the user should know after unlinking."""
+    """Warnings for the user after unlinking."""
     warnings = []
     config = host.path / "facefusion.ini"
     for section, option, value in (
@@ -181,11 +181,11 @@ def _list_leftovers(host: Host) -> list[str]:
         if value in _read_option(config, section, option):
             warnings.append(
                 f"{config} still has `{option} = ... {value}`: FaceFusion refuses to start until"
-                f" you take `{value}` out of that line."
+                f" you remove `{value}` from that line."
             )
     directory = models_directory(host.path)
     if directory.is_dir():
-        warnings.append(f"The models of persons were not removed; they lie in {directory}.")
+        warnings.append(f"Persons' models were not removed; they are in {directory}.")
     return warnings
 
 

@@ -1,4 +1,4 @@
-"""Where FaceFusion lies, and which version it is."""
+"""Finds the FaceFusion folder and its version."""
 
 import json
 import os
@@ -12,12 +12,12 @@ from facefusion_finetune.errors import HostError
 from facefusion_finetune.home import create_private_directory, home_directory, write_text
 
 PATH_VARIABLE = "FACEFUSION_PATH"
-OLDEST_VERSION = (3, 4)
+MIN_VERSION = (3, 4)
 UNNUMBERED_VERSION = (999,)
-"""What a development version without a number counts as: newer than any release."""
+"""Stands for a development version without a number: newer than any release."""
 
 BENCH_MARKER = ".bench"
-"""A file that marks a copy of FaceFusion whose networks are stand-ins, for tests."""
+"""Marks a copy of FaceFusion whose networks are stand-ins, for tests."""
 STAND_INS = "stand-in networks"
 
 _VERSION_ENTRY = re.compile(r"""['"]version['"]\s*:\s*['"]([^'"]+)['"]""")
@@ -32,7 +32,7 @@ class Host:
 
     @property
     def name(self) -> str:
-        """`facefusion 3.8.1`; a copy that knows nobody says so."""
+        """`facefusion 3.8.1`; says so if its networks are stand-ins."""
         name = "facefusion (development version)"
         if self.version != UNNUMBERED_VERSION:
             name = "facefusion " + ".".join(map(str, self.version))
@@ -43,10 +43,10 @@ def locate(given: Path | None = None) -> Host:
     """Find FaceFusion: `given`, FACEFUSION_PATH, the linked one, the current folder, ~/facefusion.
 
     Args:
-        given: A folder the user named; nothing else is tried then.
+        given: A folder given by the user; nothing else is tried then.
 
     Raises:
-        HostError: There is none, the named folder is none, or the one found is too old.
+        HostError: None was found, the given folder is not a FaceFusion, or it is too old.
     """
     if given is not None:
         return read_host(given.expanduser().resolve(), str(given))
@@ -62,10 +62,10 @@ def locate(given: Path | None = None) -> Host:
         looked_at.append(f"{path} ({origin})")
     raise HostError(
         "FaceFusion",
-        f"no FaceFusion folder was found. Looked at: {PATH_VARIABLE} (not set), "
+        f"no FaceFusion folder was found. Searched: {PATH_VARIABLE} (not set), "
         + ", ".join(looked_at)
         + ".",
-        "Name its folder: `facefusion-finetune link PATH`, or set FACEFUSION_PATH. Without a"
+        "Give its folder: `facefusion-finetune link PATH`, or set FACEFUSION_PATH. Without a"
         " FaceFusion, extract, train and evaluate with --faces insightface.",
     )
 
@@ -76,26 +76,26 @@ def is_facefusion(path: Path) -> bool:
 
 
 def read_host(path: Path, given: str) -> Host:
-    """The host in `path`.
+    """Read the FaceFusion in `path`.
 
     Args:
         path: An absolute folder.
-        given: How the user named it, for the error.
+        given: What the user gave, for the error message.
 
     Raises:
-        HostError: The folder is no FaceFusion, or one older than 3.4.
+        HostError: The folder is not a FaceFusion, or it is older than 3.4.
     """
     if not is_facefusion(path):
         why = "is not a FaceFusion folder (facefusion.py and facefusion/metadata.py are missing)."
         if not path.is_dir():
             why = "is not a folder."
-        raise HostError(given, why, "Name the folder that holds facefusion.py.")
+        raise HostError(given, why, "Give the folder that contains facefusion.py.")
     version, text = _read_version(path)
-    if version < OLDEST_VERSION:
+    if version < MIN_VERSION:
         raise HostError(
             given,
-            f"this is FaceFusion {text}; its processors are loaded in a way that is not supported.",
-            "Use FaceFusion 3.5 or newer (3.4 works as far as it can).",
+            f"FaceFusion {text} loads its processors in a way that is not supported.",
+            "Use FaceFusion 3.5 or newer (3.4 works with limitations).",
         )
     return Host(path, version)
 
@@ -104,16 +104,16 @@ def remember(host: Host) -> None:
     """Make `host` the linked one.
 
     Raises:
-        HostError: The file that remembers it cannot be written.
+        HostError: The file that records it cannot be written.
     """
-    path = _memory_path()
+    path = _record_path()
     try:
         create_private_directory(path.parent)
         write_text(path, json.dumps({"path": str(host.path)}) + "\n")
     except OSError as error:
         raise HostError(
             str(path),
-            f"the linked FaceFusion cannot be remembered ({error.strerror}).",
+            f"the linked FaceFusion cannot be recorded ({error.strerror}).",
             "Make the folder writable, or set FACEFUSION_FINETUNE_HOME.",
         ) from error
 
@@ -121,13 +121,13 @@ def remember(host: Host) -> None:
 def forget(host: Host) -> None:
     """Forget the linked host if it is `host`."""
     if recall() == host.path:
-        _memory_path().unlink(missing_ok=True)
+        _record_path().unlink(missing_ok=True)
 
 
 def recall() -> Path | None:
-    """Folder of the host linked last; None if there is none or the memory is damaged."""
+    """Folder of the host linked last; None if there is none or the record is damaged."""
     try:
-        return Path(parse_json(_memory_path().read_bytes())["path"])
+        return Path(parse_json(_record_path().read_bytes())["path"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -140,7 +140,7 @@ def _list_usual_places() -> Iterator[tuple[str, Path]]:
     yield "the home folder", Path.home() / "facefusion"
 
 
-def _memory_path() -> Path:
+def _record_path() -> Path:
     return home_directory() / "host.json"
 
 

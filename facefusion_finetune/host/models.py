@@ -1,4 +1,4 @@
-"""Where tuned models and their bases lie, and what they are called."""
+"""Paths and names of tuned models in a FaceFusion folder."""
 
 import re
 from pathlib import Path
@@ -7,14 +7,14 @@ _STEM = re.compile(r"(?P<person>.+)-(?P<version>[1-9][0-9]*)")
 
 
 def models_directory(host: Path) -> Path:
-    """Folder of the active models inside the FaceFusion folder `host`."""
+    """The folder of active models inside the FaceFusion folder `host`."""
     return host / ".assets" / "models" / "finetuned"
 
 
 def find_active(directory: Path) -> dict[str, dict[int, Path]]:
-    """Active models by person and version; an empty dict where there is no folder.
+    """Active models by person and version; empty if there is no folder.
 
-    A model counts as there when its `.onnx`, `.hash` and `.json` all are.
+    A model is active if its `.onnx`, `.hash` and `.json` all exist.
     """
     found: dict[str, dict[int, Path]] = {}
     for path in sorted(directory.glob("*.onnx")):
@@ -25,12 +25,12 @@ def find_active(directory: Path) -> dict[str, dict[int, Path]]:
 
 
 def model_path(directory: Path, person: str, version: int) -> Path:
-    """The model file of that person and version."""
+    """The model file of a person's version."""
     return directory / f"{person}-{version}.onnx"
 
 
 def hash_path(path: Path) -> Path:
-    """The crc32 file beside a model, as the host checks it."""
+    """The crc32 file beside a model, which the host checks."""
     return path.parent / f"{path.stem}.hash"
 
 

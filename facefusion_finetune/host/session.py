@@ -1,4 +1,4 @@
-"""FaceFusion inside this process: imported from its folder, its state filled."""
+"""FaceFusion inside this process: imported from its folder, its state initialised."""
 
 import contextlib
 import importlib
@@ -14,10 +14,10 @@ from facefusion_finetune.errors import FinetuneError, HostError, UsageError
 from facefusion_finetune.host.locate import Host
 
 COMMAND = "headless-run"
-"""The command whose settings are taken."""
+"""The command whose settings are used."""
 
-SIDES = ("face_detector_margin", "face_mask_padding")
-"""Settings with a number for each side of a face. FaceFusion 3.5 takes them for 0 when they come as
+PER_SIDE_KEYS = ("face_detector_margin", "face_mask_padding")
+"""Settings with one value per side of a face. FaceFusion 3.5 reads them as 0 when given as
 arguments."""
 
 
@@ -25,9 +25,9 @@ def import_adapter(host: Host) -> ModuleType:
     """Import FaceFusion from the folder of `host`, and the adapter over it.
 
     Raises:
-        HostError: It cannot be imported, or this process already uses another one.
+        HostError: It cannot be imported, or this process already uses another FaceFusion.
     """
-    # only the package itself is looked for on the path; its modules follow from there
+    # only the package itself is found via the path; its modules follow from there
     sys.path.insert(0, str(host.path))
     try:
         package = importlib.import_module("facefusion")
@@ -38,7 +38,7 @@ def import_adapter(host: Host) -> ModuleType:
         raise HostError(
             str(host.path),
             f"this process already uses the FaceFusion in {origin}.",
-            "Start another process for the other one.",
+            "Start another process for this one.",
         )
     try:
         return importlib.import_module("facefusion_finetune.host.adapter")
@@ -46,28 +46,31 @@ def import_adapter(host: Host) -> ModuleType:
         raise HostError(
             str(host.path),
             f"it cannot be imported into {sys.executable} ({error}).",
-            "Install facefusion-finetune into the Python environment FaceFusion runs in.",
+            "Install facefusion-finetune in the Python environment that FaceFusion runs in.",
         ) from error
 
 
 def initialise_state(host: Host, overrides: Mapping[str, Any]) -> None:
-    """Fill FaceFusion's state from its defaults, its facefusion.ini and `overrides`.
+    """Initialise FaceFusion's state from its defaults, its facefusion.ini and `overrides`.
 
     Args:
         host: The FaceFusion that was imported.
-        overrides: Settings by their name in the state. They go in as arguments, so that FaceFusion
-            checks them and derives from them what depends on them.
+        overrides: Settings by their name in the state. They are passed as arguments, so that
+            FaceFusion validates them and derives the settings that depend on them.
 
     Raises:
         HostError: FaceFusion does not start with its own facefusion.ini.
-        UsageError: An override is not known or not accepted.
+        UsageError: An override is unknown or not accepted.
     """
     messages = io.StringIO()
     try:
-        with _entered(host, _create_arguments(overrides)), contextlib.redirect_stderr(messages):
+        with (
+            _in_host_folder(host, _create_arguments(overrides)),
+            contextlib.redirect_stderr(messages),
+        ):
             args = _parse_arguments(host, overrides)
             importlib.import_module("facefusion.args").apply_args(args, _state().init_item)
-            for key in SIDES:
+            for key in PER_SIDE_KEYS:
                 if isinstance(overrides.get(key), list | tuple) and len(overrides[key]) == 4:
                     _state().init_item(key, tuple(map(int, overrides[key])))
     except FinetuneError:
@@ -78,7 +81,7 @@ def initialise_state(host: Host, overrides: Mapping[str, Any]) -> None:
             raise UsageError(
                 f"settings {dict(overrides)}",
                 f"{host.name} does not accept them ({said[0]}).",
-                "Choose values it lists under `facefusion headless-run --help`.",
+                "Use values listed by `facefusion headless-run --help`.",
             ) from error
         raise _refuses_to_start(host, said[0]) from error
     importlib.import_module("facefusion.logger").init(_state().get_item("log_level"))
@@ -95,13 +98,13 @@ def _parse_arguments(host: Host, overrides: Mapping[str, Any]) -> dict[str, Any]
                 f"Choose one of: {', '.join(known)}.",
             )
     if not importlib.import_module("facefusion.program_helper").validate_args(program):
-        raise _refuses_to_start(host, "a value in its facefusion.ini is not one it knows")
+        raise _refuses_to_start(host, "a value in its facefusion.ini is invalid")
     args: dict[str, Any] = vars(program.parse_args())
     return args
 
 
 def _list_keys(program: Any) -> list[str]:
-    """The settings of the command, by their name in FaceFusion's state."""
+    """The command's settings, by their name in FaceFusion's state."""
     for action in program._actions:
         if isinstance(action.choices, dict) and COMMAND in action.choices:
             options = action.choices[COMMAND]._actions
@@ -118,8 +121,8 @@ def _create_arguments(overrides: Mapping[str, Any]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _entered(host: Host, arguments: Sequence[str]) -> Iterator[None]:
-    """Stand in the host's folder with its arguments: it lists its processors relative to there."""
+def _in_host_folder(host: Host, arguments: Sequence[str]) -> Iterator[None]:
+    """Work in the host's folder with its arguments: it lists its processors relative to it."""
     folder, argv = os.getcwd(), sys.argv
     os.chdir(host.path)
     sys.argv = ["facefusion.py", *arguments]

@@ -1,4 +1,4 @@
-"""Which of FaceFusion's settings decide what is found in a frame, and how it is pasted back."""
+"""FaceFusion's settings that affect which faces are found, and how they are pasted back."""
 
 from collections.abc import Callable, Container
 from typing import Any
@@ -28,40 +28,40 @@ SETTING_KEYS = (
     "video_memory_strategy",
     "system_memory_limit",
 )
-"""By their name in FaceFusion's state; each is an argument of `headless-run` in the versions that
-have it."""
+"""Names in FaceFusion's state; each is an argument of `headless-run` in the versions that have
+it."""
 
 
 def collect_settings(
     get_item: Callable[[str], Any], known: Container[str] | None = None
 ) -> dict[str, Any]:
-    """FaceFusion's present settings, in the form another process can be given them.
+    """FaceFusion's current settings, in a form that can be passed to another process.
 
     Args:
-        get_item: Value of a setting; None for one that is not set, or that this version lacks.
-        known: Settings that this version has; None where `get_item` tells.
+        get_item: Returns a setting's value; None if it is not set, or this version lacks it.
+        known: Settings that this version has; None to rely on `get_item`.
 
     Returns:
-        Texts, numbers, and lists of them: values that mean the default are left out.
+        Texts, numbers and lists of them; values that mean the default are omitted.
     """
     found = {}
     for key in SETTING_KEYS:
         if known is not None and key not in known:
             continue
         value = get_item(key)
-        value = [_convert(one) for one in value] if _is_several(value) else _convert(value)
-        # No argument says that a setting has no value.
+        value = [_convert(one) for one in value] if _is_sequence(value) else _convert(value)
+        # There is no argument for "no value".
         if value not in (None, "", []):
             found[key] = value
     return found
 
 
-def _is_several(value: Any) -> bool:
+def _is_sequence(value: Any) -> bool:
     return isinstance(value, list | tuple)
 
 
 def _convert(value: Any) -> Any:
-    """A number as the command line takes it: sliders give 4.0 for 4, and 0.30000000000000004."""
+    """A number as the command line expects it: sliders give 4.0 for 4, and 0.30000000000000004."""
     if isinstance(value, float):
         return int(value) if value.is_integer() else round(value, 2)
     return value

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune.host.launch import find_wanted, make_paths_absolute
+from facefusion_finetune.host.launch import find_linked_feature, make_paths_absolute
 from facefusion_finetune.host.link import link
 from tests.support.host import create_fake_checkout
 
@@ -53,7 +53,7 @@ def test_paths_are_the_users(arguments: str, expected: str) -> None:
     ],
 )
 def test_what_needs_a_link(arguments: str, wanted: str | None) -> None:
-    assert find_wanted(arguments.split()) == wanted
+    assert find_linked_feature(arguments.split()) == wanted
 
 
 @pytest.fixture

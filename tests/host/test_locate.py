@@ -73,7 +73,7 @@ def test_a_named_folder_must_be_a_facefusion(
 
 def test_too_old_is_refused_by_its_version(tmp_path: Path) -> None:
     old = create_fake_checkout(tmp_path / "old", "3.3.2")
-    with pytest.raises(HostError, match=r"this is FaceFusion 3\.3\.2") as caught:
+    with pytest.raises(HostError, match=r"FaceFusion 3\.3\.2 loads its processors") as caught:
         locate(old)
     assert "FaceFusion 3.5 or newer" in caught.value.todo
 

@@ -138,7 +138,7 @@ def test_video_changes_inside_the_face(
     [
         (["--finetuned-swapper-model", "bob"], "model 'bob': no such model is active"),
         (["--finetuned-swapper-model", "jane@9"], "Active: jane@1, jane@2."),
-        (["--finetuned-swapper-model", "jane@x"], "the part after '@' is no version"),
+        (["--finetuned-swapper-model", "jane@x"], "the part after '@' is not a version number"),
         (["--finetuned-swapper-model", "../jane"], "person name '../jane'"),
         (["--finetuned-swapper-pixel-boost", "200x200"], "no multiple of the size of the model"),
         (["--finetuned-swapper-weight", "1.5"], "--finetuned-swapper-weight '1.5'"),
