@@ -1,1 +1,1 @@
-"""A recipe's settings as data, and what each preset was measured to bring."""
+"""Training settings as data, and the measured gain of each preset."""

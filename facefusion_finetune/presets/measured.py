@@ -1,4 +1,4 @@
-"""What the presets brought where the true swap is known: the README's table, for programs."""
+"""The presets' measured gain where the true swap is known: the README's table as data."""
 
 import json
 from dataclasses import dataclass
@@ -7,33 +7,33 @@ from importlib import resources
 
 @dataclass(frozen=True)
 class Change:
-    """A measure with the base and with the tuned model."""
+    """A metric for the base and for the tuned model."""
 
     before: float
     after: float
     change: float
     low: float
     high: float
-    """95 % interval of the change, over people and their frames."""
+    """Bounds of the change's 95 % interval, over people and their frames."""
 
 
 @dataclass(frozen=True)
 class Gain:
-    """What one preset brought on drawn people whom no network had seen."""
+    """The gain of one preset for synthetic people that no network had seen."""
 
     people: int
     distance: Change
-    """L1 to the true swap, in grey levels inside the face."""
+    """L1 distance to the true swap inside the face, in grey levels."""
     judge: Change
-    """The independent judge's likeness, a cosine."""
+    """Likeness according to the independent judge, a cosine."""
     others: float
-    """By how many grey levels other people's swaps moved."""
+    """How much other people's swaps changed, in grey levels."""
     passed: int
-    """Models that may be activated without force."""
+    """Number of models that pass the activation gate."""
 
 
 def load_gain(preset: str) -> Gain | None:
-    """What was measured of a preset; None for one of the user's own, or one not measured."""
+    """A preset's measured gain; None if it was not measured, as for the user's own presets."""
     text = resources.files(__package__).joinpath("measured.json").read_text("utf-8")
     values = json.loads(text)
     measured = values["presets"].get(preset)

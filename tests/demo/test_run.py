@@ -46,6 +46,6 @@ def test_folder_in_use_is_left_alone(tmp_path: Path, preset_file: Path) -> None:
 
 
 def test_wrong_preset_is_said_before_anything_is_drawn(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="none of that name"):
+    with pytest.raises(UsageError, match="no such preset"):
         run_demo(tmp_path / "demo", "best", 0)
     assert not (tmp_path / "demo").exists()

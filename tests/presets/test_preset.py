@@ -41,14 +41,14 @@ def test_missing_preset_file() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("batch_size", "batchsize", "'batchsize' is unknown. Did you mean 'batch_size'"),
-        ("high_pass", "highpass", "'losses.highpass' is unknown. Did you mean 'high_pass'"),
+        ("batch_size", "batchsize", "unknown key 'batchsize'. Did you mean 'batch_size'"),
+        ("high_pass", "highpass", "unknown key 'losses.highpass'. Did you mean 'high_pass'"),
         ("steps = 8", "steps = 0", "steps: Input should be greater than or equal to 1"),
         ("steps = 8", "", "give either steps or epochs"),
         ("steps = 8", "steps = 8\nepochs = 2", "give either steps or epochs"),
         ("cycle = 2\nself = 1\nprior = 1", "", "all pairs are 0"),
         ("l1 = 1.0", "l1 = -1.0", "losses.l1: Input should be greater"),
-        ("steps = 8", "steps = [", "it is no TOML"),
+        ("steps = 8", "steps = [", "it is not valid TOML"),
     ],
 )
 def test_wrong_preset(old: str, new: str, message: str) -> None:
