@@ -1,1 +1,1 @@
-"""Who, with what consent, and what of theirs lies outside the home."""
+"""Who a person is, their consent, and where their data is outside the home."""

@@ -1,6 +1,6 @@
-"""What of a person lies outside the person's folder, remembered in it.
+"""Where a person's data is outside the person's folder, recorded inside it.
 
-Nobody could show or remove what was forgotten: a path is put down before anything is written there.
+Unrecorded data could be neither shown nor removed, so a path is recorded before it is written to.
 """
 
 import json
@@ -25,84 +25,84 @@ T = TypeVar("T")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
-class Elsewhere(BaseModel):
-    """One thing that lies outside the person's folder."""
+class Location(BaseModel):
+    """One place outside the person's folder that holds the person's data."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     path: str
-    """Absolute; of a tracker, its address."""
+    """An absolute path; for a tracker, its address."""
     kind: Kind
     about: str
-    """`NAME@VERSION`, the model or the run; empty where that is not legible any more."""
+    """`NAME@VERSION` of the model or run; empty if it is no longer readable."""
     recorded: datetime
 
 
 @dataclass(frozen=True)
-class Memory:
-    """What is remembered of a person."""
+class Locations:
+    """All recorded places outside a person's folder."""
 
     hosts: list[Path]
-    """FaceFusion folders that a model of the person was ever activated in."""
-    elsewhere: list[Elsewhere]
+    """FaceFusion folders in which a model of the person was ever activated."""
+    elsewhere: list[Location]
     damaged: list[RegistryError]
-    """One for each of the two files that cannot be read; what is legible is in the lists."""
+    """One error per unreadable record file; what could be salvaged is in the lists."""
 
 
 _HOSTS = TypeAdapter(list[Path])
-_ENTRIES = TypeAdapter(list[Elsewhere])
+_ENTRIES = TypeAdapter(list[Location])
 
 
 def list_hosts(directory: Path) -> list[Path]:
-    """FaceFusion folders that a model of the person was ever activated in.
+    """FaceFusion folders in which a model of the person was ever activated.
 
     Args:
         directory: The person's folder.
 
     Raises:
-        RegistryError: The file that remembers them is damaged.
+        RegistryError: The record file is damaged.
     """
     return _read(directory / home.HOSTS_FILE, _HOSTS)
 
 
 def remember_host(directory: Path, host: Path) -> None:
-    """Put a FaceFusion folder down. Errors as in `list_hosts`, and OSError."""
+    """Record a FaceFusion folder. Errors as in `list_hosts`, and OSError."""
     hosts = sorted({str(path) for path in list_hosts(directory)} | {str(host.resolve())})
     home.write_text(directory / home.HOSTS_FILE, json.dumps(hosts, indent=2) + "\n")
 
 
-def list_elsewhere(directory: Path) -> list[Elsewhere]:
-    """What lies elsewhere, in the order it was put down. Args and errors as in `list_hosts`."""
+def list_locations(directory: Path) -> list[Location]:
+    """The recorded places, in the order of recording. Args and errors as in `list_hosts`."""
     return _read(directory / home.ELSEWHERE_FILE, _ENTRIES)
 
 
 def remember(directory: Path, path: Path | str, kind: Kind, about: str) -> None:
-    """Put something down that is about to be written elsewhere.
+    """Record a place that is about to be written to.
 
     Args:
-        directory: The person's folder; it has to be there.
-        path: Absolute, or a tracker's address. What lies in the person's folder is passed over.
-        kind: What it is.
+        directory: The person's folder; it must exist.
+        path: An absolute path, or a tracker's address. Paths in the person's folder are ignored.
+        kind: What is written.
         about: `NAME@VERSION`.
 
     Raises:
-        RegistryError: The file that remembers is damaged.
-        OSError: It cannot be written, for example because the person was removed.
+        RegistryError: The record file is damaged.
+        OSError: The record cannot be written, for example because the person was removed.
     """
     if isinstance(path, Path) and directory.resolve() in path.parents:
         return
-    entries = [entry for entry in list_elsewhere(directory) if entry.path != str(path)]
-    made = Elsewhere(path=str(path), kind=kind, about=about, recorded=datetime.now(UTC))
+    entries = [entry for entry in list_locations(directory) if entry.path != str(path)]
+    made = Location(path=str(path), kind=kind, about=about, recorded=datetime.now(UTC))
     _write(directory, [*entries, made])
 
 
 @contextmanager
 def remembered(directory: Path, file: Path, kind: Kind, about: str) -> Iterator[None]:
-    """Put a file down while it is written; struck out where nothing came of it.
+    """Record a file while it is written; the record is deleted if no file was made.
 
     Args and errors as in `remember`.
     """
-    # Without the last link resolved: a link in the file's place is replaced, not followed.
+    # The last component is not resolved: a link at the file's path is replaced, not followed.
     path = file.parent.resolve() / file.name
     remember(directory, path, kind, about)
     try:
@@ -114,17 +114,17 @@ def remembered(directory: Path, file: Path, kind: Kind, about: str) -> Iterator[
 
 
 def forget(directory: Path, path: Path | str) -> None:
-    """Strike out what is not there any more. Errors as in `remember`."""
-    entries = list_elsewhere(directory)
+    """Delete the record of a place that no longer exists. Errors as in `remember`."""
+    entries = list_locations(directory)
     left = [entry for entry in entries if entry.path != str(path)]
     if left != entries:
         _write(directory, left)
 
 
-def recall(directory: Path) -> Memory:
-    """Everything that is remembered, as far as it is legible."""
+def recall(directory: Path) -> Locations:
+    """Everything recorded, as far as it is readable."""
     hosts: list[Path] = []
-    entries: list[Elsewhere] = []
+    entries: list[Location] = []
     damaged = []
     try:
         hosts = list_hosts(directory)
@@ -132,11 +132,11 @@ def recall(directory: Path) -> Memory:
         damaged.append(error)
         hosts = _salvage(directory / home.HOSTS_FILE)
     try:
-        entries = list_elsewhere(directory)
+        entries = list_locations(directory)
     except RegistryError as error:
         damaged.append(error)
         entries = [_guess(path) for path in _salvage(directory / home.ELSEWHERE_FILE)]
-    return Memory(hosts, entries, damaged)
+    return Locations(hosts, entries, damaged)
 
 
 def _read(path: Path, adapter: TypeAdapter[list[T]]) -> list[T]:
@@ -147,13 +147,12 @@ def _read(path: Path, adapter: TypeAdapter[list[T]]) -> list[T]:
     except DamageError as error:
         raise RegistryError(
             str(path),
-            f"it is damaged ({error}), so that it cannot say where else something of the person"
-            " lies.",
+            f"it is damaged ({error}), so other places that hold the person's data are unknown.",
             "Repair it, or remove the person.",
         ) from error
 
 
-def _write(directory: Path, entries: list[Elsewhere]) -> None:
+def _write(directory: Path, entries: list[Location]) -> None:
     content = _ENTRIES.dump_json(entries, indent=2).decode("utf-8")
     home.write_text(directory / home.ELSEWHERE_FILE, content + "\n")
 
@@ -175,6 +174,6 @@ def _salvage(path: Path) -> list[Path]:
     return found
 
 
-def _guess(path: Path) -> Elsewhere:
+def _guess(path: Path) -> Location:
     kind: Kind = "cache" if path.is_dir() else "export"
-    return Elsewhere(path=str(path), kind=kind, about="", recorded=datetime.fromtimestamp(0, UTC))
+    return Location(path=str(path), kind=kind, about="", recorded=datetime.fromtimestamp(0, UTC))

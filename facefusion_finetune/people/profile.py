@@ -1,4 +1,4 @@
-"""A person's record in `person.toml`: consent, and a name that folders and files can have."""
+"""A person's record in `person.toml`: consent, and a name that is safe for files and folders."""
 
 import hashlib
 import re
@@ -24,13 +24,13 @@ def validate_name(name: str) -> str:
     """Return `name` if it can be a person's name.
 
     Raises:
-        UsageError: It is empty, too long, or holds anything but letters, digits, `_`, `-`, `.`.
+        UsageError: It is empty, too long, or has characters other than letters, digits, `_-.`.
     """
     if not _NAME.fullmatch(name) or name.split(".")[0].lower() in _RESERVED:
         raise UsageError(
             f"person name {name!r}",
-            "it becomes a folder and file name, so it may hold only letters, digits, '_', '-' and"
-            " '.', begins with a letter or digit, and has 1 to 64 characters.",
+            "it becomes a folder and file name, so it must have 1 to 64 characters, start with a"
+            " letter or digit, and contain only letters, digits, '_', '-' and '.'.",
             "Choose another name, for example 'jane_doe'.",
         )
     return name
@@ -49,7 +49,7 @@ def split_reference(reference: str) -> tuple[str, int | None]:
     if not version.isdecimal() or int(version) < 1:
         raise UsageError(
             f"model {reference!r}",
-            "the part after '@' is no version.",
+            "the part after '@' is not a version number.",
             "Write NAME@VERSION, for example jane_doe@2.",
         )
     return name, int(version)
@@ -59,7 +59,7 @@ DEFAULT_SCOPE = "training and use of a face swapper of this person"
 
 
 class Consent(BaseModel):
-    """What the person agreed to. A file stays where it is; only its digest is kept."""
+    """What the person agreed to. A consent file is not copied; only its digest is kept."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -84,19 +84,19 @@ class Person(BaseModel):
 
     @property
     def directory(self) -> Path:
-        """Folder with everything held about the person, but for models active in a host."""
+        """The folder with everything held about the person, except models active in a host."""
         return person_directory(self.name)
 
     @property
     def runs_directory(self) -> Path:
-        """Folder with one folder per training run."""
+        """The folder with one subfolder per training run."""
         return self.directory / home.RUNS_FOLDER
 
     def require_consent(self) -> Consent:
         """The consent on record.
 
         Raises:
-            ConsentError: There is none, or it has expired.
+            ConsentError: No consent is on record, or it has expired.
         """
         if self.consent is None:
             raise ConsentError(
@@ -125,27 +125,29 @@ class DamagedPerson:
 def create_consent(
     file: Path | None, note: str | None, scope: str = DEFAULT_SCOPE, expires: date | None = None
 ) -> Consent:
-    """Turn what the user gives as proof of consent into a record.
+    """Create a consent record from the proof given by the user.
 
     Args:
         file: A signed form or recording; read for its digest, not copied.
         note: A sentence that says who agreed to what, and when.
         scope: What the consent covers.
-        expires: Last day on which it holds.
+        expires: Last day on which it is valid.
 
     Raises:
-        UsageError: Neither or both are given, one is empty, or the day lies in the past.
+        UsageError: Neither or both are given, the proof is empty, or the day is in the past.
         ConsentError: The file cannot be read.
     """
     if (file is None) == (note is None):
         raise UsageError(
             "consent",
-            "a person is added only with exactly one proof of consent.",
+            "adding a person requires exactly one proof of consent.",
             "Give --consent FILE (a signed form or a recording) or --consent-note TEXT.",
         )
     if expires is not None and expires < date.today():
         raise UsageError(
-            f"consent until {expires}", "that day is past.", "Give a later --consent-expires."
+            f"consent until {expires}",
+            "that day is in the past.",
+            "Give a later --consent-expires.",
         )
     if file is not None:
         try:
@@ -154,7 +156,7 @@ def create_consent(
             raise ConsentError(
                 f"consent file {file}",
                 f"it cannot be read ({error.strerror}).",
-                "Give a file that exists and that you may read.",
+                "Give an existing, readable file.",
             ) from error
         kind: Literal["note", "file"] = "file"
         text = file.name
@@ -164,7 +166,7 @@ def create_consent(
         kind = "note"
     if not content:
         raise UsageError(
-            "consent", "it is empty.", "Say who agreed to what, and when, in the file or note."
+            "consent", "it is empty.", "State who agreed to what, and when, in the file or note."
         )
     return Consent(
         kind=kind,
@@ -177,7 +179,7 @@ def create_consent(
 
 
 def person_directory(name: str) -> Path:
-    """Folder of whoever is called so; it need not be there."""
+    """The folder of a person with this name; it may not exist."""
     return home.people_directory() / name
 
 
@@ -185,12 +187,12 @@ def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
     """Record a person, before any crop is made.
 
     Args:
-        name: See `names.validate_name`.
+        name: See `validate_name`.
         consent: From `create_consent`.
-        renew: Replace the consent of a person who is already there.
+        renew: Replace the consent of an existing person.
 
     Raises:
-        UsageError: The name is not valid or taken (or, with `renew`, unknown).
+        UsageError: The name is invalid or taken (with `renew`: unknown).
     """
     validate_name(name)
     path = person_directory(name) / home.PERSON_FILE
@@ -201,8 +203,8 @@ def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
         if taken:
             raise UsageError(
                 f"person {name!r}",
-                f"there is already a person called {taken[0]!r}.",
-                "Choose another name, or --renew to replace the consent on record.",
+                f"there is already a person named {taken[0]!r}.",
+                "Choose another name, or use --renew to replace the consent on record.",
             )
         person = Person(name=name, created=datetime.now(UTC), consent=consent)
     home.create_private_directory(path.parent)
@@ -215,19 +217,21 @@ def load_person(name: str) -> Person:
 
     Raises:
         UsageError: There is no such person.
-        ConsentError: The record is damaged, so that consent cannot be shown.
+        ConsentError: The record is damaged, so consent cannot be proven.
     """
     validate_name(name)
     path = person_directory(name) / home.PERSON_FILE
     try:
         person = read_file(path, lambda content: Person.model_validate(parse_toml(content)))
     except FileNotFoundError as error:
-        raise _miss(name) from error
+        raise _create_unknown_error(name) from error
     except DamageError as error:
-        raise _doubt(path, f"it is damaged, so that consent cannot be shown ({error}).") from error
-    # Where a system tells no capitals apart, somebody may be called by other ones.
+        raise _create_record_error(
+            path, f"it is damaged, so consent cannot be proven ({error})."
+        ) from error
+    # On a case-insensitive file system, the name may differ in case.
     if person.name.lower() != name.lower():
-        raise _doubt(path, f"it is the record of {person.name!r}.")
+        raise _create_record_error(path, f"it is the record of {person.name!r}.")
     return person
 
 
@@ -239,7 +243,7 @@ def list_names() -> list[str]:
 
 
 def scan_people() -> list[Person | DamagedPerson]:
-    """Everybody of whom something is held, by name; who has no legible record is among them."""
+    """All persons that data is held about, by name, including those without a readable record."""
     found: list[Person | DamagedPerson] = []
     on_record = set(list_names())
     for name in sorted(on_record | _list_left()):
@@ -250,55 +254,55 @@ def scan_people() -> list[Person | DamagedPerson]:
             if path.exists():
                 found.append(DamagedPerson(name, error))
             elif name not in on_record:
-                why = "it is not there, so that consent cannot be shown."
-                found.append(DamagedPerson(name, _doubt(path, why)))
+                why = "it is missing, so consent cannot be proven."
+                found.append(DamagedPerson(name, _create_record_error(path, why)))
     return found
 
 
 def _list_left() -> set[str]:
-    """Names of folders with something in them."""
+    """Names of folders that are not empty."""
     names = {path.parent.name for path in home.people_directory().glob("*/*")}
     return {name for name in names if _NAME.fullmatch(name)}
 
 
 def find_directory(name: str) -> Path:
-    """Folder of a person, whose record may be damaged or gone.
+    """The folder of a person, whose record may be damaged or missing.
 
     Raises:
         UsageError: There is no such person.
     """
     directory = person_directory(validate_name(name))
     if not directory.is_dir() and not directory.is_symlink():
-        raise _miss(name)
+        raise _create_unknown_error(name)
     return directory
 
 
 def confirm_consent(name: str) -> Consent:
-    """The consent on record at this moment, read from disk again.
+    """The consent currently on record, read from disk again.
 
     Raises:
-        ConsentError: There is none, it has expired, or the person was removed meanwhile.
+        ConsentError: No consent is on record, it has expired, or the person was removed.
     """
     try:
         return load_person(name).require_consent()
     except UsageError as error:
         raise ConsentError(
             f"person {name!r}",
-            "the person was removed, and with that the consent is withdrawn.",
-            "To begin anew, ask again, then add the person.",
+            "the person was removed, which withdraws the consent.",
+            "To start again, ask for consent, then add the person.",
         ) from error
 
 
-def _miss(name: str) -> UsageError:
-    known = ", ".join(list_names()) or "nobody yet"
+def _create_unknown_error(name: str) -> UsageError:
+    known = ", ".join(list_names()) or "none yet"
     return UsageError(
         f"person {name!r}",
-        f"nobody of that name is on record (known: {known}).",
+        f"no such person is on record (known: {known}).",
         f"Add the person first: facefusion-finetune person add {name} --consent FILE.",
     )
 
 
-def _doubt(path: Path, why: str) -> ConsentError:
+def _create_record_error(path: Path, why: str) -> ConsentError:
     return ConsentError(
         f"person record {path}", why, "Repair the file, or move it away and add the person again."
     )

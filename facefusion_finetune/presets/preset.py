@@ -177,7 +177,9 @@ def parse_preset(text: str, name: str) -> Preset:
     try:
         return Preset.model_validate(parse_toml(text.encode("utf-8")))
     except DamageError as error:
-        raise UsageError(f"preset {name}", f"it is not valid TOML ({error}).", "Correct it.") from error
+        raise UsageError(
+            f"preset {name}", f"it is not valid TOML ({error}).", "Correct it."
+        ) from error
     except ValidationError as error:
         # A misspelt key is also reported as missing; the misspelling is the helpful one.
         faults = sorted(error.errors(), key=lambda fault: fault["type"] != "extra_forbidden")

@@ -1,1 +1,1 @@
-"""What is held about a person, and how all of it is deleted and shown to be gone."""
+"""What is held about a person, how all of it is deleted, and how that is verified."""

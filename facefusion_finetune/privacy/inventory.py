@@ -1,4 +1,4 @@
-"""Everything that is held about a person, in the person's folder and elsewhere."""
+"""Everything held about a person, in the person's folder and elsewhere."""
 
 import os
 from collections import Counter
@@ -19,28 +19,28 @@ from facefusion_finetune.swappers.files.bases import bases_directory
 
 PARTS = {
     home.PERSON_FILE: "the record: name and consent",
-    home.MANIFEST_FILE: "what was found in the footage: places, measures, face vectors",
+    home.MANIFEST_FILE: "faces found in the footage: positions, measurements, face embeddings",
     home.CROPS_FOLDER: "cut-outs of the footage with their masks",
-    home.EXTRACTION_FOLDER: "what an interrupted extraction left",
+    home.EXTRACTION_FOLDER: "left by an interrupted extraction",
     home.OTHERS_FOLDER: "faces of other people in the footage, kept with --others",
-    home.CHOICES_FILE: "crops chosen or rejected by hand",
-    home.SOURCES_FILE: "which footage was read",
-    "coverage": "what the crops cover",
-    home.REVIEW_FOLDER: "pages to look the crops over",
-    home.THUMBNAILS_FOLDER: "small pictures of the crops, for the page",
-    home.JOBS_FOLDER: "what the page put into the queue, with logs and uploaded footage",
-    home.RUNS_FOLDER: "trainings: settings, checkpoints, models, reports",
-    home.EXPORTS_FOLDER: "models exported from the page",
-    ".lock": "held while crops are changed",
-    home.HOSTS_FILE: "FaceFusion folders that a model was activated in",
-    home.ELSEWHERE_FILE: "what was written outside this folder",
+    home.CHOICES_FILE: "crops kept or rejected by hand",
+    home.SOURCES_FILE: "the footage that was read",
+    "coverage": "coverage of the crops",
+    home.REVIEW_FOLDER: "pages for reviewing the crops",
+    home.THUMBNAILS_FOLDER: "thumbnails of the crops, for the tab",
+    home.JOBS_FOLDER: "jobs queued from the tab, with logs and uploaded footage",
+    home.RUNS_FOLDER: "training runs: settings, checkpoints, models, reports",
+    home.EXPORTS_FOLDER: "models exported from the tab",
+    ".lock": "lock for changes to the crops",
+    home.HOSTS_FILE: "FaceFusion folders in which a model was activated",
+    home.ELSEWHERE_FILE: "places outside this folder that were written to",
 }
-"""What is known of a person's folder, by name."""
+"""The known entries of a person's folder, by name."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """Files and bytes; a file with several names counts once."""
+    """Files and bytes; hard links to one file count once."""
 
     files: int
     bytes: int
@@ -52,7 +52,7 @@ class Part:
 
     name: str
     what: str | None
-    """None for what is not known by name."""
+    """Description; None for an unknown name."""
     size: Size
 
 
@@ -61,7 +61,7 @@ class HeldRun:
     """One folder of `runs`."""
 
     reference: str
-    """`NAME@VERSION`, or the folder's name where it holds no run."""
+    """`NAME@VERSION`, or the folder's name if it is not a run."""
     state: str
     """`finished`, `not finished`, `imported`, `damaged` or `leftover`."""
     size: Size
@@ -70,7 +70,7 @@ class HeldRun:
 
 
 @dataclass(frozen=True)
-class HeldElsewhere:
+class HeldLocation:
     """Something outside the person's folder."""
 
     path: str
@@ -79,7 +79,7 @@ class HeldElsewhere:
     recorded: str
     """ISO 8601, UTC."""
     size: Size | None
-    """None where it is not there any more, or is no file."""
+    """None if it no longer exists, or is not a file."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Inventory:
 
     name: str
     record: dict[str, Any] | None
-    """Creation and consent; None where they are not legible."""
+    """Creation and consent; None if they are not readable."""
     problems: list[str]
     """What is damaged or missing, in words."""
     folder: Path
@@ -96,20 +96,20 @@ class Inventory:
     parts: list[Part]
     crops_kept: int
     rejected: dict[str, int]
-    """Number of crops that were not kept by reason."""
+    """Number of rejected crops, by reason."""
     shots: int
     sources: list[str]
     vectors: dict[str, int]
-    """Number of face vectors by the path of the file that holds them."""
+    """Number of face embeddings (vectors), by the path of the file that holds them."""
     runs: list[HeldRun]
     bases: dict[str, Size]
-    """Bases in use by path; other persons may share them."""
+    """Bases in use, by path; other persons may share them."""
     hosts: dict[str, list[str]]
-    """Files of active models by FaceFusion folder."""
-    elsewhere: list[HeldElsewhere]
+    """Files of active models, by FaceFusion folder."""
+    elsewhere: list[HeldLocation]
 
     def as_dict(self) -> dict[str, Any]:
-        """For a program: plain values, with the record's own at the top."""
+        """As plain values for a program, with the record's own at the top level."""
         values = asdict(self)
         record = values.pop("record") or {"created": None, "consent": None}
         return values | {
@@ -129,10 +129,10 @@ def take_inventory(name: str) -> Inventory:
     """
     directory = find_directory(name)
     record, problems = _read_record(name)
-    memory = elsewhere.recall(directory)
-    problems += [error.cause for error in memory.damaged]
+    locations = elsewhere.recall(directory)
+    problems += [error.cause for error in locations.damaged]
     hosts = {
-        str(host): [str(path) for path in list_model_files(name, host)] for host in memory.hosts
+        str(host): [str(path) for path in list_model_files(name, host)] for host in locations.hosts
     }
     records = list(traces.read_records(directory / home.MANIFEST_FILE))
     kept = [entry for entry in records if entry.get("kept")]
@@ -153,7 +153,7 @@ def take_inventory(name: str) -> Inventory:
         runs=_list_runs(name, directory / home.RUNS_FOLDER),
         bases=_list_bases(directory / home.RUNS_FOLDER),
         hosts=hosts,
-        elsewhere=[_look_at(entry) for entry in memory.elsewhere],
+        elsewhere=[_describe_location(entry) for entry in locations.elsewhere],
     )
 
 
@@ -241,10 +241,10 @@ def _list_bases(folder: Path) -> dict[str, Size]:
     return {str(path): _measure([path]) for path in paths if path.exists()}
 
 
-def _look_at(entry: elsewhere.Elsewhere) -> HeldElsewhere:
+def _describe_location(entry: elsewhere.Location) -> HeldLocation:
     path = Path(entry.path)
     is_there = entry.kind != "tracker" and os.path.lexists(path)
-    return HeldElsewhere(
+    return HeldLocation(
         entry.path,
         entry.kind,
         entry.about,

@@ -1,4 +1,4 @@
-"""Delete a person: crops, vectors, runs, and models wherever they were activated; and prove it."""
+"""Deletes a person: crops, embeddings, runs, and models wherever they are active; verifies it."""
 
 import contextlib
 import glob
@@ -24,43 +24,43 @@ from facefusion_finetune.swappers.files.bases import bases_directory, remove_unu
 from facefusion_finetune.training.cache.header import list_cache_files, read_owner
 from facefusion_finetune.training.cache.places import list_cache_folders
 
-LAST = (
+DELETED_LAST = (
     home.MANIFEST_FILE,
     home.SOURCES_FILE,
     home.HOSTS_FILE,
     home.ELSEWHERE_FILE,
     home.PERSON_FILE,
 )
-"""What goes last, in this order: as long as anything is left, the person is on record, and the
-removal can be repeated with all it has to know."""
+"""Deleted last, in this order: while anything is left, the person stays on record, and the removal
+can be repeated with everything it needs to know."""
 
-ROUNDS = 3
-"""How often the folder is gone through, since a job that is at work may still write into it."""
+MAX_PASSES = 3
+"""Passes over the folder: a running job may still write to it."""
 
 
 class RemovalError(FinetuneError):
-    """Something that is held about a person could not be deleted."""
+    """Something held about a person could not be deleted."""
 
 
 @dataclass
 class Removal:
-    """What became of a removal."""
+    """The result of a removal."""
 
     traces: Traces
-    """As they were before."""
+    """As collected before the removal."""
     hosts: list[Path] = field(default_factory=list)
-    """FaceFusion folders that were looked into."""
+    """FaceFusion folders that were searched."""
     removed: list[Path] = field(default_factory=list)
-    """Files that are gone, bases that no model needs any more among them."""
+    """Deleted files, including bases that no model uses any longer."""
     failed: dict[Path, str] = field(default_factory=dict)
     """What could not be deleted, and why."""
     findings: list[Finding] = field(default_factory=list)
-    """What was not deleted because it is not this package's to delete, or remains."""
+    """What was left because this package must not delete it, and what remains."""
     files_searched: int | None = None
-    """None where nothing was searched, because something could not be deleted."""
+    """None if nothing was searched because something could not be deleted."""
 
     def require_complete(self) -> None:
-        """Make sure that nothing is held any more.
+        """Make sure that nothing is held any longer.
 
         Raises:
             RemovalError: A file could not be deleted, or data of the person was found.
@@ -70,13 +70,14 @@ class Removal:
         if left:
             raise RemovalError(
                 f"person {self.traces.name!r}",
-                f"{len(left)} files are still there: {', '.join(left)}.",
-                "End what uses them or grant access, then remove the person again; what FaceFusion"
-                " has under another name, delete by hand. Everything else is gone.",
+                f"{len(left)} files could not be removed: {', '.join(left)}.",
+                "Close the programs that use them or grant access, then remove the person again;"
+                " delete files that FaceFusion has under other names by hand. Everything else was"
+                " deleted.",
             )
 
     def delete(self, path: Path) -> None:
-        """Delete one file or link, or note why not; what a link points to stays, and is noted."""
+        """Delete one file or link, or note why not; a link's target is kept and noted."""
         target = path.resolve() if path.is_symlink() else None
         try:
             path.unlink(missing_ok=True)
@@ -86,66 +87,68 @@ class Removal:
         self.failed.pop(path, None)
         self.removed.append(path)
         if target is not None:
-            todo = "It was not touched; delete it if it is this person's."
-            self.findings.append(Finding(str(target), f"was what {path} pointed to", todo))
+            todo = "It was kept; delete it if it belongs to this person."
+            self.findings.append(Finding(str(target), f"was the target of the link {path}", todo))
 
 
 def remove_person(name: str, host: Path | None = None, exports: bool = False) -> Removal:
-    """Delete everything held about a person, then search the disk for what is left.
+    """Delete everything held about a person, then search the disk for remains.
 
-    What cannot be deleted is noted, and the rest goes all the same; `Removal.require_complete`
-    tells. Killed at any moment, it can be repeated. Links are deleted, not followed. The person's
-    jobs are ended first, so that nothing is written back.
+    What cannot be deleted is noted, and the rest is still deleted; see `Removal.require_complete`.
+    If it is interrupted at any point, it can be repeated. Links are deleted, not followed. The
+    person's jobs are stopped first, so that nothing is written back.
 
     Args:
-        name: Who is to be forgotten; the record and all other files may be damaged.
-        host: A FaceFusion folder to look into beside the linked one and those on record.
-        exports: Delete exported files, too, where they are still models of this person.
+        name: The person to delete; the record and all other files may be damaged.
+        host: A FaceFusion folder to search in addition to the linked one and those on record.
+        exports: Also delete exported files, if they are still models of this person.
 
     Raises:
         UsageError: There is no such person.
-        RemovalError: The person's folder is a link, or a job cannot be ended; nothing was deleted.
+        RemovalError: The person's folder is a link, or a job cannot be stopped; nothing was
+            deleted.
     """
     directory = find_directory(name)
     if directory.is_symlink():
         raise RemovalError(
             f"person {name!r}",
-            f"{directory} is a link to {directory.resolve()}, and links are not followed to delete"
-            " something.",
-            "Put that folder itself in the link's place, then remove the person again.",
+            f"{directory} is a link to {directory.resolve()}, and links are not followed when"
+            " deleting.",
+            "Replace the link with that folder, then remove the person again.",
         )
-    # Not even a step is waited for longer: nothing of what the job does is to stay.
+    # No job gets time to finish a step: nothing it does is to be kept.
     if alive := stop_all(name, STOP_SECONDS):
         raise RemovalError(
             f"person {name!r}",
-            f"what works on {', '.join(alive)} cannot be ended, and would write data back.",
-            "End that process, or restart the machine, then remove the person again.",
+            f"the process working on {', '.join(alive)} cannot be stopped, and would write data"
+            " back.",
+            "Stop that process, or restart the machine, then remove the person again.",
         )
-    memory = elsewhere.recall(directory)
+    locations = elsewhere.recall(directory)
     removal = Removal(collect_traces(name, directory))
-    _note_damage(removal, memory)
-    _empty_hosts(removal, memory.hosts, host)
-    for entry in memory.elsewhere:
+    _note_damage(removal, locations)
+    _empty_hosts(removal, locations.hosts, host)
+    for entry in locations.elsewhere:
         _handle_elsewhere(removal, entry, exports)
     _empty_folder(removal, directory)
     if not removal.failed:
         _delete_last(removal, directory)
     if not removal.failed:
-        told = {Path(found.path) for found in removal.findings}
-        search = search_disk(removal.traces, removal.hosts, told)
+        known = {Path(found.path) for found in removal.findings}
+        search = search_disk(removal.traces, removal.hosts, known)
         removal.files_searched = search.files
         removal.findings += search.findings
     return removal
 
 
-def _note_damage(removal: Removal, memory: elsewhere.Memory) -> None:
-    for error in memory.damaged:
+def _note_damage(removal: Removal, locations: elsewhere.Locations) -> None:
+    for error in locations.damaged:
         removal.findings.append(
             Finding(
                 error.given,
-                "was damaged, so that not all places may be known that the person's models or"
-                " caches were written to",
-                "Look for files called "
+                "was damaged, so some places that hold the person's models or caches may be"
+                " unknown",
+                "Look for files named "
                 f"{removal.traces.name}-VERSION in .assets/models/finetuned of every FaceFusion.",
             )
         )
@@ -156,24 +159,24 @@ def _empty_hosts(removal: Removal, known: list[Path], given: Path | None) -> Non
     asked = {path.resolve() for path in (given, linked) if path is not None and path.is_dir()}
     for host in sorted({path.resolve() for path in known} | asked):
         if not host.is_dir():
-            what = "is not there now, but a model of the person was active in it"
-            todo = "If it lies on another disk, delete .assets/models/finetuned/"
+            what = "does not exist now, but a model of the person was active in it"
+            todo = "If it is on another disk, delete .assets/models/finetuned/"
             todo += f"{removal.traces.name}-* in it."
             removal.findings.append(Finding(str(host), what, todo))
             continue
         removal.hosts.append(host)
-        # Models first: without them FaceFusion no longer offers the person.
+        # Models first: without them, FaceFusion no longer offers the person.
         for path in store.list_model_files(removal.traces.name, host):
             removal.delete(path)
         with _noting(removal, models_directory(host)):
             removal.removed += remove_unused_bases(models_directory(host))
 
 
-def _handle_elsewhere(removal: Removal, entry: elsewhere.Elsewhere, exports: bool) -> None:
+def _handle_elsewhere(removal: Removal, entry: elsewhere.Location, exports: bool) -> None:
     path = Path(entry.path)
     about = f" of {entry.about}" if entry.about else ""
     if entry.kind == "tracker":
-        what = f"was sent settings and measures{about}"
+        what = f"received settings and metrics{about}"
         removal.findings.append(Finding(entry.path, what, "Delete that run there."))
     elif entry.kind == "cache":
         with _noting(removal, path):
@@ -189,8 +192,8 @@ def _handle_elsewhere(removal: Removal, entry: elsewhere.Elsewhere, exports: boo
             else:
                 what = f"was exported{about} on {entry.recorded:%Y-%m-%d}"
                 if not is_own:
-                    what += ", but is no model of this person now"
-                todo = "It is yours to delete; what was sent on from it is out of reach."
+                    what += ", but is not a model of this person now"
+                todo = "Delete it yourself; copies passed on to others are out of reach."
                 removal.findings.append(Finding(str(file), what, todo))
 
 
@@ -198,8 +201,8 @@ def _delete_caches(removal: Removal, path: Path) -> None:
     for folder in list_cache_folders(path):
         owner = read_owner(folder)
         if owner is None or owner.partition("@")[0] != removal.traces.name:
-            what = f"holds a cache of {owner or 'a run that is not legible'}"
-            todo = "Delete it if it is this person's."
+            what = f"holds a cache of {owner or 'an unknown run'}"
+            todo = "Delete it if it belongs to this person."
             removal.findings.append(Finding(str(folder), what, todo))
             continue
         for file in list_cache_files(folder):
@@ -216,9 +219,9 @@ def _is_model_of(path: Path, name: str) -> bool:
 
 
 def _empty_folder(removal: Removal, directory: Path) -> None:
-    """Delete all but what goes last."""
-    last = {directory / name for name in LAST}
-    for _ in range(ROUNDS):
+    """Delete everything except `DELETED_LAST`."""
+    last = {directory / name for name in DELETED_LAST}
+    for _ in range(MAX_PASSES):
         for path in walk_files(directory, lambda error: _note(removal, directory, error)):
             if path not in last:
                 removal.delete(path)
@@ -237,10 +240,10 @@ def _remove_folders(directory: Path) -> None:
 
 
 def _delete_last(removal: Removal, directory: Path) -> None:
-    rest = [path for path in directory.iterdir() if path.name not in LAST]
+    rest = [path for path in directory.iterdir() if path.name not in DELETED_LAST]
     for path in rest:
-        removal.failed[path] = "something is still written into it"
-    for name in LAST:
+        removal.failed[path] = "something still writes to it"
+    for name in DELETED_LAST:
         if removal.failed:
             return
         path = directory / name

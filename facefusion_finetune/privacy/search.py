@@ -1,4 +1,4 @@
-"""Search the disk for what is left of a removed person."""
+"""Searches the disk for remains of a removed person."""
 
 import hashlib
 from collections.abc import Container, Iterable, Iterator
@@ -18,16 +18,16 @@ from facefusion_finetune.privacy.traces import (
     walk_files,
 )
 
-GALLERIES = ("runs/*/others/*.jsonl", "runs/*/targets/*.jsonl", "others/others.jsonl")
-"""Where another person's folder keeps faces of people who are not that person."""
+OTHERS_FILES = ("runs/*/others/*.jsonl", "runs/*/targets/*.jsonl", "others/others.jsonl")
+"""Files in a person's folder that list faces of other people."""
 
 _HEAD = 8192
-_LOOK = "Look whether it means this person; if it does, edit or delete it."
+_CHECK = "Check whether it refers to this person; if so, edit or delete it."
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that still tells of the person."""
+    """Something that still refers to the person."""
 
     path: str
     what: str
@@ -35,7 +35,7 @@ class Finding:
     todo: str
     """What the user can do about it."""
     remains: bool = False
-    """Whether it is the person's data in this package's reach: then the person is not removed."""
+    """Whether it is the person's data within this package's reach: the removal is incomplete."""
 
 
 @dataclass
@@ -46,58 +46,58 @@ class Search:
     findings: list[Finding] = field(default_factory=list)
 
 
-def search_disk(traces: Traces, hosts: Iterable[Path], told: Container[Path] = ()) -> Search:
+def search_disk(traces: Traces, hosts: Iterable[Path], known: Container[Path] = ()) -> Search:
     """Search the home and FaceFusion's folders.
 
-    Names of files and texts are searched for the person's name, everything but weights for the
-    vectors, texts for the digests of the cut-outs, pictures for the cut-outs, and what other
-    persons keep of others for the person's footage.
+    File names and texts are searched for the person's name, everything but weights for the face
+    embeddings, texts for the digests of the cut-outs, pictures for the cut-outs, and other persons'
+    lists of other people for the person's footage.
 
     Args:
-        traces: Of the person, collected before the removal.
+        traces: The person's traces, collected before the removal.
         hosts: FaceFusion folders.
-        told: Files that are known to be left, and are not looked into.
+        known: Files already known to be left; they are not searched.
     """
     search = Search()
     root = home.home_directory()
     pattern = NamePattern(traces.name, (name for name in list_names() if name != traces.name))
 
-    def miss(error: OSError) -> None:
+    def report_unread(error: OSError) -> None:
         search.findings.append(_report_unread(Path(error.filename or root), error))
 
     places = [(root, root)]
     places += [(host, place) for host in hosts for place in _list_places(host)]
     for folder, place in places:
-        for path in walk_files(place, miss) if place.is_dir() else iter([place]):
+        for path in walk_files(place, report_unread) if place.is_dir() else iter([place]):
             search.files += 1
-            if path not in told:
-                search.findings += _look_into(path, folder, traces, pattern)
-    search.findings += _find_in_galleries(traces)
+            if path not in known:
+                search.findings += _search_file(path, folder, traces, pattern)
+    search.findings += _find_others(traces)
     return search
 
 
 def _list_places(host: Path) -> list[Path]:
-    """Where FaceFusion itself may keep something of a person."""
+    """Where FaceFusion itself may keep a person's data."""
     places = [models_directory(host), *(host / name for name in (".jobs", ".caches", ".temp"))]
     return [place for place in [*places, host / "facefusion.ini"] if place.exists()]
 
 
-def _look_into(path: Path, root: Path, traces: Traces, pattern: NamePattern) -> Iterator[Finding]:
+def _search_file(path: Path, root: Path, traces: Traces, pattern: NamePattern) -> Iterator[Finding]:
     own = person_directory(traces.name)
     if own in path.parents:
         yield Finding(str(path), "was not deleted", "Remove the person again.", remains=True)
         return
     if pattern.is_in(str(path.relative_to(root)).encode("utf-8", "surrogateescape")):
-        yield Finding(str(path), "has the person's name", _advise(path, root))
+        yield Finding(str(path), "has the person's name in its path", _advise(path, root))
     if path.is_symlink() or not path.is_file():
         return
     try:
         if traces.vectors & find_vectors(path):
-            yield _report_data(path, "holds a face vector of the person")
+            yield _report_data(path, "holds a face embedding of the person")
         with open_content(path) as content:
             if b"\0" not in content[:_HEAD]:
                 if pattern.is_in(content):
-                    yield Finding(str(path), "names the person", _advise(path, root))
+                    yield Finding(str(path), "contains the person's name", _advise(path, root))
                 if traces.cutouts & find_digests(content):
                     yield _report_data(path, "lists a cut-out of the person")
             elif hashlib.sha256(content).hexdigest().encode("ascii") in traces.cutouts:
@@ -107,17 +107,17 @@ def _look_into(path: Path, root: Path, traces: Traces, pattern: NamePattern) -> 
 
 
 def _report_data(path: Path, what: str) -> Finding:
-    """Data of the person; where another person on record has it, it stays that person's."""
+    """Data of the person; it stays if it also belongs to another person on record."""
     people = home.people_directory()
     if people in path.parents:
         other = path.relative_to(people).parts[0]
-        todo = f"Remove {other}, too, if that is the same person: person remove {other}."
+        todo = f"Also remove {other} if that is the same person: person remove {other}."
         return Finding(str(path), what, todo)
     return Finding(str(path), what, "Delete it.", remains=True)
 
 
 def _report_unread(path: Path, error: OSError) -> Finding:
-    return Finding(str(path), f"cannot be searched ({error.strerror})", "Look into it yourself.")
+    return Finding(str(path), f"cannot be searched ({error.strerror})", "Check it yourself.")
 
 
 def _advise(path: Path, root: Path) -> str:
@@ -125,13 +125,13 @@ def _advise(path: Path, root: Path) -> str:
         return f"Delete that job in FaceFusion: python facefusion.py job-delete {path.stem}."
     if path == root / "facefusion.ini":
         return "Remove the person's model from that file."
-    return _LOOK
+    return _CHECK
 
 
-def _find_in_galleries(traces: Traces) -> Iterator[Finding]:
-    """Faces that other persons' trainings took, as somebody else's, from the person's footage."""
+def _find_others(traces: Traces) -> Iterator[Finding]:
+    """Faces from the person's footage that other persons' runs use as other people."""
     people = home.people_directory()
-    for path in sorted(path for kind in GALLERIES for path in people.glob(f"*/{kind}")):
+    for path in sorted(path for kind in OTHERS_FILES for path in people.glob(f"*/{kind}")):
         other, *rest = path.relative_to(people).parts
         sources = {record.get("source_sha256") for record in read_records(path)}
         if other == traces.name or not traces.sources & sources:
@@ -139,4 +139,4 @@ def _find_in_galleries(traces: Traces) -> Iterator[Finding]:
         todo = f"Delete the folder {path.parent}"
         if rest[0] == home.RUNS_FOLDER:
             todo += f", or the whole run: models remove {other}@{rest[1]}"
-        yield Finding(str(path), "lists faces out of the person's footage", todo + ".")
+        yield Finding(str(path), "lists faces from the person's footage", todo + ".")

@@ -1,4 +1,4 @@
-"""What is held about a person, and what became of a removal, as lines for people."""
+"""Describes an inventory, and the result of a removal, as lines of text."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,21 +10,21 @@ from facefusion_finetune.privacy.inventory import Inventory, Size
 if TYPE_CHECKING:
     from facefusion_finetune.privacy.removal import Removal
 
-MOST_FOLDERS = 5
-"""Folders of footage that are named; of the rest, how many there are."""
+MAX_FOLDERS = 5
+"""Footage folders listed by name; the rest are counted."""
 
 
 def describe_inventory(held: Inventory) -> Iterator[str]:
-    """Everything an inventory says."""
+    """Describe an inventory."""
     yield f"{held.name}: {_describe_size(held.size)} in {held.folder}"
     yield from (f"problem: {problem}" for problem in held.problems)
     yield from _describe_record(held)
     yield "in the folder:"
     for part in held.parts:
-        yield f"  {part.name}: {part.what or 'not known by name'} ({_describe_size(part.size)})"
+        yield f"  {part.name}: {part.what or 'unknown'} ({_describe_size(part.size)})"
     rejected = ", ".join(f"{count} {reason}" for reason, count in held.rejected.items())
     yield f"crops: {held.crops_kept} kept in {held.shots} shots; rejected: {rejected or 'none'}"
-    yield f"face vectors: {sum(held.vectors.values())}"
+    yield f"face embeddings: {sum(held.vectors.values())}"
     yield from (f"  {count} in {path}" for path, count in held.vectors.items())
     yield f"runs: {len(held.runs) or 'none'}"
     for run in held.runs:
@@ -37,43 +37,43 @@ def describe_inventory(held: Inventory) -> Iterator[str]:
     for host, files in held.hosts.items():
         yield from (f"  {path}" for path in files)
         if not files:
-            yield f"  {host}: not any more"
+            yield f"  {host}: no longer"
     yield f"written elsewhere: {'' if held.elsewhere else 'nothing'}".rstrip()
     for entry in held.elsewhere:
         there = ""
         if entry.kind != "tracker":
-            there = f", {_describe_size(entry.size)}" if entry.size else ", not there now"
+            there = f", {_describe_size(entry.size)}" if entry.size else ", no longer there"
         yield f"  {entry.kind} of {entry.about or 'a run'}: {entry.path} ({entry.recorded}{there})"
     yield f"footage, which is only read: {'' if held.sources else 'none'}".rstrip()
     yield from (f"  {line}" for line in _describe_footage(held.sources))
 
 
 def describe_removal(done: "Removal") -> Iterator[str]:
-    """What was deleted, what was searched, and what is left for the user to do."""
+    """Describe what was deleted, what was searched, and what the user still has to do."""
     name, traces = done.traces.name, done.traces
     if traces.footage:
         yield "footage was not touched:"
         yield from (f"  {line}" for line in _describe_footage(sorted(traces.footage)))
     left = [found for found in done.findings if not found.remains]
     if left:
-        yield "not deleted, for you to look at:"
+        yield "not deleted, please check:"
         yield from (f"  {found.path} {found.what}. {found.todo}" for found in left)
-    yield f"{name}: {len(done.removed)} files are gone."
+    yield f"{name}: {len(done.removed)} files were deleted."
     if done.files_searched is not None:
         yield (
-            f"{name}: {done.files_searched} files of the home and {len(done.hosts)} FaceFusion"
-            f" folders were searched for the name, {len(traces.vectors)} face vectors and"
+            f"{name}: {done.files_searched} files in the home and {len(done.hosts)} FaceFusion"
+            f" folders were searched for the name, {len(traces.vectors)} face embeddings and"
             f" {len(traces.cutouts)} cut-outs."
         )
     if not done.failed and not any(found.remains for found in done.findings):
         yield f"{name}: nothing is held about this person" + (
-            " but what is named above." if left else "."
+            " except for the above." if left else "."
         )
 
 
 def _describe_record(held: Inventory) -> Iterator[str]:
     if held.record is None:
-        yield "consent: none that can be shown"
+        yield "consent: none that can be proven"
         return
     yield f"recorded: {held.record['created']}"
     consent = held.record["consent"]
@@ -95,6 +95,6 @@ def _describe_size(size: Size) -> str:
 
 def _describe_footage(paths: list[str]) -> Iterator[str]:
     folders = Counter(str(Path(path).parent) for path in paths).most_common()
-    yield from (f"{count} files in {folder}" for folder, count in folders[:MOST_FOLDERS])
-    if len(folders) > MOST_FOLDERS:
-        yield f"and files in {len(folders) - MOST_FOLDERS} other folders"
+    yield from (f"{count} files in {folder}" for folder, count in folders[:MAX_FOLDERS])
+    if len(folders) > MAX_FOLDERS:
+        yield f"and files in {len(folders) - MAX_FOLDERS} other folders"

@@ -1,6 +1,6 @@
-"""What can be told to be of a person wherever it lies: vectors, cut-outs, footage, the name.
+"""What identifies a person's data anywhere: face embeddings, cut-outs, footage, the name.
 
-Everything is read leniently: a damaged file is one more that has to be found and removed.
+Everything is read leniently, since a damaged file must also be found and removed.
 """
 
 import json
@@ -16,33 +16,33 @@ from typing import Any
 from facefusion_finetune import home
 
 _VECTOR = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{2731}=(?!=)")
-"""512 numbers as float32 in base64, as manifests and cards have them."""
+"""(512,) float32 in base64, as in manifests and model cards."""
 _DIGEST = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 _WEIGHTS = frozenset({".base", ".bin", ".safetensors"})
-"""Bases, caches and checkpoints: gigabytes of numbers in which nothing is written in base64."""
+"""Bases, caches and checkpoints: gigabytes of binary data without base64."""
 
 
 @dataclass
 class Traces:
-    """Of one person."""
+    """What identifies one person's data."""
 
     name: str
     vectors: set[bytes] = field(default_factory=set)
-    """As base64 of (512,) little-endian float32."""
+    """Face embeddings as base64 of (512,) little-endian float32."""
     cutouts: set[bytes] = field(default_factory=set)
-    """sha256 of the cut-outs' files, in hex."""
+    """sha256 of the cut-out files, in hex."""
     sources: set[str] = field(default_factory=set)
-    """sha256 of the files of the footage, in hex."""
+    """sha256 of the footage files, in hex."""
     footage: set[str] = field(default_factory=set)
-    """Paths of these files."""
+    """Paths of the footage files."""
 
 
 def collect_traces(name: str, directory: Path) -> Traces:
-    """What is in a person's folder, as far as it is legible.
+    """Collect the traces in a person's folder, as far as they are readable.
 
     Args:
-        name: Of the person.
-        directory: The folder.
+        name: The person's name.
+        directory: The person's folder.
     """
     traces = Traces(name)
     for path in walk_files(directory):
@@ -54,7 +54,7 @@ def collect_traces(name: str, directory: Path) -> Traces:
 
 
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file with one a line; lines that are none are passed over."""
+    """The JSON objects of a file with one per line; other lines are skipped."""
     try:
         with path.open("rb") as file:
             for line in file:
@@ -69,11 +69,11 @@ def read_records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
-    """Everything in a folder and below that is no folder, links not followed, in order.
+    """Everything below a folder that is not a folder, in order; links are not followed.
 
     Args:
-        folder: Where to begin.
-        on_error: Told about folders that cannot be read.
+        folder: Where to start.
+        on_error: Called for folders that cannot be read.
     """
     for parent, folders, names in os.walk(folder, onerror=on_error):
         links = [name for name in folders if Path(parent, name).is_symlink()]
@@ -83,7 +83,7 @@ def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 
 
 def find_vectors(path: Path) -> set[bytes]:
-    """All face vectors in a file, as base64; none in weights, and in what cannot be read."""
+    """All face embeddings in a file, as base64; empty for weights and unreadable files."""
     if path.suffix in _WEIGHTS:
         return set()
     try:
@@ -100,10 +100,10 @@ def find_digests(content: mmap.mmap | bytes) -> set[bytes]:
 
 @contextmanager
 def open_content(path: Path) -> Iterator[mmap.mmap | bytes]:
-    """A regular file's bytes, without reading all of it into memory; no link is followed.
+    """A regular file's bytes, memory-mapped; links are not followed.
 
     Raises:
-        OSError: It cannot be read, or is no regular file.
+        OSError: It cannot be read, or is not a regular file.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
     with open(handle, "rb") as file:
@@ -115,14 +115,14 @@ def open_content(path: Path) -> Iterator[mmap.mmap | bytes]:
 
 
 class NamePattern:
-    """Finds a person's name as a word of its own."""
+    """Finds a person's name as a whole word."""
 
     def __init__(self, name: str, others: Iterable[str]) -> None:
-        """Tell it from the names of others.
+        """Distinguish it from the names of others.
 
         Args:
-            name: Of the person.
-            others: Names of everybody else: `jane` is not meant where `jane-b` is.
+            name: The person's name.
+            others: All other names: `jane-b` does not count as `jane`.
         """
         self._name = name.encode("ascii")
         self._pattern = re.compile(
@@ -131,7 +131,7 @@ class NamePattern:
         self._longer = [other.encode("ascii") for other in others if name in other]
 
     def is_in(self, content: mmap.mmap | bytes) -> bool:
-        """Whether the name is in there."""
+        """Whether the content has the name."""
         return any(
             not self._is_longer(content, match.start()) for match in self._pattern.finditer(content)
         )
@@ -148,14 +148,14 @@ class NamePattern:
 
 
 def _is_own(path: Path, directory: Path) -> bool:
-    """Whether records are of the person, and not of others a run trains on or is judged by."""
+    """Whether a file's records are the person's, not those of other people used by a run."""
     return not {"others", "targets"} & set(path.relative_to(directory).parts[:-1])
 
 
 def _add(record: dict[str, Any], traces: Traces, is_source: bool) -> None:
     faces = record.get("faces")
     if isinstance(faces, list):
-        # What an interrupted extraction found, by frame.
+        # Faces per frame, from an interrupted extraction.
         for face in faces:
             if isinstance(face, dict):
                 _add(face, traces, is_source=False)

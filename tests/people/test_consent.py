@@ -108,7 +108,7 @@ def _spoil(person: Person, fault: str) -> tuple[str, str]:
         return "no consent is on record", "--consent FILE or --consent-note TEXT"
     if fault == "damaged":
         path.write_text(path.read_text().replace("sha256", "sha"))
-        return "so that consent cannot be shown", "Repair the file"
+        return "so consent cannot be proven", "Repair the file"
     past = date.today() - timedelta(days=1)
     consent = create_consent(None, "yes").model_copy(update={"expires": past})
     add_person(person.name, consent, renew=True)
@@ -132,7 +132,7 @@ def test_consent_is_confirmed_from_the_disk(person: Person) -> None:
 
 def test_removed_person_has_withdrawn(person: Person) -> None:
     (person.directory / "person.toml").unlink()
-    with pytest.raises(ConsentError, match="the consent is withdrawn"):
+    with pytest.raises(ConsentError, match="which withdraws the consent"):
         confirm_consent("ada")
 
 

@@ -101,7 +101,7 @@ def test_unknown_person_lists_the_known() -> None:
 
 def test_name_is_taken_whatever_its_case() -> None:
     add_person("jane", create_consent(None, "yes"))
-    with pytest.raises(UsageError, match="already a person called 'jane'"):
+    with pytest.raises(UsageError, match="already a person named 'jane'"):
         add_person("Jane", create_consent(None, "yes"))
 
 
@@ -118,5 +118,5 @@ def test_removal_leaves_nothing(home_folder: Path) -> None:
 def test_reference_with_version() -> None:
     assert split_reference("jane") == ("jane", None)
     assert split_reference("jane@12") == ("jane", 12)
-    with pytest.raises(UsageError, match="no version"):
+    with pytest.raises(UsageError, match="not a version number"):
         split_reference("jane@latest")

@@ -61,9 +61,9 @@ def test_everything_is_named(trained: Person, tmp_path: Path, show: Callable[...
     assert {path.name for path in trained.directory.iterdir()} == set(parts)
     assert parts["extraction"]["size"] == {"files": 1, "bytes": 5}
     assert parts["crops"]["size"]["files"] == 72
-    assert parts["coverage.json"]["what"] == "what the crops cover"
+    assert parts["coverage.json"]["what"] == "coverage of the crops"
     assert parts[".diary"]["what"] is None
-    assert ".diary: not known by name (1 file, 7 bytes)" in text
+    assert ".diary: unknown (1 file, 7 bytes)" in text
     assert sum(part["size"]["files"] for part in parts.values()) == values["size"]["files"]
     assert values["runs"] == ["ada@1", ".import-x"]
     assert [run["state"] for run in values["run_details"]] == ["finished", "leftover"]
@@ -71,7 +71,7 @@ def test_everything_is_named(trained: Person, tmp_path: Path, show: Callable[...
     active = [str(path) for path in store.list_model_files("ada", hosts[0])]
     assert len(active) == 3
     assert values["hosts"] == {str(hosts[0]): active, str(hosts[1]): []}
-    assert f"{hosts[1]}: not any more" in text
+    assert f"{hosts[1]}: no longer" in text
     described = [(entry["kind"], entry["path"], entry["about"]) for entry in values["elsewhere"]]
     assert described == [("export", str(output), "ada@1"), ("cache", str(cache), "ada@2")]
     assert values["elsewhere"][0]["size"]["bytes"] == output.stat().st_size
@@ -108,7 +108,7 @@ def test_damaged_files_are_shown_as_such(trained: Person, show: Callable[..., st
     find_run(trained, None).record_path.write_text("=")
     text, values = show("ada"), json.loads(show("ada", "--json"))
     assert values["consent"] is None
-    assert "consent: none that can be shown" in text
+    assert "consent: none that can be proven" in text
     assert f"1 lines of {manifest} are damaged" in text
     assert len(values["problems"]) == 3
     assert values["hosts"] == {"/somewhere/facefusion": []}
@@ -124,7 +124,7 @@ def test_folder_without_a_record_is_shown(person: Person) -> None:
 
 
 def test_unknown_person() -> None:
-    with pytest.raises(UsageError, match="nobody of that name"):
+    with pytest.raises(UsageError, match="no such person"):
         take_inventory("eve")
 
 

@@ -133,10 +133,10 @@ def test_nothing_is_left_on_the_disk(
     assert _list_files(home_folder) == []
     assert not cache.exists()
     assert f"{output} was exported of ada@1" in out
-    assert "yours to delete" in out
+    assert "Delete it yourself" in out
     assert "footage was not touched:" in out
     assert str(footage) in out
-    assert "for the name, 37 face vectors and 36 cut-outs" in out
+    assert "for the name, 37 face embeddings and 36 cut-outs" in out
     gone = {Path(line.removeprefix("removed ")) for line in out.splitlines() if "removed " in line}
     assert expected - {output} <= gone
     assert len(read_footage := _list_files(footage)) >= 36
@@ -162,7 +162,7 @@ def test_exports_go_on_request_if_they_are_still_the_persons(
     assert not rest.exists()
     assert store.read_card(other).person == "eve"
     assert f"{other} was exported of ada@1" in out
-    assert "but is no model of this person now" in out
+    assert "but is not a model of this person now" in out
     assert str(gone) not in out
     assert store.read_card(find_run(eve, None).model_path).person == "eve"
 
@@ -170,11 +170,11 @@ def test_exports_go_on_request_if_they_are_still_the_persons(
 def test_failed_export_is_not_remembered(known: Person, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="cannot be written"):
         transfer.export_model(known, find_run(known, None), tmp_path / "nowhere" / "sent.onnx")
-    assert elsewhere.list_elsewhere(known.directory) == []
+    assert elsewhere.list_locations(known.directory) == []
     path = tmp_path / "sent.onnx"
     for _ in range(2):
         transfer.export_model(known, find_run(known, None), path, overwrite=True)
-    assert [entry.path for entry in elsewhere.list_elsewhere(known.directory)] == [str(path)]
+    assert [entry.path for entry in elsewhere.list_locations(known.directory)] == [str(path)]
 
 
 @pytest.mark.parametrize("after", [1, 4, 7, 10, 13])
@@ -218,7 +218,7 @@ def test_killed_before_the_empty_folder_went(person: Person) -> None:
     (person.directory / "person.toml").unlink()
     remove_person("ada").require_complete()
     assert not person.directory.exists()
-    with pytest.raises(UsageError, match="nobody of that name"):
+    with pytest.raises(UsageError, match="no such person"):
         remove_person("ada")
 
 
@@ -240,7 +240,7 @@ def test_what_cannot_be_deleted_is_named_and_the_rest_goes(
         patched.setattr(Path, "unlink", unlink)
         code, out, err = command("person", "remove", "ada", "--yes")
     assert code == 1
-    assert f"1 files are still there: {stuck} (Permission denied)" in err
+    assert f"1 files could not be removed: {stuck} (Permission denied)" in err
     assert f"removed {stuck.parent / 'other.png'}" in out
     assert "nothing is held" not in out
     assert "were searched" not in out
@@ -276,8 +276,8 @@ def test_damaged_memory_is_read_as_far_as_it_goes_and_said(
     assert code == 0
     assert _list_files(host) == []
     assert not output.exists()
-    assert "not all places may be known" in out
-    assert "nothing is held about this person but what is named above" in out
+    assert "some places that hold the person's models or caches may be unknown" in out
+    assert "nothing is held about this person except for the above" in out
 
 
 def test_host_that_is_not_there_is_named(known: Person, tmp_path: Path, command: Command) -> None:
@@ -286,7 +286,7 @@ def test_host_that_is_not_there_is_named(known: Person, tmp_path: Path, command:
     host.rename(tmp_path / "unplugged")
     code, out, _ = command("person", "remove", "ada", "--yes")
     assert code == 0
-    assert f"{host} is not there now, but a model of the person was active in it" in out
+    assert f"{host} does not exist now, but a model of the person was active in it" in out
 
 
 def test_half_written_activation_goes_too(known: Person, tmp_path: Path) -> None:
@@ -354,10 +354,12 @@ def test_mentions_out_of_reach_are_told_and_left(
     before = {path: path.read_bytes() for path in (job, settings, note)}
     code, out, err = command("person", "remove", "ada", "--yes")
     assert code == 0, err
-    assert f"{job} names the person. Delete that job in FaceFusion:" in out
+    assert f"{job} contains the person's name. Delete that job in FaceFusion:" in out
     assert "job-delete job-7" in out
-    assert f"{settings} names the person. Remove the person's model from that file." in out
-    assert f"{note} names the person. Look whether" in out
+    assert (
+        f"{settings} contains the person's name. Remove the person's model from that file." in out
+    )
+    assert f"{note} contains the person's name. Check whether" in out
     assert "job-8" not in out
     assert "notes.txt" not in out
     assert {path: path.read_bytes() for path in before} == before
@@ -372,7 +374,7 @@ def test_renamed_copy_of_the_model_in_facefusion_is_found(
     shutil.copy(path, copy)
     code, out, err = command("person", "remove", "ada", "--yes")
     assert code == 1
-    assert f"{copy} (holds a face vector of the person)" in err
+    assert f"{copy} (holds a face embedding of the person)" in err
     assert "nothing is held" not in out
 
 
@@ -385,7 +387,7 @@ def test_same_footage_under_another_name_is_told(
     code, out, err = command("person", "remove", "ada", "--yes")
     assert code == 0, err
     manifest = eve.directory / "crops.jsonl"
-    assert f"{manifest} holds a face vector of the person. Remove eve, too" in out
+    assert f"{manifest} holds a face embedding of the person. Also remove eve" in out
     assert f"{manifest} lists a cut-out of the person" in out
     assert out.count("is a cut-out of the person") == 36
     assert {path: path.read_bytes() for path in _list_files(eve.directory)} == kept
@@ -403,9 +405,9 @@ def test_faces_that_train_or_judge_somebody_else_are_told(
     listed.write_text((gallery / "targets.jsonl").read_text())
     code, out, err = command("person", "remove", "ada", "--yes")
     assert code == 0, err
-    assert f"{gallery / 'targets.jsonl'} lists faces out of the person's footage" in out
+    assert f"{gallery / 'targets.jsonl'} lists faces from the person's footage" in out
     assert f"Delete the folder {gallery}, or the whole run: models remove eve@1." in out
-    assert f"{listed} lists faces out of the person's footage" in out
+    assert f"{listed} lists faces from the person's footage" in out
     assert gallery.is_dir()
 
 
@@ -429,7 +431,7 @@ def test_only_the_persons_own_cache_is_deleted(
     assert code == 0, err
     assert _list_files(cache) == before
     if what != "holiday pictures":
-        owner = "ada-b@1" if what == "foreign cache" else "a run that is not legible"
+        owner = "ada-b@1" if what == "foreign cache" else "an unknown run"
         assert f"{cache} holds a cache of {owner}" in out
 
 
@@ -460,7 +462,7 @@ def test_job_that_still_writes_is_told(
         patched.setattr(removal, "_remove_folders", write)
         code, _, err = command("person", "remove", "ada", "--yes")
     assert code == 1
-    assert "something is still written into it" in err
+    assert "something still writes to it" in err
     assert list_names() == ["ada"]
     assert command("person", "remove", "ada", "--yes")[0] == 0
 
@@ -529,9 +531,9 @@ def test_memory_keeps_one_entry_for_a_path(person: Person, tmp_path: Path) -> No
     for about in ("ada@1", "ada@2"):
         elsewhere.remember(person.directory, path, "export", about)
     elsewhere.remember(person.directory, person.directory / "runs" / "cache", "cache", "ada@1")
-    (entry,) = elsewhere.list_elsewhere(person.directory)
+    (entry,) = elsewhere.list_locations(person.directory)
     assert (entry.about, entry.kind) == ("ada@2", "export")
     assert entry.recorded.tzinfo is not None
     assert abs((datetime.now(UTC) - entry.recorded).total_seconds()) < 600
     elsewhere.forget(person.directory, path)
-    assert elsewhere.list_elsewhere(person.directory) == []
+    assert elsewhere.list_locations(person.directory) == []

@@ -66,7 +66,7 @@ def test_job_that_cannot_be_ended_keeps_everything(
 ) -> None:
     monkeypatch.setattr(removal, "stop_all", lambda name, seconds: ["20260101-train"])
     before = sorted(extracted.directory.rglob("*"))
-    with pytest.raises(RemovalError, match="20260101-train cannot be ended"):
+    with pytest.raises(RemovalError, match="20260101-train cannot be stopped"):
         remove_person("ada")
     assert sorted(extracted.directory.rglob("*")) == before
 

@@ -61,7 +61,7 @@ def test_versions_are_told_apart(person: Person, run: Run) -> None:
 
 def test_it_goes_with_the_person(person: Person, run: Run) -> None:
     path = export_privately(person, run).path
-    assert elsewhere.list_elsewhere(person.directory) == []
+    assert elsewhere.list_locations(person.directory) == []
     parts = {part.name: part for part in take_inventory("ada").parts}
     assert parts["exports"].what is not None
     assert parts["exports"].size.files == 1

@@ -16,7 +16,7 @@ from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import ConsentError
 from facefusion_finetune.evaluation import held_out
 from facefusion_finetune.people import profile
-from facefusion_finetune.people.elsewhere import list_elsewhere
+from facefusion_finetune.people.elsewhere import list_locations
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.privacy.removal import remove_person
 from facefusion_finetune.registry.store import read_card
@@ -261,13 +261,13 @@ def test_cache_elsewhere_is_remembered_until_it_is_gone(
             TrainRequest(base="demo", preset=str(preset_file), cache=cache),
             observer=_at_step(3, _interrupt),
         )
-    (entry,) = list_elsewhere(extracted.directory)
+    (entry,) = list_locations(extracted.directory)
     assert (entry.path, entry.kind, entry.about) == (str(cache), "cache", "ada@1")
     assert read_owner(cache) == "ada@1"
     # It goes on with another cache; what it left in the former one goes as well.
     train_person(extracted, analyser, TrainRequest(resume=True))
     assert not cache.exists()
-    assert list_elsewhere(extracted.directory) == []
+    assert list_locations(extracted.directory) == []
 
 
 def test_tracker_elsewhere_is_remembered_without_its_password(
@@ -282,7 +282,7 @@ def test_tracker_elsewhere_is_remembered_without_its_password(
     with Tracking(world.accelerator, world.run, world.notes.append):
         pass
     assert world.notes == []
-    assert [(entry.path, entry.kind) for entry in list_elsewhere(extracted.directory)] == [
+    assert [(entry.path, entry.kind) for entry in list_locations(extracted.directory)] == [
         ("https://example.org:5000/x", "tracker")
     ]
     assert "secret" not in (extracted.directory / "elsewhere.json").read_text()

@@ -27,7 +27,7 @@ def remember_cache(run: Run, folder: Path | None) -> None:
 def release_caches(run: Run) -> None:
     """Delete what a finished run left in folders of the user's choice; errors as above."""
     directory = person_directory(run.record.person)
-    for entry in elsewhere.list_elsewhere(directory):
+    for entry in elsewhere.list_locations(directory):
         if entry.kind != "cache" or entry.about != run.reference:
             continue
         for folder in list_cache_folders(Path(entry.path)):

@@ -46,7 +46,7 @@ def test_thumbnails_show_the_faces(extracted: Person) -> None:
     if os.name == "posix":
         assert shown_directory(extracted).stat().st_mode & 0o777 == 0o700
     parts = {part.name: part for part in take_inventory("ada").parts}
-    assert parts["shown"].what == "small pictures of the crops, for the page"
+    assert parts["shown"].what == "thumbnails of the crops, for the tab"
     assert parts["shown"].size.files == 36
 
 
