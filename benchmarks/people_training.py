@@ -22,7 +22,7 @@ from facefusion_finetune.demo.run import (
     TARGET_SHOTS,
     TARGETS,
 )
-from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS, create_world
+from facefusion_finetune.demo.truths import FIRST_OTHER_SEED, OTHERS, create_world
 from facefusion_finetune.demo.world import write_footage
 from facefusion_finetune.errors import FinetuneError, TrainingError, UsageError
 from facefusion_finetune.evaluation.report import Report
@@ -81,7 +81,7 @@ def choose_subjects(persons: int, seed: int, folder: Path) -> list[Subject]:
         raise UsageError(
             f"--seed {seed}", "it is out of range.", f"Give a number from 0 to {MOST_SEEDS - 1}."
         )
-    assert FIRST_SEED >= FIRST_OTHER + OTHERS
+    assert FIRST_SEED >= FIRST_OTHER_SEED + OTHERS
     assert TARGETS < SEEDS_OF_EACH
     first = FIRST_SEED + seed * MOST_PEOPLE * SEEDS_OF_EACH
     seeds = [first + index * SEEDS_OF_EACH for index in range(persons)]

@@ -1,1 +1,1 @@
-"""The embedded default world: procedural people whose true swap is known, and tiny networks."""
+"""The built-in demo world: procedural people whose true swap is known, and tiny networks."""

@@ -1,7 +1,7 @@
-"""The analyser of the demo's world: it knows its frames, and refuses all others.
+"""The analyser for the demo world: it knows that world's frames, and refuses all others.
 
-No FaceFusion, no download: faces come from the footage's `world.json`, vectors and swaps from the
-tiny networks in the package. Warp, masks and paste back are this module's own, on OpenCV.
+No FaceFusion, no download: faces come from the footage's `world.json`, embeddings and swaps from
+the tiny networks in the package. Warp, masks and paste back are implemented here with OpenCV.
 """
 
 import math
@@ -20,13 +20,13 @@ from facefusion_finetune.demo.geometry import (
     CROP_CENTRE,
     CROP_SIZE,
     CROP_UNIT,
-    GAPE,
     GAZE,
     LID_RANGE,
     LIMITS,
     LOWER_LID,
     MEAN_POINTS,
-    READ,
+    MOUTH_GAP,
+    READER_FACTORS,
     TEMPLATE,
     TEMPLATE_POINTS,
 )
@@ -51,16 +51,16 @@ from facefusion_finetune.faces.warp import fit_similarity
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
 
 ROUNDNESS = 0.70
-"""Height over width of the average eye's opening, one lid alone."""
-CLOSED = 0.7
-"""From this `eye_close` on, the irises are out of sight."""
+"""Height over width of the average eye's opening, for one lid."""
+CLOSED_EYE = 0.7
+"""Above this `eye_close`, the irises are hidden."""
 MOUTH_WIDTH = 2 * MEAN_POINTS[4][0]
 
 
 def convert_factors(factors: NDArray[Any]) -> FaceAttributes:
-    """The attributes of a picture, from (len(READ),) factors; both eyes are equally open."""
-    values = {name: float(value) for name, value in zip(READ, factors, strict=True)}
-    closing, gaping = (
+    """The attributes of a picture, from (len(READER_FACTORS),) factors; both eyes open equally."""
+    values = {name: float(value) for name, value in zip(READER_FACTORS, factors, strict=True)}
+    closing, mouth_open = (
         float(numpy.clip(values[name], 0, 1)) for name in ("eye_close", "mouth_open")
     )
     opening = ROUNDNESS * (1 - LID_RANGE * closing + LOWER_LID) / 2
@@ -69,13 +69,13 @@ def convert_factors(factors: NDArray[Any]) -> FaceAttributes:
         yaw=LIMITS["yaw"] * values["yaw"],
         pitch=LIMITS["pitch"] * values["pitch"],
         eye_opening=(opening, opening),
-        mouth_opening=1.5 * GAPE * gaping / MOUTH_WIDTH,
-        gaze=(math.nan, math.nan) if closing > CLOSED else gaze,
+        mouth_opening=1.5 * MOUTH_GAP * mouth_open / MOUTH_WIDTH,
+        gaze=(math.nan, math.nan) if closing > CLOSED_EYE else gaze,
     )
 
 
 def draw_masks(height: int, width: int) -> FaceMasks:
-    """Ovals by the template's geometry; each (height, width), 0 to 1."""
+    """Oval masks from the template's geometry; each (height, width), 0 to 1."""
     across = ((numpy.arange(width) + 0.5) / width - CROP_CENTRE[0])[None] / CROP_UNIT
     down = ((numpy.arange(height) + 0.5) / height - CROP_CENTRE[1])[:, None] / CROP_UNIT
 
@@ -98,20 +98,20 @@ WEIGHTS = Path(__file__).parent / "weights"
 SWAPPER = "demo"
 SAME_PERSON_COSINE = 0.4
 JUDGING_VECTORS = 16
-"""Of the stored people, those that no model is trained with."""
+"""Stored vectors reserved for judging; no model is trained with them."""
 MEAN = 127.5
-"""Mean and standard deviation of the bytes that recogniser, judge and reader are given."""
+"""Mean and standard deviation of the inputs of recogniser, judge and reader."""
 
 
 class DemoAnalyser:
     """Implements `FaceAnalyser` for footage written by `demo.world.write_footage`."""
 
     def __init__(self, footage: Sequence[Path], weights: Path = WEIGHTS) -> None:
-        """Learn the world.
+        """Load the world.
 
         Args:
             footage: Folders, each with a `world.json`.
-            weights: Folder of the networks and `others.npy`.
+            weights: The folder of the networks and `others.npy`.
 
         Raises:
             FootageError: A folder is not demo footage.
@@ -126,58 +126,58 @@ class DemoAnalyser:
 
     @property
     def name(self) -> str:
-        """Who answers, with the package's version."""
+        """Name of the analyser, with the package's version."""
         return f"demo {metadata.version('facefusion-finetune')}"
 
     @property
     def same_person_cosine(self) -> float:
-        """Halfway between frames of one drawn person and of two."""
+        """Halfway between the cosines of frames of one drawn person and of two."""
         return SAME_PERSON_COSINE
 
     def is_blocked(self, path: Path) -> bool:
-        """False for this world's frames: they show nobody.
+        """False for this world's frames: they show no real person.
 
         Raises:
-            FootageError: The file is not of this world; nobody has checked what it shows.
+            FootageError: The file is not from this world; its content has not been checked.
         """
         if path.resolve() in self._files:
             return False
         raise FootageError(
             str(path),
-            "is not a frame of the demo's world, and the demo cannot check other content.",
+            "is not a frame of the demo world, and the demo cannot check other content.",
             "Use FaceFusion's analyser for real footage.",
         )
 
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
-        """False for this world's frames: they show nobody.
+        """False for this world's frames: they show no real person.
 
         Raises:
-            FootageError: The frame is not of this world.
+            FootageError: The frame is not from this world.
         """
         self.find_face(vision_frame)
         return False
 
     def find_face(self, vision_frame: VisionFrame) -> WorldFace:
-        """What the world knows of a frame, for example to render a true swap onto it.
+        """What the world knows about a frame, for example to render a true swap onto it.
 
         Raises:
-            FootageError: The frame is not of this world.
+            FootageError: The frame is not from this world.
         """
         face = self._faces.get(hash_frame(vision_frame))
         if face is None:
             shape = " x ".join(str(side) for side in vision_frame.shape)
             raise FootageError(
                 f"a frame of {shape}",
-                "is not one of the demo's world, and the demo knows no other faces.",
-                "Give unchanged frames of the folders the analyser was made with.",
+                "is not from the demo world, and the demo knows no other faces.",
+                "Use unchanged frames from the folders that the analyser was created with.",
             )
         return face
 
     def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
-        """The one face of a frame, where the world says it is.
+        """The one face of a frame, at its known position.
 
         Raises:
-            FootageError: The frame is not of this world.
+            FootageError: The frame is not from this world.
         """
         face = self.find_face(vision_frame)
         five, many = face.locate()
@@ -185,13 +185,13 @@ class DemoAnalyser:
         return [DetectedFace(face.bound(), five, many, 1.0, 1.0, self.embed(crop))]
 
     def embed(self, crop: VisionFrame) -> NDArray[numpy.float64]:
-        """(512,): the recogniser's vector, not normalised, of an aligned `demo_64` crop."""
+        """(512,): the embedding, not normalised, of an aligned `demo_64` crop."""
         return _run(self._recogniser, crop)
 
     def measure_attributes(
         self, vision_frame: VisionFrame, landmark_5: Points
     ) -> FaceAttributes | None:
-        """What the demo's reader sees at `landmark_5` of any picture; it always sees a face."""
+        """The reader's attributes of the face at `landmark_5`; it always assumes a face."""
         crop, _ = self.warp_face(vision_frame, landmark_5, TEMPLATE, (CROP_SIZE, CROP_SIZE))
         return convert_factors(_run(self._reader, crop))
 
@@ -210,7 +210,7 @@ class DemoAnalyser:
     def warp_face(
         self, vision_frame: VisionFrame, landmark_5: Points, template: str, size: tuple[int, int]
     ) -> tuple[VisionFrame, Matrix]:
-        """The aligned crop of `size` (width, height) and the matrix that made it.
+        """The aligned crop of `size` (width, height) and its affine matrix.
 
         Raises:
             KeyError: The demo has no such template.
@@ -229,7 +229,7 @@ class DemoAnalyser:
     def paste_back(
         self, vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
     ) -> VisionFrame:
-        """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
+        """A copy of the frame with `crop` (BGR, 0 to 255) blended in by `mask`."""
         size = (vision_frame.shape[1], vision_frame.shape[0])
         back = cv2.invertAffineTransform(matrix)
         share = cv2.warpAffine(mask, back, size).clip(0, 1)[..., None]
@@ -252,7 +252,7 @@ class DemoAnalyser:
         return mask
 
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
-        """Masks by the template's geometry; in the demo nothing stands in front of a face."""
+        """Masks from the template's geometry; in the demo, nothing occludes a face."""
         return draw_masks(*crop.shape[:2])
 
     def list_swappers(self) -> list[str]:
@@ -264,14 +264,14 @@ class DemoAnalyser:
 
         Args:
             name: `demo`.
-            path: A file derived from it that takes its place.
+            path: A file derived from it to use in its place.
 
         Raises:
-            SwapperError: It is not called `demo`, or its file is missing.
+            SwapperError: The name is not `demo`, or the file is missing.
         """
         if name != SWAPPER:
             raise SwapperError(
-                name, "is no swapper of the demo's world.", f"The demo has one: {SWAPPER}."
+                name, "is not a swapper of the demo world.", f"Use {SWAPPER}, the only one."
             )
         return SwapperOptions(
             name=SWAPPER,
@@ -286,11 +286,11 @@ class DemoAnalyser:
         )
 
     def get_recogniser(self) -> RecogniserOptions:
-        """The recogniser whose vectors drive the demo's swapper; it is blind to detail."""
+        """The recogniser whose embeddings drive the demo's swapper; it ignores detail."""
         return self._describe("demo_recogniser", "recogniser.onnx")
 
     def get_judge(self) -> RecogniserOptions:
-        """A second network with other architecture and training; it tells siblings apart."""
+        """A second network, with different architecture and training; it tells siblings apart."""
         return self._describe("demo_judge", "judge.onnx")
 
     def sample_other_vectors(
@@ -298,7 +298,7 @@ class DemoAnalyser:
     ) -> NDArray[numpy.float64]:
         """(count, 512): unit vectors of people the networks were trained on.
 
-        Those for judging are kept apart from the rest. Nobody comes more often than needed.
+        Vectors for judging are separate from the rest. Repeats are spread evenly.
         """
         stored = numpy.load(self._find("others.npy")).astype(numpy.float64)
         stored /= numpy.linalg.norm(stored, axis=1, keepdims=True)
@@ -310,8 +310,8 @@ class DemoAnalyser:
     def sample_other_pictures(
         self, count: int, seed: int, template: str, size: tuple[int, int]
     ) -> NDArray[numpy.uint8]:
-        """(count, H, W, 3): drawn people whom the networks may have been trained on, each in a
-        scene of their own; nobody twice.
+        """(count, H, W, 3): different drawn people, each in a separate scene. The networks may have
+        been trained on them.
 
         Raises:
             KeyError: The demo has no such template.
@@ -334,8 +334,8 @@ class DemoAnalyser:
         if not path.is_file():
             raise SwapperError(
                 str(path),
-                "is missing, so the demo has no networks.",
-                "Install the package again, or make them: python -m"
+                "is missing, and the demo needs it.",
+                "Reinstall the package, or train the networks: python -m"
                 " facefusion_finetune.demo.networks.train",
             )
         return path
@@ -346,7 +346,7 @@ def _open(path: Path) -> Any:
 
 
 def _run(session: Any, crop: VisionFrame) -> NDArray[numpy.float64]:
-    """Output of a network of the demo for a crop, which all of them take as -1 to 1."""
+    """Output of one of the demo's networks for a crop; all of them take inputs of -1 to 1."""
     values = ((crop[..., ::-1] - MEAN) / MEAN).transpose(2, 0, 1)[None].astype(numpy.float32)
     made: NDArray[numpy.float64] = session.run(None, {"input": values})[0][0].astype(numpy.float64)
     return made

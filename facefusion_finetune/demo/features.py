@@ -6,20 +6,20 @@ from dataclasses import dataclass
 import torch
 
 from facefusion_finetune.demo.geometry import GAZE, LID_RANGE, LOWER_LID, Layout
-from facefusion_finetune.demo.people import Cast
+from facefusion_finetune.demo.people import RenderBatch
 
 
 @dataclass(frozen=True)
 class Brush:
-    """What a part needs to paint itself: who, where, the pixels' face coordinates."""
+    """What painting a part needs: the faces, their layout, and the pixels' face coordinates."""
 
-    cast: Cast
+    cast: RenderBatch
     layout: Layout
     x: torch.Tensor
     """(batch, H, W), face units."""
     y: torch.Tensor
     edge: torch.Tensor
-    """(batch, 1, 1): width of an antialiased edge, face units."""
+    """(batch, 1, 1): width of an antialiased edge, in face units."""
 
     def inside(self, distance: torch.Tensor) -> torch.Tensor:
         """Coverage 0..1 from a signed distance (negative inside), antialiased."""
@@ -32,7 +32,7 @@ class Brush:
         width: torch.Tensor | float,
         height: torch.Tensor | float,
     ) -> torch.Tensor:
-        """Coverage of an ellipse given by its centre and half axes."""
+        """Coverage of an ellipse given by its centre and semi-axes."""
         radius = torch.hypot((self.x - x) / width, (self.y - y) / height)
         shortest = torch.minimum(torch.as_tensor(width), torch.as_tensor(height))
         return self.inside((radius - 1) * shortest)
@@ -45,20 +45,20 @@ class Brush:
 
 
 def over(picture: torch.Tensor, cover: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
-    """Lay `colour` (batch, 3, 1 or H, 1 or W) over (batch, 3, H, W) where `cover` says."""
+    """Blend `colour` (batch, 3, 1 or H, 1 or W) over (batch, 3, H, W) by `cover`."""
     return torch.lerp(picture, colour.expand_as(picture), cover[:, None].expand_as(picture))
 
 
-def rainbow(
-    hue: torch.Tensor, colourful: float | torch.Tensor, light: float | torch.Tensor
+def colour_from_hue(
+    hue: torch.Tensor, saturation: float | torch.Tensor, light: float | torch.Tensor
 ) -> torch.Tensor:
-    """(batch, 3, 1, 1) colour of a hue in turns."""
+    """(batch, 3, 1, 1) colour of a hue, given in turns."""
     waves = [torch.cos(2 * math.pi * (hue - third / 3)) for third in range(3)]
-    return torch.stack([light * (1 + colourful * wave) for wave in waves], dim=1)
+    return torch.stack([light * (1 + saturation * wave) for wave in waves], dim=1)
 
 
 def blend(low: tuple[float, ...], high: tuple[float, ...], share: torch.Tensor) -> torch.Tensor:
-    """(batch, 3, 1, 1) colour between two, `share` from -1 to 1."""
+    """(batch, 3, 1, 1) colour between two colours, `share` from -1 to 1."""
     pairs = zip(low, high, strict=True)
     return torch.stack([a + (b - a) * (share + 1) * 0.5 for a, b in pairs], dim=1)
 
@@ -69,8 +69,8 @@ def paint_eyes(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
         *(brush.cast.coarse, brush.cast.detail, brush.cast.scene),
         brush.layout,
     )
-    iris = rainbow(coarse["iris_hue"] * 0.5, 0.5, coarse.between("iris_light", 0.22, 0.62))
-    lid = rainbow(detail["lid_hue"] * 0.5, 0.55, 0.5)
+    iris = colour_from_hue(coarse["iris_hue"] * 0.5, 0.5, coarse.between("iris_light", 0.22, 0.62))
+    lid = colour_from_hue(detail["lid_hue"] * 0.5, 0.55, 0.5)
     closed = scene.amount("eye_close")
     shadow = torch.full((1, 3, 1, 1), 0.12)
     white = torch.tensor([0.92, 0.91, 0.89]).view(1, 3, 1, 1)
@@ -114,7 +114,7 @@ def paint_brows(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
         thick = weight * (1 - 0.60 * detail["brow_taper"] * along).clamp(min=0.15)
         cover = brush.inside(torch.maximum(y.abs() - thick, (along.abs() - 1) * 0.2))
         slit = (along - 0.7 * detail["brow_slit_place"]).abs() * layout.brow_width
-        # the slit is in one brow only, as a scar or a razor would leave it
+        # the slit is in one brow only, like that of a scar or a razor
         if side > 0:
             cover = cover * (1 - brush.inside(slit - 0.05 * detail.amount("brow_slit")))
         picture = over(picture, cover * 0.92, colour)
@@ -122,7 +122,7 @@ def paint_brows(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
 
 
 def paint_nose(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
-    """Bridge, tip, wings and nostrils; the bridge is darker away from the light."""
+    """Bridge, tip, wings and nostrils; the bridge is darker on the side away from the light."""
     coarse, scene, layout = brush.cast.coarse, brush.cast.scene, brush.layout
     top = (layout.eye_y[0] + layout.eye_y[1]) / 2
     down = ((brush.y - top) / (layout.nose_y - top)).clamp(0, 1.2)
@@ -146,7 +146,7 @@ def paint_nose(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
 
 
 def paint_mouth(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
-    """Lips, and teeth and tongue where it is open; lip bow, lobes and tooth gap are detail."""
+    """Lips, and teeth and tongue if it is open; lip bow, lobes and tooth gap are detail."""
     coarse, detail, layout = brush.cast.coarse, brush.cast.detail, brush.layout
     share = (brush.x - layout.mouth_x) / layout.mouth_width
     flat = (1 - share * share).clamp(min=-1)
@@ -156,7 +156,7 @@ def paint_mouth(picture: torch.Tensor, brush: Brush) -> torch.Tensor:
     upper = line - (layout.gap * 0.5) * flat - layout.upper_lip * flat * bow
     lower = line + layout.gap * flat + layout.lower_lip * flat * lobes
     lips = brush.inside(torch.maximum(upper - brush.y, brush.y - lower))
-    colour = rainbow(coarse["lip_hue"] * 0.10, 0.38, coarse.between("lip_tone", 0.40, 0.68))
+    colour = colour_from_hue(coarse["lip_hue"] * 0.10, 0.38, coarse.between("lip_tone", 0.40, 0.68))
     picture = over(picture, lips * 0.9, colour)
     stripe = brush.inside((brush.x - layout.mouth_x).abs() - 0.07 * detail.amount("lip_stripe"))
     picture = over(picture, lips * stripe * (detail["lip_stripe"] > 0.1), colour * 0.35)

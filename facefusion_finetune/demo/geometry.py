@@ -1,9 +1,9 @@
-"""Where the parts of a demo face lie, shared by the renderer and the landmarks.
+"""Where the parts of a demo face are, shared by the renderer and the landmarks.
 
 Three coordinate systems: pixels of the frame; the head's plane, whose unit is about half a face
 width, x to the picture's right, y down, upright with the head; and the face, the head's plane
-seen from the front. The head is a shallow paraboloid, so that turning it moves what lies high
-(nose, mouth) further than what lies low (cheeks, outline): pseudo-3D, exactly invertible.
+seen from the front. The head is a shallow paraboloid, so turning it moves raised parts (nose,
+mouth) further than flat ones (cheeks, outline): pseudo-3D, exactly invertible.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from facefusion_finetune.demo.people import Cast
+from facefusion_finetune.demo.people import RenderBatch
 from facefusion_finetune.faces.warp import fit_similarity
 
 FRAME_SIZE = 192
@@ -24,7 +24,7 @@ TEMPLATE = "demo_64"
 CROP_UNIT = 0.54
 """Length of one face unit in the aligned crop, as a share of the crop's width."""
 CROP_CENTRE = (0.5, 0.425)
-"""Where the face's origin lies in the aligned crop, in the unit square."""
+"""The face's origin in the aligned crop, in the unit square."""
 MEAN_POINTS = ((-0.34, -0.12), (0.34, -0.12), (0.0, 0.215), (-0.265, 0.53), (0.265, 0.53))
 """Eyes, nose tip, mouth corners of the average face, in face units."""
 TEMPLATE_POINTS = tuple(
@@ -34,18 +34,18 @@ TEMPLATE_POINTS = tuple(
 HEIGHT, WIDE, LONG = 0.5, 0.95, 1.25
 NOSE_HEIGHT = 0.16
 LIMITS = {"yaw": 22.0, "pitch": 13.0, "roll": 20.0}
-"""Degrees at a factor of 1."""
-GAPE = 0.10
-"""Way of the lower lip when the mouth is widest open, face units; the upper one's is half that."""
+"""Degrees for a factor of 1."""
+MOUTH_GAP = 0.10
+"""How far the lower lip of a fully open mouth moves, in face units; the upper lip moves half."""
 LID_RANGE, LOWER_LID = 1.35, 0.62
-"""Way of the upper lid and height of the lower one, as shares of the open eye's height."""
+"""Travel of the upper lid and height of the lower one, as shares of the open eye's height."""
 GAZE = (0.32, 0.22)
 """How far the iris moves, as a share of half the eye's width and of its height."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Sines and cosines of a batch of heads and their place in the frame; each (batch, 1, 1)."""
+    """Sines and cosines of a batch of heads, and their frame positions; each (batch, 1, 1)."""
 
     yaw_sin: torch.Tensor
     yaw_cos: torch.Tensor
@@ -59,8 +59,8 @@ class Pose:
     """Pixels of the frame per face unit."""
 
     @staticmethod
-    def of(cast: Cast) -> "Pose":
-        """Read pose and place: yaw to 22 degrees, pitch to 13, roll to 20."""
+    def of(cast: RenderBatch) -> "Pose":
+        """Pose and position: yaw to 22 degrees, pitch to 13, roll to 20."""
         angles = [cast.scene[name] * math.radians(limit) for name, limit in LIMITS.items()]
         turns = [turn(angle) for angle in angles for turn in (torch.sin, torch.cos)]
         centre = [FRAME_SIZE * cast.scene.between(f"centre_{axis}", 0.45, 0.55) for axis in "xy"]
@@ -77,7 +77,7 @@ class Pose:
         square = HEIGHT * (self.yaw_sin**2 * wide + self.pitch_sin**2 * long)
         slope = 1 - 2 * HEIGHT * (x * self.yaw_sin * wide + y * self.pitch_sin * long)
         level = HEIGHT * (1 - x * x * wide - y * y * long)
-        # beyond the silhouette there is no solution; the clamp continues it smoothly enough
+        # there is no solution beyond the silhouette; the clamp extrapolates smoothly enough
         root = (slope * slope + 4 * square * level).clamp(min=1e-4).sqrt()
         depth = (2 * level / (slope + root).clamp(min=0.2)).clamp(min=-1.0)
         return (x - depth * self.yaw_sin) / self.yaw_cos, (
@@ -113,15 +113,15 @@ class Layout:
     gap: torch.Tensor
     """Half the opening of the mouth at its middle."""
     corner_rise: torch.Tensor
-    """How far the mouth's corners lie above its middle."""
+    """How far the mouth's corners are above its middle."""
     upper_lip: torch.Tensor
     lower_lip: torch.Tensor
     head_width: torch.Tensor
     head_length: torch.Tensor
 
     @staticmethod
-    def of(cast: Cast, pose: Pose) -> "Layout":
-        """Lay out the faces of a batch, in their expression."""
+    def of(cast: RenderBatch, pose: Pose) -> "Layout":
+        """Lay out the faces of a batch with their expressions."""
         coarse, detail, outer, scene = cast.coarse, cast.detail, cast.outer, cast.scene
         eye_y = coarse.between("eye_height", -0.17, -0.07)
         eye_uneven, brow_uneven = 0.04 * detail["eyes_uneven"], 0.055 * detail["brow_uneven"]
@@ -144,7 +144,7 @@ class Layout:
             mouth_x=0.06 * detail["mouth_shift"],
             mouth_y=coarse.between("mouth_height", 0.48, 0.58),
             mouth_width=coarse.between("mouth_width", 0.20, 0.33) * (1 + 0.12 * smile),
-            gap=GAPE * opening,
+            gap=MOUTH_GAP * opening,
             corner_rise=0.09 * smile + 0.06 * detail["lip_corner"],
             upper_lip=lip,
             lower_lip=lip * 1.25,
@@ -153,12 +153,12 @@ class Layout:
         )
 
     def lip_line(self, share: torch.Tensor) -> torch.Tensor:
-        """Height of the closed mouth's line at -1 (left corner) to 1 (right corner)."""
+        """y of the closed mouth's line at -1 (left corner) to 1 (right corner)."""
         return self.mouth_y + self.corner_rise * (0.4 - share * share)
 
 
-READ = ("yaw", "pitch", "mouth_open", "eye_close", "gaze_x", "gaze_y")
-"""Factors of the scene that the reader tells, in its order."""
+READER_FACTORS = ("yaw", "pitch", "mouth_open", "eye_close", "gaze_x", "gaze_y")
+"""The scene factors that the reader predicts, in its output order."""
 
 
 Matrices = NDArray[numpy.float64]
@@ -175,6 +175,6 @@ def align_to_template(landmark_5: NDArray[Any], size: int = CROP_SIZE) -> Matric
 
 
 def invert_affine(matrices: Matrices) -> Matrices:
-    """(batch, 2, 3): the way back."""
+    """(batch, 2, 3): the inverse matrices."""
     linear = numpy.linalg.inv(matrices[:, :, :2])
     return numpy.concatenate([linear, -linear @ matrices[:, :, 2:]], axis=2)

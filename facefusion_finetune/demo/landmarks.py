@@ -1,4 +1,4 @@
-"""Exact landmarks of rendered faces, by formula from the same layout the renderer draws."""
+"""Exact landmarks of rendered faces, computed from the layout that the renderer uses."""
 
 import math
 
@@ -7,13 +7,13 @@ import torch
 from numpy.typing import NDArray
 
 from facefusion_finetune.demo.geometry import Layout, Pose
-from facefusion_finetune.demo.people import Cast
+from facefusion_finetune.demo.people import RenderBatch
 
 Point = tuple[torch.Tensor, torch.Tensor]
 
 
-def locate_landmarks(cast: Cast) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
-    """Five and 68 points of every face, in frame pixels.
+def locate_landmarks(cast: RenderBatch) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
+    """The 5 and 68 landmarks of every face, in frame pixels.
 
     Returns:
         (batch, 5, 2): eyes, nose tip, mouth corners; (batch, 68, 2) in the iBUG order: jaw 17,

@@ -1,9 +1,9 @@
-"""The factors of the demo's people and scenes: named numbers from -1 to 1, drawn from seeds.
+"""The factors of the demo's people and scenes: named values from -1 to 1, drawn from seeds.
 
-A person has three groups of factors. `coarse` is what a recogniser's vector encodes; `detail` is
-what it is blind to, zero being a face without any; both are swapped. `outer` (outline of the head,
-hair, ears, neck, clothes, how dark the skin is) stays with the target, as with a real face swap.
-A scene holds what is in neither person: pose, expression, light, background, place in the frame.
+A person has three groups of factors. `coarse` is what the recogniser's embedding encodes; `detail`
+is what it ignores, with zero for a face without detail; both are swapped. `outer` (outline of the
+head, hair, ears, neck, clothes, skin tone) stays with the target, as in a real face swap. A scene
+holds the rest: pose, expression, light, background and position in the frame.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 FIRST_UNSEEN_SEED = 1_000_000
-"""Nobody with this seed or a higher one takes part in training the demo's networks."""
+"""The demo's networks are trained only on people with lower seeds."""
 
 COARSE = (
     *("skin_hue", "skin_rosiness", "blush", "beard"),
@@ -69,14 +69,14 @@ class Person:
 
 
 def draw(group: str, seed: int, count: int) -> Values:
-    """(count,) uniform values; the same for the same group and seed on every machine."""
+    """(count,) uniform values; identical for a group and seed on every machine."""
     return numpy.random.default_rng([_STREAMS[group], seed]).uniform(-1, 1, count)
 
 
 def draw_person(seed: int, detail_seed: int | None = None) -> Person:
-    """The person of a seed; with `detail_seed` a sibling, who differs in detail alone.
+    """The person of a seed; with `detail_seed`, a sibling who differs only in detail.
 
-    The skin outside the inner face starts as the person's own, so that nobody looks masked.
+    The skin outside the inner face starts as the person's own, so that no one looks masked.
     """
     coarse = draw("coarse", seed, len(COARSE))
     outer = draw("outer", seed, len(OUTER))
@@ -87,7 +87,7 @@ def draw_person(seed: int, detail_seed: int | None = None) -> Person:
 
 
 def without_detail(person: Person) -> Person:
-    """The plain-person control: the same vector, nothing that the vector does not say."""
+    """The person without detail, as a control: the same embedding, and nothing beyond it."""
     return Person(person.coarse, numpy.zeros_like(person.detail), person.outer)
 
 
@@ -97,7 +97,7 @@ def swap_person(source: Person, target: Person) -> Person:
 
 
 def draw_scene(seed: int) -> Values:
-    """(len(SCENE),): one still picture's pose, expression, light, background and place."""
+    """(len(SCENE),): pose, expression, light, background and position of one still picture."""
     scene: Values = draw_scenes(numpy.random.default_rng([_STREAMS["scene"], seed]), 1)[0]
     return scene
 
@@ -110,7 +110,7 @@ def draw_scenes(generator: numpy.random.Generator, count: int) -> Values:
 
 
 def draw_shot(seed: int, frames: int) -> Values:
-    """(frames, len(SCENE)): one background and light; pose, expression and place move smoothly."""
+    """(frames, len(SCENE)): fixed background and light; pose, expression and position move."""
     generator = numpy.random.default_rng([_STREAMS["shot"], seed])
     base = generator.uniform(-1, 1, len(SCENE))
     scenes = numpy.repeat(base[None], frames, axis=0)
@@ -118,11 +118,11 @@ def draw_shot(seed: int, frames: int) -> Values:
     for index, name in enumerate(SCENE):
         if name not in (*POSE, *EXPRESSION, *PLACE):
             continue
-        # two slow waves, seconds long: neighbours look alike, the shot as a whole does not
+        # two slow waves, seconds long: neighbouring frames are similar, the shot as a whole varies
         speed = generator.uniform([0.5, 1.5], [1.5, 4.0])
         phase = generator.uniform(0, 2 * numpy.pi, 2)
         waves = numpy.sin(numpy.outer(speed, time) + phase[:, None])
-        # a matrix product rounds by its length on some processors
+        # on some processors, the rounding of a matrix product depends on its length
         swing = 0.35 * waves[0] + 0.2 * waves[1]
         scenes[:, index] = base[index] * 0.45 + swing
     # a blink every few seconds, about a fifth of a second long
@@ -134,10 +134,10 @@ def draw_shot(seed: int, frames: int) -> Values:
 
 
 class Factors(Mapping[str, torch.Tensor]):
-    """Read a batch of factors by name, as tensors that broadcast over pictures."""
+    """A batch of factors by name, as tensors that broadcast over pictures."""
 
     def __init__(self, names: tuple[str, ...], values: torch.Tensor) -> None:
-        """Take `values`, (batch, len(names))."""
+        """Wrap `values`, (batch, len(names))."""
         self._columns = dict(zip(names, values.unbind(1), strict=True))
 
     def __getitem__(self, name: str) -> torch.Tensor:
@@ -155,13 +155,13 @@ class Factors(Mapping[str, torch.Tensor]):
         return low + (self[name] + 1) * (0.5 * (high - low))
 
     def amount(self, name: str) -> torch.Tensor:
-        """(batch, 1, 1): the positive part; zero for one half of all people."""
+        """(batch, 1, 1): the positive part; zero for half of all people."""
         return self[name].clamp(min=0)
 
 
 @dataclass(frozen=True)
-class Cast:
-    """A batch of pictures to render: who is in them and how."""
+class RenderBatch:
+    """A batch of pictures to render: the people and the scenes."""
 
     coarse: Factors
     detail: Factors
@@ -169,15 +169,15 @@ class Cast:
     scene: Factors
 
     @staticmethod
-    def of(coarse: Values, detail: Values, outer: Values, scene: Values) -> "Cast":
-        """Make a batch from four (batch, factors) arrays."""
+    def of(coarse: Values, detail: Values, outer: Values, scene: Values) -> "RenderBatch":
+        """Create a batch from four (batch, factors) arrays."""
         groups = ((COARSE, coarse), (DETAIL, detail), (OUTER, outer), (SCENE, scene))
         made = [Factors(names, torch.from_numpy(numpy.float32(rows))) for names, rows in groups]
-        return Cast(*made)
+        return RenderBatch(*made)
 
     @staticmethod
-    def single(person: Person, scenes: Values) -> "Cast":
+    def single(person: Person, scenes: Values) -> "RenderBatch":
         """One person in (batch, len(SCENE)) scenes."""
         groups = (person.coarse, person.detail, person.outer)
         coarse, detail, outer = (numpy.repeat(row[None], len(scenes), axis=0) for row in groups)
-        return Cast.of(coarse, detail, outer, scenes)
+        return RenderBatch.of(coarse, detail, outer, scenes)

@@ -1,8 +1,8 @@
-"""Paint batches of demo pictures: background, body, head, skin, features, hair, light.
+"""Renders batches of demo pictures: background, body, head, skin, features, hair, light.
 
-What is swapped is the inner face: its skin inside a soft oval, and all features. What stays the
-target's is the outline of the head, the skin outside that oval, hair, ears, neck, clothes, pose,
-expression, light and background. Layers are painted back to front, each with antialiased edges.
+A swap replaces the inner face: the skin inside a soft oval, and all features. The target keeps the
+outline of the head, the skin outside that oval, hair, ears, neck, clothes, pose, expression, light
+and background. Layers are painted back to front, each with antialiased edges.
 """
 
 import math
@@ -12,24 +12,24 @@ import torch
 from facefusion_finetune.demo.features import (
     Brush,
     blend,
+    colour_from_hue,
     over,
     paint_brows,
     paint_eyes,
     paint_mouth,
     paint_nose,
-    rainbow,
 )
 from facefusion_finetune.demo.geometry import FRAME_SIZE, Layout, Pose
-from facefusion_finetune.demo.people import MOLES, WAVES, Cast, Factors
+from facefusion_finetune.demo.people import MOLES, WAVES, Factors, RenderBatch
 
 _DARK_SKIN, _PALE_SKIN = (0.36, 0.21, 0.14), (1.0, 0.84, 0.73)
 
 
-def render(cast: Cast, views: torch.Tensor, size: int) -> torch.Tensor:
-    """Render every member of the cast.
+def render(cast: RenderBatch, views: torch.Tensor, size: int) -> torch.Tensor:
+    """Render every picture of a batch.
 
     Args:
-        cast: Who and how, one row per picture.
+        cast: People and scenes, one row per picture.
         views: (batch, 2, 3) affine matrices from pixels of the picture to pixels of the frame.
         size: Width and height of the pictures.
 
@@ -43,7 +43,7 @@ def render(cast: Cast, views: torch.Tensor, size: int) -> torch.Tensor:
     view = views.float()[..., None, None]
     frame_x = view[:, 0, 0] * across + view[:, 0, 1] * down + view[:, 0, 2]
     frame_y = view[:, 1, 0] * across + view[:, 1, 1] * down + view[:, 1, 2]
-    # an edge is as wide as the coarser of a pixel of the picture and a pixel of the frame
+    # an edge is as wide as the larger of a picture pixel and a frame pixel
     pixel = torch.hypot(view[:, 0, 0], view[:, 1, 0]).clamp(min=1.0)
     edge = 1.4 * pixel / pose.scale
     head_x, head_y = pose.to_head(frame_x, frame_y)
@@ -62,7 +62,7 @@ def render(cast: Cast, views: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _shade(face: Brush) -> torch.Tensor:
-    """(batch, 3, H, W): how bright and how warm the light makes the figure."""
+    """(batch, 3, H, W): brightness and colour of the light on the figure."""
     scene = face.cast.scene
     strength = scene.between("light_strength", 0.10, 0.42)
     slope = scene["light_x"] * face.x * 1.1 + scene["light_y"] * face.y * 0.6
@@ -74,10 +74,14 @@ def _shade(face: Brush) -> torch.Tensor:
 
 
 def _paint_wall(scene: Factors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """A gradient between two colours, with a slow wave in it."""
-    colourful = scene.between("wall_colour", 0.05, 0.45)
-    first = rainbow(scene["wall_hue"] * 0.5, colourful, scene.between("wall_tone", 0.25, 0.70))
-    second = rainbow(scene["wall_hue_2"] * 0.5, colourful, scene.between("wall_tone_2", 0.30, 0.75))
+    """A gradient between two colours, with a slow wave."""
+    saturation = scene.between("wall_colour", 0.05, 0.45)
+    first = colour_from_hue(
+        scene["wall_hue"] * 0.5, saturation, scene.between("wall_tone", 0.25, 0.70)
+    )
+    second = colour_from_hue(
+        scene["wall_hue_2"] * 0.5, saturation, scene.between("wall_tone_2", 0.30, 0.75)
+    )
     angle = scene["wall_angle"] * math.pi
     along = (x - 0.5) * torch.cos(angle) + (y - 0.5) * torch.sin(angle)
     across = (y - 0.5) * torch.cos(angle) - (x - 0.5) * torch.sin(angle)
@@ -89,7 +93,9 @@ def _paint_wall(scene: Factors, x: torch.Tensor, y: torch.Tensor) -> torch.Tenso
 def _paint_body(plane: Brush) -> tuple[torch.Tensor, torch.Tensor]:
     """Clothes, back hair, neck and ears in the head's plane; returns colour and coverage."""
     outer, layout = plane.cast.outer, plane.layout
-    clothes = rainbow(outer["clothes_hue"] * 0.5, 0.45, outer.between("clothes_tone", 0.25, 0.70))
+    clothes = colour_from_hue(
+        outer["clothes_hue"] * 0.5, 0.45, outer.between("clothes_tone", 0.25, 0.70)
+    )
     skin = _skin(outer["skin_tone"], outer["outer_hue"], outer["outer_rosiness"])
     hair = _hair_colour(outer) * 0.72
     length = outer.between("hair_length", 0.85, 1.55)
@@ -110,7 +116,7 @@ def _paint_body(plane: Brush) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _outline(face: Brush) -> torch.Tensor:
-    """(batch, H, W): 0 at the middle of the head, 1 on its outline."""
+    """(batch, H, W): 0 at the centre of the head, 1 on its outline."""
     jaw = face.cast.outer.between("jaw", 0.0, 0.22)
     low = face.y.clamp(0, 1.2)
     width = face.layout.head_width * (1 - jaw * low * low)
@@ -134,18 +140,18 @@ def _skin(tone: torch.Tensor, hue: torch.Tensor, rosiness: torch.Tensor) -> torc
 
 
 def inner_mask(face: Brush) -> torch.Tensor:
-    """(batch, H, W): 1 where the skin is the source's, falling softly to the target's."""
+    """(batch, H, W): 1 where the skin is the source's, with a soft transition to the target's."""
     radius = torch.hypot(face.x / 0.70, (face.y - 0.14) / 0.86)
     return ((1.0 - radius) / 0.22).clamp(0, 1)
 
 
 def _paint_skin(figure: torch.Tensor, face: Brush) -> torch.Tensor:
-    """The source's skin, with what makes it theirs: blush, beard, pattern, moles, scar."""
+    """The source's skin and its features: blush, beard, pattern, moles, scar."""
     coarse, detail = face.cast.coarse, face.cast.detail
     inner = inner_mask(face)
     skin = _skin(face.cast.outer["skin_tone"], coarse["skin_hue"], coarse["skin_rosiness"])
     figure = over(figure, inner, skin)
-    tint = rainbow(0.5 * detail["pattern_hue"], 0.6, 0.5) - 0.5
+    tint = colour_from_hue(0.5 * detail["pattern_hue"], 0.6, 0.5) - 0.5
     figure = figure + tint * (0.50 * detail["pattern"] * _waves(face) * inner)[:, None]
     rose = torch.tensor([0.90, 0.36, 0.34]).view(1, 3, 1, 1)
     for side in (-1, 1):
@@ -161,13 +167,13 @@ def _paint_skin(figure: torch.Tensor, face: Brush) -> torch.Tensor:
 
 
 def _waves(face: Brush) -> torch.Tensor:
-    """(batch, H, W): a person's own soft blotches, about -1 to 1."""
+    """(batch, H, W): a person's pattern of soft blotches, about -1 to 1."""
     detail = face.cast.detail
     total = torch.zeros_like(face.x)
     for index in range(WAVES):
         angle = math.pi * detail[f"wave_angle_{index}"]
         along = face.x * torch.cos(angle) + face.y * torch.sin(angle)
-        # several waves on the face: the pattern must not pass for another skin colour
+        # several waves on the face: the pattern must not look like a different skin colour
         speed = detail.between(f"wave_speed_{index}", 9.0, 15.0)
         total = total + torch.cos(speed * along + math.pi * detail[f"wave_phase_{index}"])
     return (total * 0.7).clamp(-1, 1)

@@ -1,7 +1,7 @@
-"""The demo: the real job, from footage to an active model, in a drawn world.
+"""The demo: the whole process, from footage to an active model, in a drawn world.
 
-Nothing in here does the job itself: extraction, training, judgement and registration are the very
-functions that real footage goes through. Only the people are drawn.
+The demo implements none of the process: extraction, training, evaluation and registration are the
+same functions that process real footage. Only the people are drawn.
 """
 
 from dataclasses import dataclass
@@ -29,12 +29,12 @@ FRAMES_PER_SHOT = 6
 TARGETS = 4
 TARGET_SHOTS = 2
 TARGET_FRAMES = 4
-CONSENT = "Drawn by the demo's own code: no living person is shown, so nobody has to agree."
+CONSENT = "Drawn by the demo's own code: it shows no real person, so no consent is needed."
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo left behind."""
+    """The result of the demo."""
 
     run: Run
     report: Report
@@ -43,7 +43,7 @@ class DemoResult:
     pictures: list[Path]
 
     def describe(self) -> str:
-        """The verdict in words, and the paths."""
+        """The result as a sentence, and the paths."""
         known = self.report.figures["true_swap"]
         lines = [
             self.report.sentence,
@@ -56,13 +56,13 @@ class DemoResult:
 
 
 def run_demo(output: Path, preset: str, seed: int, observer: Observer | None = None) -> DemoResult:
-    """Draw a person and others, then do the whole job on them.
+    """Draw a person and others, then run the whole process on them.
 
     Args:
-        output: New or empty folder; footage, home and model go below it.
+        output: A new or empty folder for footage, home and model.
         preset: Name or path of a preset.
-        seed: Draws person, footage and run; the person is never one the networks were trained on.
-        observer: Told about the progress.
+        seed: Seed of person, footage and run; the networks were never trained on the person.
+        observer: Notified of the progress.
 
     Raises:
         UsageError: `output` is not empty, or the preset is not valid.
@@ -84,7 +84,7 @@ def run_demo(output: Path, preset: str, seed: int, observer: Observer | None = N
         target_seed = FIRST_UNSEEN_SEED + seed * 100 + number
         write_footage(folder, target_seed, TARGET_SHOTS, TARGET_FRAMES, target_seed)
     with home.use_home(output / "home"):
-        # The demo's person stays out of the user's own home.
+        # The demo's person is not stored in the user's own home.
         analyser = DemoAnalyser([footage / NAME, *targets])
         person = add_person(NAME, create_consent(None, CONSENT))
         observer.on_stage("Extracting")

@@ -1,4 +1,4 @@
-"""True swaps in the demo's world, for the report."""
+"""True swaps in the demo world, for the report."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ from facefusion_finetune.faces.protocol import VisionFrame
 from facefusion_finetune.faces.vectors import create_centroid
 
 OTHERS = 12
-FIRST_OTHER = FIRST_UNSEEN_SEED + 900_000
-"""Seeds of the others whose swaps have to stay as they are; the same for every run."""
+FIRST_OTHER_SEED = FIRST_UNSEEN_SEED + 900_000
+"""Seed of the first of the others whose swaps must not change; the same for every run."""
 PICTURES = 6
-"""Of each of them, that their vector is the mean of."""
+"""Pictures per person; their mean is the person's vector."""
 
 
 def create_world(footage: list[Path], analyser: DemoAnalyser, person_seed: int) -> World:
@@ -27,11 +27,11 @@ def create_world(footage: list[Path], analyser: DemoAnalyser, person_seed: int) 
 
     Args:
         footage: Folders of other people's footage.
-        analyser: That knows these folders.
-        person_seed: Who the run is tuned to.
+        analyser: An analyser that knows these folders.
+        person_seed: Seed of the person that the run is tuned to.
     """
     others = []
-    for seed in range(FIRST_OTHER, FIRST_OTHER + OTHERS):
+    for seed in range(FIRST_OTHER_SEED, FIRST_OTHER_SEED + OTHERS):
         other = draw_person(seed)
         others.append(KnownPerson(_find_vector(other, seed, analyser), _draw_with(other, analyser)))
     return World(footage, _draw_with(draw_person(person_seed), analyser), others)
@@ -45,7 +45,7 @@ def _draw_with(person: Person, analyser: DemoAnalyser) -> Draw:
 
 
 def _find_vector(person: Person, seed: int, analyser: DemoAnalyser) -> NDArray[numpy.float64]:
-    """(512,): mean direction of stills of a person."""
+    """(512,): mean direction of the embeddings of a person's stills."""
     vectors = []
     for number in range(PICTURES):
         scene = draw_scene(seed * PICTURES + number)

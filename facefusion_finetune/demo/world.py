@@ -1,4 +1,4 @@
-"""Footage of the demo's people on disk, and the true swap of anybody onto any of its frames."""
+"""Footage of the demo's people on disk, and true swaps of anyone onto any of its frames."""
 
 import hashlib
 import json
@@ -17,8 +17,8 @@ from facefusion_finetune.demo.geometry import FRAME_SIZE
 from facefusion_finetune.demo.landmarks import bound_face, locate_landmarks
 from facefusion_finetune.demo.people import (
     SCENE,
-    Cast,
     Person,
+    RenderBatch,
     Values,
     draw_person,
     draw_shot,
@@ -35,16 +35,16 @@ Frame = NDArray[numpy.uint8]
 
 @dataclass(frozen=True)
 class WorldFace:
-    """What the world knows of one frame: who is in it, how, and where."""
+    """What the world knows about one frame: the person and the scene."""
 
     file: str
-    """Path of the frame below the footage's folder, with forward slashes."""
+    """Path of the frame relative to the footage folder, with forward slashes."""
     person: Person
     scene: Values
 
     def locate(self) -> tuple[NDArray[numpy.float64], NDArray[numpy.float64]]:
         """(5, 2) and (68, 2) exact landmarks in frame pixels."""
-        five, many = locate_landmarks(Cast.single(self.person, self.scene[None]))
+        five, many = locate_landmarks(RenderBatch.single(self.person, self.scene[None]))
         return five[0], many[0]
 
     def bound(self) -> NDArray[numpy.float64]:
@@ -54,7 +54,7 @@ class WorldFace:
 
 
 def hash_frame(frame: Frame) -> str:
-    """Name of a frame: the sha256 of its shape and decoded pixels, so that re-encoding is free."""
+    """The sha256 of a frame's shape and decoded pixels, so that re-encoding does not matter."""
     return hashlib.sha256(repr(frame.shape).encode() + frame.tobytes()).hexdigest()
 
 
@@ -62,28 +62,28 @@ def hash_frame(frame: Frame) -> str:
 def render_frames(person: Person, scenes: Values) -> list[Frame]:
     """Render one person in (batch, len(SCENE)) scenes as full frames."""
     views = torch.eye(3)[:2].expand(len(scenes), 2, 3)
-    pictures = render(Cast.single(person, scenes), views, FRAME_SIZE)
+    pictures = render(RenderBatch.single(person, scenes), views, FRAME_SIZE)
     values = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
     return [numpy.ascontiguousarray(value[..., ::-1]) for value in values]
 
 
 def render_truth(face: WorldFace, source: Person) -> Frame:
-    """The true swap: the frame of `face` as it were with the inner face of `source`."""
+    """The true swap: the frame of `face`, rendered with the inner face of `source`."""
     return render_frames(swap_person(source, face.person), face.scene[None])[0]
 
 
 def write_footage(
     folder: Path, person_seed: int, shots: int, frames_per_shot: int, seed: int
 ) -> list[Path]:
-    """Write frames of one person as PNG, one sub-folder per shot, and what is known of them.
+    """Write frames of one person as PNG, one subfolder per shot, and what is known about them.
 
     Args:
         folder: Gets `shot-001/frame-0001.png` and so on, and `world.json`; created if missing.
-        person_seed: Who is filmed; `FIRST_UNSEEN_SEED` or above for somebody the networks have
+        person_seed: The person; `FIRST_UNSEEN_SEED` or above for someone that the networks have
             never seen.
         shots: Number of shots, each with its own background, light and motion.
-        frames_per_shot: Frames of each, at 25 a second.
-        seed: Decides the shots.
+        frames_per_shot: Frames per shot, at 25 per second.
+        seed: Seed of the shots.
 
     Returns:
         The frames, in order.
@@ -95,7 +95,7 @@ def write_footage(
     person = draw_person(person_seed)
     paths, frames = [], {}
     for shot in range(shots):
-        # the shot's number is part of its seed: more shots never change the earlier ones
+        # the shot's number is part of its seed, so more shots never change the earlier ones
         scenes = draw_shot(seed * 1000 + shot, frames_per_shot)
         name = f"shot-{shot + 1:03d}"
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -115,10 +115,10 @@ def write_footage(
 
 
 def read_footage(folder: Path) -> dict[str, WorldFace]:
-    """Read a footage folder's `world.json`: what is known of each frame, by `hash_frame`.
+    """Read a footage folder's `world.json`: what is known about each frame, by `hash_frame`.
 
     Raises:
-        FootageError: There is no such file, or it was not written by `write_footage`.
+        FootageError: The file is missing, or was not written by `write_footage`.
     """
     path = folder / WORLD_FILE
     try:
@@ -127,8 +127,8 @@ def read_footage(folder: Path) -> dict[str, WorldFace]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise FootageError(
             str(folder),
-            f"is no demo footage, because its {WORLD_FILE} cannot be read ({error}).",
-            "Give a folder that `facefusion-finetune demo` has written.",
+            f"is not demo footage, because its {WORLD_FILE} cannot be read ({error}).",
+            "Give a folder written by `facefusion-finetune demo`.",
         ) from error
 
 

@@ -26,7 +26,7 @@ from benchmarks.people_training import CENTROID, Subject, choose_subjects, tune_
 from facefusion_finetune.demo.networks.figures import PEOPLE
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.run import TARGETS
-from facefusion_finetune.demo.truths import FIRST_OTHER, OTHERS
+from facefusion_finetune.demo.truths import FIRST_OTHER_SEED, OTHERS
 from facefusion_finetune.evaluation import material
 from facefusion_finetune.evaluation.intervals import Block, bootstrap_mean
 from facefusion_finetune.evaluation.report import Report
@@ -143,7 +143,7 @@ def test_one_person_is_no_verdict() -> None:
 def test_people_are_nobody_elses(tmp_path: Path) -> None:
     known = {
         *range(FIRST_UNSEEN_SEED, FIRST_UNSEEN_SEED + PEOPLE),
-        *range(FIRST_OTHER, FIRST_OTHER + OTHERS),
+        *range(FIRST_OTHER_SEED, FIRST_OTHER_SEED + OTHERS),
         *(FIRST_UNSEEN_SEED + seed * 100 + n for seed in range(100) for n in range(TARGETS + 1)),
     }
     drawn: list[int] = []

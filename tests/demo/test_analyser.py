@@ -67,7 +67,7 @@ def test_vectors_of_a_person_are_nearer_than_of_two(
 def test_a_frame_of_another_world_is_refused(analyser: DemoAnalyser, frame: VisionFrame) -> None:
     changed = frame.copy()
     changed[0, 0] ^= 1
-    with pytest.raises(FootageError, match="not one of the demo's world"):
+    with pytest.raises(FootageError, match="is not from the demo world"):
         analyser.detect_faces(changed)
     with pytest.raises(FootageError, match="10 x 10 x 3"):
         analyser.detect_faces(numpy.zeros((10, 10, 3), numpy.uint8))
@@ -84,7 +84,7 @@ def test_only_its_own_files_pass_the_content_check(
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(FootageError, match="is no demo footage"):
+    with pytest.raises(FootageError, match="is not demo footage"):
         DemoAnalyser([tmp_path])
 
 

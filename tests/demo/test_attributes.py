@@ -6,14 +6,14 @@ import numpy
 import pytest
 
 from facefusion_finetune.demo.analyser import convert_factors
-from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.geometry import READER_FACTORS
 from facefusion_finetune.demo.landmarks import locate_landmarks
-from facefusion_finetune.demo.people import COARSE, DETAIL, OUTER, SCENE, Cast
+from facefusion_finetune.demo.people import COARSE, DETAIL, OUTER, SCENE, RenderBatch
 from facefusion_finetune.faces.protocol import FaceAttributes
 
 
 def convert(**factors: float) -> FaceAttributes:
-    return convert_factors(numpy.array([factors.get(name, 0.0) for name in READ]))
+    return convert_factors(numpy.array([factors.get(name, 0.0) for name in READER_FACTORS]))
 
 
 def draw_points(**factors: float) -> numpy.ndarray:
@@ -22,7 +22,7 @@ def draw_points(**factors: float) -> numpy.ndarray:
     for name, value in factors.items():
         scene[0, SCENE.index(name)] = value
     nobody = (numpy.zeros((1, len(names))) for names in (COARSE, DETAIL, OUTER))
-    points: numpy.ndarray = locate_landmarks(Cast.of(*nobody, scene))[1][0]
+    points: numpy.ndarray = locate_landmarks(RenderBatch.of(*nobody, scene))[1][0]
     return points
 
 

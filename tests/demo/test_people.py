@@ -7,14 +7,14 @@ import torch
 from facefusion_finetune.demo import people
 from facefusion_finetune.demo.geometry import FRAME_SIZE, Pose
 from facefusion_finetune.demo.landmarks import locate_landmarks
-from facefusion_finetune.demo.networks.crops import gather_crowd
+from facefusion_finetune.demo.networks.crops import gather_people
 from facefusion_finetune.demo.people import (
     COARSE,
     DETAIL,
     OUTER,
     SCENE,
-    Cast,
     Person,
+    RenderBatch,
     draw_person,
     draw_scene,
     draw_shot,
@@ -67,7 +67,7 @@ def test_a_shot_keeps_light_and_background_and_moves_smoothly() -> None:
 
 
 def test_crowds_hold_the_same_people_as_single_draws() -> None:
-    crowd, person = gather_crowd([1_000_005]), draw_person(1_000_005)
+    crowd, person = gather_people([1_000_005]), draw_person(1_000_005)
     assert numpy.array_equal(crowd.coarse[0], person.coarse)
     assert numpy.array_equal(crowd.detail[0], person.detail)
     assert numpy.array_equal(crowd.outer[0], person.outer)
@@ -78,7 +78,7 @@ GROUPS = {"coarse": COARSE, "detail": DETAIL, "outer": OUTER, "scene": SCENE}
 FACTORS = [(group, name) for group, names in GROUPS.items() for name in names]
 
 
-def draw_change(factors: list[tuple[str, str]]) -> tuple[torch.Tensor, Cast]:
+def draw_change(factors: list[tuple[str, str]]) -> tuple[torch.Tensor, RenderBatch]:
     """What moving one factor from -0.6 to 0.8 changes in a picture of the whole frame.
 
     Returns:
@@ -87,7 +87,7 @@ def draw_change(factors: list[tuple[str, str]]) -> tuple[torch.Tensor, Cast]:
     rows = {key: numpy.full((2 * len(factors), len(names)), 0.3) for key, names in GROUPS.items()}
     for index, (group, name) in enumerate(factors):
         rows[group][2 * index : 2 * index + 2, GROUPS[group].index(name)] = -0.6, 0.8
-    cast = Cast.of(*rows.values())
+    cast = RenderBatch.of(*rows.values())
     views = STRIDE * torch.eye(3)[:2].expand(2 * len(factors), 2, 3)
     pictures = render(cast, views, SIZE)
     return (pictures[0::2] - pictures[1::2]).abs().amax(dim=1), cast

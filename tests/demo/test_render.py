@@ -13,11 +13,11 @@ from facefusion_finetune.demo.geometry import (
     invert_affine,
 )
 from facefusion_finetune.demo.landmarks import bound_face, locate_landmarks
-from facefusion_finetune.demo.networks.crops import gather_crowd
+from facefusion_finetune.demo.networks.crops import gather_people
 from facefusion_finetune.demo.people import (
     FIRST_UNSEEN_SEED,
     SCENE,
-    Cast,
+    RenderBatch,
     Values,
     draw_person,
     draw_scene,
@@ -34,9 +34,9 @@ def draw_scenes() -> Values:
     return numpy.stack([draw_scene(seed) for seed in SEEDS])
 
 
-def draw_cast(scenes: Values) -> Cast:
-    crowd = gather_crowd(SEEDS)
-    return Cast.of(crowd.coarse, crowd.detail, crowd.outer, scenes)
+def draw_cast(scenes: Values) -> RenderBatch:
+    crowd = gather_people(SEEDS)
+    return RenderBatch.of(crowd.coarse, crowd.detail, crowd.outer, scenes)
 
 
 def to_bytes(pictures: torch.Tensor) -> numpy.ndarray:
@@ -58,8 +58,8 @@ def test_the_gaze_centres_on_the_eye_landmarks() -> None:
     for name in ("gaze_x", "gaze_y", "yaw", "pitch"):
         scenes[:, SCENE.index(name)] = 0
     scenes[:, SCENE.index("eye_close")] = -1
-    crowd = gather_crowd(SEEDS)
-    cast = Cast.of(crowd.coarse, numpy.zeros_like(crowd.detail), crowd.outer, scenes)
+    crowd = gather_people(SEEDS)
+    cast = RenderBatch.of(crowd.coarse, numpy.zeros_like(crowd.detail), crowd.outer, scenes)
     pictures = render(cast, torch.eye(3)[:2].expand(COUNT, 2, 3), FRAME_SIZE)
     for picture, points in zip(pictures, locate_landmarks(cast)[0], strict=True):
         for x, y in points[:2]:
@@ -105,9 +105,9 @@ def test_average_frontal_faces_align_to_the_template_within_a_pixel() -> None:
     scenes = draw_scenes()
     for name in ("yaw", "pitch", "smile", "mouth_open"):
         scenes[:, SCENE.index(name)] = 0
-    crowd = gather_crowd(SEEDS)
+    crowd = gather_people(SEEDS)
     nobody = (numpy.zeros_like(part) for part in (crowd.coarse, crowd.detail, crowd.outer))
-    five = locate_landmarks(Cast.of(*nobody, scenes))[0]
+    five = locate_landmarks(RenderBatch.of(*nobody, scenes))[0]
     matrices = align_to_template(five)
     placed = five @ matrices[:, :, :2].transpose(0, 2, 1) + matrices[:, None, :, 2]
     assert numpy.abs(placed - numpy.array(TEMPLATE_POINTS) * CROP_SIZE).max() < 1.0

@@ -56,7 +56,7 @@ def test_shots_differ_more_than_neighbours(footage: Path) -> None:
 
 
 def test_a_folder_without_a_world_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FootageError, match="is no demo footage"):
+    with pytest.raises(FootageError, match="is not demo footage"):
         read_footage(tmp_path)
 
 

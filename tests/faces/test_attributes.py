@@ -10,8 +10,8 @@ from facefusion_finetune.demo.landmarks import locate_landmarks
 from facefusion_finetune.demo.people import (
     FIRST_UNSEEN_SEED,
     SCENE,
-    Cast,
     Person,
+    RenderBatch,
     Values,
     draw_person,
     draw_scenes,
@@ -30,7 +30,7 @@ LIDS = ((-1.0, 0.0), (-0.4, -1.0), (0.4, -1.0), (1.0, 0.0), (0.4, 0.62), (-0.4, 
 """Along the eye, and height in eye heights where it is widest, as the open eyes are painted."""
 
 
-def place_lids(cast: Cast) -> Points:
+def place_lids(cast: RenderBatch) -> Points:
     """(batch, 12, 2): the points of the eyes where the renderer paints the lids."""
     pose = Pose.of(cast)
     layout = Layout.of(cast, pose)
@@ -47,7 +47,7 @@ def place_lids(cast: Cast) -> Points:
 
 
 def draw_faces(person: Person, scenes: Values) -> tuple[list[Frame], Points]:
-    cast = Cast.single(person, scenes)
+    cast = RenderBatch.single(person, scenes)
     landmarks = locate_landmarks(cast)[1]
     landmarks[:, 36:48] = place_lids(cast)
     return render_frames(person, scenes), landmarks

@@ -26,7 +26,7 @@ from facefusion_finetune.dataset.manifest import (
 )
 from facefusion_finetune.dataset.split import split_by_shot
 from facefusion_finetune.demo.analyser import SWAPPER, DemoAnalyser
-from facefusion_finetune.demo.networks.crops import Crowd, Shoot, gather_crowd
+from facefusion_finetune.demo.networks.crops import CropBatch, PeopleBatch, gather_people
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.demo.truths import create_world
 from facefusion_finetune.demo.world import write_footage
@@ -116,7 +116,7 @@ class School:
         self.maker = SourceMaker(self.options, self.graph.emap)
         self.vector = create_centroid(stack_embeddings(train)).astype(numpy.float32)
         self.source = torch.from_numpy(self.maker.create_vector(self.vector))
-        self.crowd = gather_crowd(list(CROWD))
+        self.crowd = gather_people(list(CROWD))
         self.session = create_session(self.options.path, "base")
         self.others = [
             torch.from_numpy(self.maker.create_vector(vector))
@@ -152,8 +152,8 @@ class School:
         self, generator: numpy.random.Generator, seed: int, source: Tensor, count: int = BATCH
     ) -> Lesson:
         """Somebody's true swaps onto the crowd, asked for by `source`."""
-        shoot = Shoot.of(generator, self._draw(generator, count), jitter=0.0)
-        face = gather_crowd([seed])
+        shoot = CropBatch.of(generator, self._draw(generator, count), jitter=0.0)
+        face = gather_people([seed])
         truths = shoot.render(
             numpy.repeat(face.coarse, count, axis=0), numpy.repeat(face.detail, count, axis=0)
         )
@@ -161,7 +161,7 @@ class School:
 
     def keep_others(self, generator: numpy.random.Generator, count: int = BATCH) -> Lesson:
         """What the base makes of others on the crowd, asked for by their own vectors."""
-        shoot = Shoot.of(generator, self._draw(generator, count), jitter=0.0)
+        shoot = CropBatch.of(generator, self._draw(generator, count), jitter=0.0)
         rows = generator.integers(0, len(self.others), count)
         targets, sources = shoot.render(), torch.stack([self.others[row] for row in rows])
         return Lesson(targets, sources, self.run_base(targets, sources))
@@ -170,22 +170,22 @@ class School:
         """(n, 3, 64, 64): the untuned base's swaps."""
         return torch.from_numpy(run_session(self.session, targets.numpy(), sources.numpy()))
 
-    def _draw(self, generator: numpy.random.Generator, count: int) -> Crowd:
+    def _draw(self, generator: numpy.random.Generator, count: int) -> PeopleBatch:
         rows = generator.integers(0, len(self.crowd.coarse), count)
-        return Crowd(self.crowd.coarse[rows], self.crowd.detail[rows], self.crowd.outer[rows])
+        return PeopleBatch(self.crowd.coarse[rows], self.crowd.detail[rows], self.crowd.outer[rows])
 
     def _find_vectors(self, count: int) -> NDArray[numpy.float64]:
         """(count, 512): mean directions of four stills of people of the crowd."""
         generator = numpy.random.default_rng(23)
         vectors = []
         for row in range(count):
-            four = Crowd(
+            four = PeopleBatch(
                 *(
                     numpy.repeat(part[row : row + 1], 4, axis=0)
                     for part in (self.crowd.coarse, self.crowd.detail, self.crowd.outer)
                 )
             )
-            pictures = Shoot.of(generator, four, jitter=0.0).render()
+            pictures = CropBatch.of(generator, four, jitter=0.0).render()
             crops = (pictures * 255).round().byte().permute(0, 2, 3, 1).numpy()[..., ::-1]
             embeddings = numpy.stack([self.stage.analyser.embed(crop) for crop in crops])
             vectors.append(create_centroid(embeddings))

@@ -1,1 +1,1 @@
-"""How the weights of the demo's tiny networks were made; nothing of it is imported at run time."""
+"""Training of the demo's tiny networks; not imported at run time."""

@@ -1,7 +1,7 @@
-"""Write the demo's networks as ONNX, node by node, in the layout of the files they stand for.
+"""Writes the demo's networks as ONNX, node by node, in the layout of the files they imitate.
 
-torch's exporter would choose its own names and operators. What reads a swapper depends on
-inswapper's: operator order, layer names, opset 11, batch 1 and `buff2fs` as last initializer.
+torch's exporter would choose its own names and operators. Code that reads a swapper depends on
+inswapper's: operator order, layer names, opset 11, batch 1 and `buff2fs` as the last initializer.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from facefusion_finetune.demo.geometry import CROP_SIZE, READ
+from facefusion_finetune.demo.geometry import CROP_SIZE, READER_FACTORS
 from facefusion_finetune.demo.networks.modules import (
     DECODER,
     ENCODER,
@@ -89,7 +89,7 @@ class _Graph:
         return self.add("BatchNormalization", x, *made, name=name, epsilon=layer.eps)
 
     def finish(self, inputs: dict[str, list[int]], shape: list[int]) -> onnx.ModelProto:
-        """The checked model; its output is the tensor called `output`."""
+        """The checked model; its output is the tensor named `output`."""
         graph = helper.make_graph(
             self.nodes,
             self.name,
@@ -205,7 +205,7 @@ def write_judge(network: Judge) -> onnx.ModelProto:
 
 
 def write_reader(network: Reader) -> onnx.ModelProto:
-    """The reader's graph: input `input` 1 x 3 x 64 x 64, output 1 x len(READ)."""
+    """The reader's graph: input `input` 1 x 3 x 64 x 64, output 1 x len(READER_FACTORS)."""
     graph = _Graph("demo_reader")
     x = "input"
     for index, (_, _, kernel, _) in enumerate(network.SHAPES):
@@ -217,7 +217,7 @@ def write_reader(network: Reader) -> onnx.ModelProto:
     x = graph.add("Flatten", graph.convolve(x, "reduce", network.reduce, 0), axis=1)
     x = graph.add("Relu", graph.multiply_matrix(x, "hidden", network.hidden), name="relu_hidden")
     graph.multiply_matrix(x, "factors", network.factors, out="output")
-    return graph.finish({"input": [1, 3, CROP_SIZE, CROP_SIZE]}, [1, len(READ)])
+    return graph.finish({"input": [1, 3, CROP_SIZE, CROP_SIZE]}, [1, len(READER_FACTORS)])
 
 
 def _write_vector(graph: _Graph, x: str, network: Recogniser | Judge) -> onnx.ModelProto:
@@ -228,7 +228,7 @@ def _write_vector(graph: _Graph, x: str, network: Recogniser | Judge) -> onnx.Mo
 
 
 def read_weights(network: Recogniser | Judge | Reader | Swapper, model: onnx.ModelProto) -> None:
-    """Load what one of this module's writers has written.
+    """Load the weights of a model written by this module.
 
     The network is in evaluation mode afterwards.
     """
@@ -241,7 +241,7 @@ def read_weights(network: Recogniser | Judge | Reader | Swapper, model: onnx.Mod
 
 
 def _name(key: str) -> str:
-    """Initializer of a module's tensor."""
+    """The initializer's name for a key of the module's state dict."""
     if key == "emap":
         return "buff2fs"
     module, *rest = key.split(".")

@@ -1,8 +1,8 @@
-"""The demo's four tiny networks as torch modules; `export` writes them as ONNX graphs.
+"""The demo's four tiny networks as torch modules; `graphs` writes them as ONNX graphs.
 
 The swapper has inswapper's layout at an eighth of its width and half its size: an encoder, style
-blocks that the source vector modulates, and a decoder of four plain convolutions. The recogniser
-and the judge differ in architecture, people and aim. The reader tells pose and expression.
+blocks modulated by the source vector, and a decoder of four plain convolutions. The recogniser and
+the judge differ in architecture, people and objective. The reader predicts pose and expression.
 """
 
 from typing import Literal
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.geometry import READER_FACTORS
 
 ENCODER = {"40": (3, 16, 7, 1), "42": (16, 32, 3, 2), "44": (32, 48, 3, 1), "46": (48, 64, 3, 2)}
 """Convolutions by inswapper's node number: channels in, channels out, kernel, stride."""
@@ -30,13 +30,13 @@ VECTOR = 512
 def _convolution(taken: int, made: int, kernel: int, stride: int) -> nn.Conv2d:
     mode: Literal["reflect", "zeros"] = "reflect" if kernel == 7 else "zeros"
     layer = nn.Conv2d(taken, made, kernel, stride, kernel // 2, padding_mode=mode)
-    # torch's default shrinks the picture layer by layer until the styles, of size 1, drown it
+    # torch's default shrinks the signal layer by layer until the styles, of size 1, dominate it
     nn.init.kaiming_normal_(layer.weight, a=0.2)
     return layer
 
 
 def _modulation(scale: float) -> nn.Linear:
-    """Scales near `scale` and shifts near 0, moved by unit-length vectors from the start."""
+    """Scales near `scale` and shifts near 0, affected by unit vectors from the start."""
     layer = nn.Linear(VECTOR, 2 * WIDTH)
     nn.init.normal_(layer.weight, std=0.5 * scale)
     nn.init.zeros_(layer.bias)
@@ -53,7 +53,7 @@ class Swapper(nn.Module):
         self.convolutions = nn.ModuleDict(
             {number: _convolution(*shape) for number, shape in plain.items()}
         )
-        # the last convolution starts small, where tanh is not yet flat
+        # the last convolution starts small, where tanh does not saturate
         last = _convolution(*DECODER["612"])
         with torch.no_grad():
             last.weight.mul_(0.2)
@@ -62,7 +62,7 @@ class Swapper(nn.Module):
             self.convolutions[number] = nn.Conv2d(
                 WIDTH, WIDTH, 3, padding=1, padding_mode="reflect"
             )
-        # the second half of each block is added to what it got: small, so that this prevails
+        # the second half of each block is a residual: small, so that its input dominates
         scales = dict(zip(STYLES, (1.0, 0.3) * (len(STYLES) // 2), strict=True))
         self.modulations = nn.ModuleDict(
             {number: _modulation(scale) for number, scale in scales.items()}
@@ -97,13 +97,13 @@ class Swapper(nn.Module):
 
 
 class Recogniser(nn.Module):
-    """Strided convolutions with PReLU and residual steps; blind to detail by its training."""
+    """Strided convolutions with PReLU and residual blocks; trained to ignore detail."""
 
     SHAPES = (
         *((3, 32, 5, 2), (32, 48, 3, 2), (48, 48, 3, 1)),
         *((48, 64, 3, 2), (64, 64, 3, 1), (64, 64, 3, 1)),
     )
-    """Channels in, channels out, kernel, stride; as many out as in makes a residual step."""
+    """Channels in, channels out, kernel, stride; equal channels make a residual block."""
     REDUCED, HIDDEN = 16, 64
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class Recogniser(nn.Module):
         self.vector = nn.Linear(self.HIDDEN, VECTOR)
 
     def describe(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, HIDDEN): what the vector is made of."""
+        """(batch, HIDDEN): the layer before the embedding."""
         for (taken, made, _, _), layer, norm, slope in zip(
             self.SHAPES, self.layers, self.norms, self.slopes, strict=True
         ):
@@ -129,17 +129,17 @@ class Recogniser(nn.Module):
         return hidden
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map crops (batch, 3, 64, 64), -1 to 1, to (batch, 512), of any length."""
+        """Map crops (batch, 3, 64, 64), -1 to 1, to embeddings (batch, 512), of any norm."""
         vector: torch.Tensor = self.vector(self.describe(x))
         return vector
 
 
 class Judge(nn.Module):
-    """Plain convolutions with ReLU and max pooling, sharp enough to see single moles."""
+    """Plain convolutions with ReLU and max pooling; resolves single moles."""
 
     SHAPES = ((3, 16), (16, 32), (32, 48), (48, 64))
     POOLED = (0, 1, 2)
-    """Layers followed by a pooling."""
+    """Layers followed by pooling."""
     REDUCED, HIDDEN = 16, 64
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class Judge(nn.Module):
         self.vector = nn.Linear(self.HIDDEN, VECTOR)
 
     def describe(self, x: torch.Tensor) -> torch.Tensor:
-        """(batch, HIDDEN): what the vector is made of."""
+        """(batch, HIDDEN): the layer before the embedding."""
         for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
             x = functional.relu(norm(layer(x)))
             if index in self.POOLED:
@@ -162,13 +162,13 @@ class Judge(nn.Module):
         return hidden
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map crops (batch, 3, 64, 64), -1 to 1, to (batch, 512), of any length."""
+        """Map crops (batch, 3, 64, 64), -1 to 1, to embeddings (batch, 512), of any norm."""
         vector: torch.Tensor = self.vector(self.describe(x))
         return vector
 
 
 class Reader(nn.Module):
-    """Strided convolutions that read pose and expression off a crop, whoever it shows."""
+    """Strided convolutions that predict pose and expression from a crop, for any person."""
 
     SHAPES = ((3, 16, 5, 2), (16, 32, 3, 2), (32, 48, 3, 2), (48, 48, 3, 1))
     """Channels in, channels out, kernel, stride."""
@@ -183,10 +183,10 @@ class Reader(nn.Module):
         self.norms = nn.ModuleList(nn.BatchNorm2d(made) for _, made, _, _ in self.SHAPES)
         self.reduce = nn.Conv2d(48, self.REDUCED, 1)
         self.hidden = nn.Linear(self.REDUCED * 64, self.HIDDEN)
-        self.factors = nn.Linear(self.HIDDEN, len(READ))
+        self.factors = nn.Linear(self.HIDDEN, len(READER_FACTORS))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map crops (batch, 3, 64, 64), -1 to 1, to (batch, len(READ)) factors of the scene."""
+        """Map crops (batch, 3, 64, 64), -1 to 1, to scene factors (batch, len(READER_FACTORS))."""
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = functional.relu(norm(layer(x)))
         hidden = functional.relu(self.hidden(self.reduce(x).flatten(1)))

@@ -1,4 +1,4 @@
-"""An optimiser that learns to swap in fewer steps than Adam does."""
+"""An optimiser that trains the swapper in fewer steps than Adam."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +7,14 @@ import torch
 from torch import nn
 
 MOMENTUM, BETAS = 0.95, (0.9, 0.99)
-SMALLEST = 32
-"""Layers with fewer outputs are updated as by Adam."""
+MIN_OUTPUTS = 32
+"""Layers with fewer outputs are updated with Adam."""
 
 
-class Orthogonal(torch.optim.Optimizer):
-    """Muon: momentum whose every direction is made equally long, and Adam for what is no matrix.
+class Muon(torch.optim.Optimizer):
+    """Muon: orthogonalised momentum for matrices, and Adam for other parameters.
 
-    Steps are scaled so that a rate means about the same to both.
+    Steps are scaled so that a learning rate has about the same effect for both.
 
     Source: Jordan et al., Muon (kellerjordan.github.io/posts/muon, 2024); scale by Liu et al.,
     arXiv 2502.16982.
@@ -25,7 +25,7 @@ class Orthogonal(torch.optim.Optimizer):
         matrices: list[nn.Parameter] = []
         others: list[nn.Parameter] = []
         for parameter in network.parameters():
-            wide = parameter.ndim > 1 and parameter.shape[0] >= SMALLEST
+            wide = parameter.ndim > 1 and parameter.shape[0] >= MIN_OUTPUTS
             (matrices if wide else others).append(parameter)
         groups = [{"params": matrices, "matrix": True}, {"params": others, "matrix": False}]
         super().__init__(groups, {"lr": rate})
@@ -35,11 +35,11 @@ class Orthogonal(torch.optim.Optimizer):
         """Update every parameter that has a gradient."""
         assert closure is None
         for group in self.param_groups:
-            update = self._turn if group["matrix"] else self._adapt
+            update = self._update_matrix if group["matrix"] else self._update_adam
             for parameter in group["params"]:
                 parameter.add_(update(parameter), alpha=-group["lr"])
 
-    def _turn(self, parameter: nn.Parameter) -> torch.Tensor:
+    def _update_matrix(self, parameter: nn.Parameter) -> torch.Tensor:
         gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
         momentum: torch.Tensor = state.setdefault("momentum", torch.zeros_like(gradient))
@@ -48,7 +48,7 @@ class Orthogonal(torch.optim.Optimizer):
         scale: float = 0.2 * max(look.shape) ** 0.5
         return (scale * orthogonalise(look)).view(parameter.shape)
 
-    def _adapt(self, parameter: nn.Parameter) -> torch.Tensor:
+    def _update_adam(self, parameter: nn.Parameter) -> torch.Tensor:
         gradient, state = parameter.grad, self.state[parameter]
         assert gradient is not None
         if not state:
@@ -62,9 +62,9 @@ class Orthogonal(torch.optim.Optimizer):
 
 
 def orthogonalise(matrix: torch.Tensor) -> torch.Tensor:
-    """(rows, columns) with the same singular vectors and singular values near 1.
+    """(rows, columns): the same singular vectors, with singular values near 1.
 
-    Five Newton-Schulz steps; the polynomial's factors are Muon's.
+    Five Newton-Schulz iterations with Muon's coefficients.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x: torch.Tensor = matrix.T if tall else matrix

@@ -1,4 +1,4 @@
-"""Make the demo's networks anew.
+"""Trains the demo's networks from scratch.
 
 `python -m facefusion_finetune.demo.networks.train --seed 1 --output DIR`
 
@@ -26,13 +26,13 @@ from facefusion_finetune.demo.networks.graphs import (
     write_recogniser,
     write_swapper,
 )
-from facefusion_finetune.demo.networks.learning import Report, learn_metric
+from facefusion_finetune.demo.networks.learning import Report, train_judge
 from facefusion_finetune.demo.networks.modules import Judge, Reader, Recogniser, Swapper
 from facefusion_finetune.demo.networks.reading import (
-    learn_blindness,
-    learn_to_read,
-    pose_for_reader,
-    pose_for_recogniser,
+    sample_reader_batch,
+    sample_recogniser_batch,
+    train_detail_invariance,
+    train_regression,
 )
 from facefusion_finetune.demo.networks.swapping import (
     FINISH,
@@ -42,18 +42,18 @@ from facefusion_finetune.demo.networks.swapping import (
     Sources,
     choose_ideal,
     gather_sources,
-    learn_to_swap,
+    train_swapper,
 )
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 from facefusion_finetune.home import write_bytes, write_text
 
 STEPS = {"recogniser": 3500, "judge": 1200, "reader": 1500, "sketch": 5500, "swapper": 5000}
-"""Steps of each stage; `sketch` is the swapper driven by ideal vectors, which `swapper` goes on
-with."""
-BLINDNESS = ((10.0, 9 / 35), (30.0, 2 / 7))
+"""Steps of each stage; `sketch` is the swapper driven by ideal vectors, and `swapper` continues
+from it."""
+INVARIANCE_PHASES = ((10.0, 9 / 35), (30.0, 2 / 7))
 """What follows for the recogniser: weights of blindness, and shares of its steps."""
 POLISHED = 0.6
-"""As many steps more, as a share of the swapper's, are polish."""
+"""Additional polish steps, as a share of the swapper's steps."""
 Network = TypeVar("Network", Recogniser, Judge, Reader, Swapper)
 STAGES = (*STEPS, "figures")
 OTHERS = 64
@@ -66,17 +66,17 @@ def train_demo(
     people: int = PEOPLE,
     stages: Sequence[str] = STAGES,
 ) -> None:
-    """Train the networks and write them with their figures.
+    """Train the networks and write them with their metrics.
 
     Args:
-        output: Gets `recogniser.onnx`, `judge.onnx`, `reader.onnx`, `swapper.onnx`, `others.npy`, a
-            log of each stage and `training_log.json`; created if missing.
-        seed: Decides weights, people and pictures.
+        output: Receives `recogniser.onnx`, `judge.onnx`, `reader.onnx`, `swapper.onnx`,
+            `others.npy`, a log of each stage and `training_log.json`; created if missing.
+        seed: Seed of weights, people and pictures.
         steps: Steps of each stage, by name.
-        people: How many people drive the swapper's training; few make a trial quick, since stocks
-            of pictures shrink along.
-        stages: Which of `STAGES` to run, in this order. `swapper` reads the recogniser and the
-            sketch, and `figures` everything, from `output`; the others may run side by side.
+        people: Number of people that drive the swapper's training; few make a trial fast, since
+            the buffers shrink with it.
+        stages: The `STAGES` to run, in this order. `swapper` reads the recogniser and the sketch,
+            and `figures` everything, from `output`; the others may run in parallel.
     """
     output.mkdir(parents=True, exist_ok=True)
     for stage in stages:
@@ -95,46 +95,46 @@ def _run_stage(
     stage: str, output: Path, seed: int, steps: int, people: int, report: Report
 ) -> onnx.ModelProto:
     if stage == "recogniser":
-        recogniser, own = make(Recogniser, 3 * seed), 3 * seed
-        stock = _scale(reading.STOCK, people)
-        learn_to_read(recogniser, pose_for_recogniser, steps, own, report, stock)
+        recogniser, own = create_network(Recogniser, 3 * seed), 3 * seed
+        stock = _scale(reading.BUFFER_SIZE, people)
+        train_regression(recogniser, sample_recogniser_batch, steps, own, report, stock)
         done = steps
-        for number, (blindness, share) in enumerate(BLINDNESS):
+        for number, (invariance, share) in enumerate(INVARIANCE_PHASES):
             more = round(share * steps)
-            later = partial(_report_later, report, done)
-            learn_blindness(recogniser, blindness, more, own + 100 * number, later)
+            later = partial(_report_offset, report, done)
+            train_detail_invariance(recogniser, invariance, more, own + 100 * number, later)
             done += more
         return write_recogniser(recogniser)
     if stage == "judge":
-        judge = make(Judge, 3 * seed + 1)
-        learn_metric(judge, steps, 3 * seed + 1, report, stock=_scale(learning.STOCK, people))
+        judge = create_network(Judge, 3 * seed + 1)
+        train_judge(judge, steps, 3 * seed + 1, report, stock=_scale(learning.BUFFER_SIZE, people))
         return write_judge(judge)
     if stage == "reader":
-        reader, own = make(Reader, 3 * seed + 1), 3 * seed + 1
-        stock = _scale(reading.STOCK, people)
-        learn_to_read(reader, pose_for_reader, steps, own, report, stock)
+        reader, own = create_network(Reader, 3 * seed + 1), 3 * seed + 1
+        stock = _scale(reading.BUFFER_SIZE, people)
+        train_regression(reader, sample_reader_batch, steps, own, report, stock)
         return write_reader(reader)
-    stock = _scale(swapping.STOCK, people)
+    stock = _scale(swapping.BUFFER_SIZE, people)
     if stage == "sketch":
-        sketch = make(Swapper, 3 * seed + 2)
-        learn_to_swap(sketch, choose_ideal, SKETCH, steps, seed, report, stock)
+        sketch = create_network(Swapper, 3 * seed + 2)
+        train_swapper(sketch, choose_ideal, SKETCH, steps, seed, report, stock)
         return write_swapper(sketch)
     sources = gather_sources(_read(Recogniser, output / "recogniser.onnx"), seed, people)
     _write_others(output / "others.npy", sources)
     swapper = _read(Swapper, output / "sketch.onnx")
-    learn_to_swap(swapper, sources.choose, FINISH, steps, seed, report, stock)
-    later = partial(_report_later, report, steps)
-    learn_to_swap(swapper, sources.choose, POLISH, round(POLISHED * steps), seed, later, stock)
+    train_swapper(swapper, sources.choose, FINISH, steps, seed, report, stock)
+    later = partial(_report_offset, report, steps)
+    train_swapper(swapper, sources.choose, POLISH, round(POLISHED * steps), seed, later, stock)
     return write_swapper(swapper)
 
 
 def _scale(stock: int, people: int) -> int:
-    """A stock as much smaller than usual as `people` are fewer than usual."""
+    """A buffer size in proportion to `people`."""
     return max(64, stock * people // PEOPLE // 64 * 64)
 
 
 def _gather_figures(output: Path) -> None:
-    """Join the stages' logs and measure on people no network has seen."""
+    """Merge the stages' logs, and measure on people that no network has seen."""
     recogniser = _read(Recogniser, output / "recogniser.onnx")
     judge = _read(Judge, output / "judge.onnx")
     reader = _read(Reader, output / "reader.onnx")
@@ -144,11 +144,11 @@ def _gather_figures(output: Path) -> None:
         path = output / f"{stage}_log.json"
         logs[stage] = json.loads(path.read_text(encoding="utf-8"))
         path.unlink()
-    trial = figures.try_swapper(swapper, recogniser)
+    trial = figures.run_swapper(swapper, recogniser)
     measured = {
-        **figures.judge_recognisers({"recogniser": recogniser, "judge": judge}),
-        **figures.judge_swapper(trial),
-        "reader_r2": figures.judge_reader(reader, trial),
+        **figures.evaluate_recognisers({"recogniser": recogniser, "judge": judge}),
+        **figures.evaluate_swapper(trial),
+        "reader_r2": figures.evaluate_reader(reader, trial),
     }
     log = {"unseen_people_from_seed": FIRST_UNSEEN_SEED, "figures": measured, "stages": logs}
     _write_log(output / "training_log.json", log)
@@ -156,8 +156,8 @@ def _gather_figures(output: Path) -> None:
     print(json.dumps(measured, indent=1))
 
 
-def make(kind: type[Network], seed: int) -> Network:
-    """A network with weights drawn from `seed`."""
+def create_network(kind: type[Network], seed: int) -> Network:
+    """A network with weights initialised from `seed`."""
     torch.manual_seed(seed)
     return kind()
 
@@ -173,7 +173,7 @@ def _report_to(rows: list[dict[str, float]], name: str) -> Report:
     return report
 
 
-def _report_later(report: Report, done: int, step: int, values: dict[str, float]) -> None:
+def _report_offset(report: Report, done: int, step: int, values: dict[str, float]) -> None:
     report(done + step, values)
 
 
@@ -198,7 +198,7 @@ def _write_others(path: Path, sources: Sources) -> None:
 
 
 def main() -> None:
-    """Read the command line and train."""
+    """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, required=True)

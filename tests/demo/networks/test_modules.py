@@ -11,9 +11,9 @@ import torch
 from onnx import numpy_helper
 
 from facefusion_finetune.demo.analyser import WEIGHTS
-from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.geometry import READER_FACTORS
 from facefusion_finetune.demo.networks import figures
-from facefusion_finetune.demo.networks.crops import Crowd, Shoot, gather_crowd
+from facefusion_finetune.demo.networks.crops import CropBatch, PeopleBatch, gather_people
 from facefusion_finetune.demo.networks.graphs import (
     read_weights,
     write_judge,
@@ -21,9 +21,13 @@ from facefusion_finetune.demo.networks.graphs import (
     write_recogniser,
     write_swapper,
 )
-from facefusion_finetune.demo.networks.learning import normalise, rank_first, tell_siblings
+from facefusion_finetune.demo.networks.learning import (
+    measure_rank_1,
+    measure_sibling_accuracy,
+    normalise,
+)
 from facefusion_finetune.demo.networks.modules import Judge, Reader, Recogniser, Swapper
-from facefusion_finetune.demo.networks.swapping import draw_face
+from facefusion_finetune.demo.networks.swapping import create_face_weight
 from facefusion_finetune.demo.networks.train import OTHERS, STEPS
 from facefusion_finetune.demo.people import FIRST_UNSEEN_SEED
 
@@ -42,8 +46,8 @@ def read(name: str) -> torch.nn.Module:
     return network
 
 
-def unseen(count: int, start: int = 0) -> Crowd:
-    return gather_crowd([FIRST_UNSEEN_SEED + start + index for index in range(count)])
+def unseen(count: int, start: int = 0) -> PeopleBatch:
+    return gather_people([FIRST_UNSEEN_SEED + start + index for index in range(count)])
 
 
 def test_the_files_are_small() -> None:
@@ -84,7 +88,7 @@ def test_torch_and_onnxruntime_agree(name: str) -> None:
     session = onnxruntime.InferenceSession(
         str(WEIGHTS / f"{name}.onnx"), providers=["CPUExecutionProvider"]
     )
-    crop = Shoot.of(numpy.random.default_rng(1), unseen(1)).render()
+    crop = CropBatch.of(numpy.random.default_rng(1), unseen(1)).render()
     if name == "swapper":
         drawn = torch.randn(1, 512, generator=torch.Generator().manual_seed(0))
         source = torch.nn.functional.normalize(drawn)
@@ -107,14 +111,14 @@ def test_reading_and_writing_gives_the_same_file(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "floor"), [("recogniser", 0.90), ("judge", 0.90)])
 def test_unseen_people_are_recognised(name: str, floor: float) -> None:
-    crowd = unseen(200)
-    assert rank_first(read(name), crowd.coarse, crowd.detail, seed=1) >= floor
+    people = unseen(200)
+    assert measure_rank_1(read(name), people.coarse, people.detail, seed=1) >= floor
 
 
 def test_the_judge_tells_siblings_apart_and_the_recogniser_hardly() -> None:
     coarse = unseen(200).coarse
-    judged = tell_siblings(read("judge"), coarse, seed=1, pairs=300)
-    recognised = tell_siblings(read("recogniser"), coarse, seed=1, pairs=300)
+    judged = measure_sibling_accuracy(read("judge"), coarse, seed=1, pairs=300)
+    recognised = measure_sibling_accuracy(read("recogniser"), coarse, seed=1, pairs=300)
     assert judged >= 0.95
     # near chance: the packaged log has 0.574 of 500 pairs, and two standard deviations are 0.044
     assert recognised <= 0.63
@@ -124,14 +128,14 @@ def test_the_judge_tells_siblings_apart_and_the_recogniser_hardly() -> None:
 def trial() -> figures.Trial:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("facefusion_finetune.demo.networks.figures.SWAPS", 48)
-        return figures.try_swapper(read("swapper"), read("recogniser"))
+        return figures.run_swapper(read("swapper"), read("recogniser"))
 
 
 def test_the_swapper_is_not_far_from_the_best_answer_from_the_vector(
     trial: figures.Trial, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("facefusion_finetune.demo.networks.figures.SWAPS", 48)
-    ladder = figures.judge_swapper(trial)
+    ladder = figures.evaluate_swapper(trial)
     assert ladder["base_l1"] < 0.6 * ladder["copy_l1"]
     # 1.27 in the packaged log; 1.15 is what is wanted
     assert ladder["base_l1"] <= 1.33 * ladder["average_l1"]
@@ -142,21 +146,21 @@ def test_the_swapper_is_not_far_from_the_best_answer_from_the_vector(
 def test_nearly_every_swap_is_closer_to_the_true_swap_than_the_target_is(
     trial: figures.Trial,
 ) -> None:
-    truth = trial.shoot.render(trial.crowd.coarse, trial.crowd.detail)
-    face = draw_face(64)
+    truth = trial.batch.render(trial.people.coarse, trial.people.detail)
+    face = create_face_weight(64)
     copied, made = (
         (face * (picture - truth).abs()).mean(dim=(1, 2, 3))
-        for picture in (trial.shoot.render(), trial.swapped)
+        for picture in (trial.batch.render(), trial.swapped)
     )
     assert (made < copied).float().mean() > 0.95
 
 
 def test_the_reader_reads_unseen_people_and_swaps(trial: figures.Trial) -> None:
-    measured = figures.judge_reader(read("reader"), trial)
+    measured = figures.evaluate_reader(read("reader"), trial)
     for name in ("pictures", "true_swaps"):
         assert min(measured[name].values()) > 0.6
         assert numpy.mean(list(measured[name].values())) > 0.8
-    assert set(measured["base_swaps"]) == set(READ)
+    assert set(measured["base_swaps"]) == set(READER_FACTORS)
 
 
 def test_the_stored_vectors_are_unit_vectors_of_several_people() -> None:

@@ -4,15 +4,15 @@ import numpy
 import pytest
 import torch
 
-from facefusion_finetune.demo.geometry import READ
+from facefusion_finetune.demo.geometry import READER_FACTORS
 from facefusion_finetune.demo.networks.learning import spread_factors
 from facefusion_finetune.demo.networks.modules import Recogniser
 from facefusion_finetune.demo.networks.reading import (
-    learn_blindness,
-    name_scenes,
-    pose_for_reader,
-    pose_twins,
+    sample_reader_batch,
+    sample_twins,
+    select_factors,
     soften,
+    train_detail_invariance,
 )
 from facefusion_finetune.demo.people import COARSE, SCENE
 
@@ -24,7 +24,7 @@ def test_each_factor_has_a_direction_of_its_own() -> None:
 
 
 def test_twins_differ_in_detail_and_scene_alone() -> None:
-    lesson = pose_twins(numpy.random.default_rng(1), 3)
+    lesson = sample_twins(numpy.random.default_rng(1), 3)
     assert lesson.pictures.shape == (12, 3, 64, 64)
     groups = lesson.factors.view(3, 4, len(COARSE))
     assert (groups == groups[:, :1]).all()
@@ -41,9 +41,9 @@ def test_vectors_tell_the_factors_along_their_directions(monkeypatch: pytest.Mon
     monkeypatch.setattr("facefusion_finetune.demo.networks.reading.FITTED", 4)
     torch.manual_seed(1)
     recogniser = Recogniser().eval()
-    learn_blindness(recogniser, 1.0, 2, 1, lambda step, values: None)
+    train_detail_invariance(recogniser, 1.0, 2, 1, lambda step, values: None)
     with torch.no_grad():
-        lesson = pose_twins(numpy.random.default_rng(2), 8)
+        lesson = sample_twins(numpy.random.default_rng(2), 8)
         vectors = recogniser(lesson.pictures)
     axes = spread_factors()
     assert torch.allclose(vectors @ axes.T @ axes, vectors, atol=1e-4)
@@ -51,18 +51,18 @@ def test_vectors_tell_the_factors_along_their_directions(monkeypatch: pytest.Mon
 
 def test_scenes_are_named_in_the_readers_order() -> None:
     scenes = numpy.random.default_rng(1).uniform(-1, 1, (20, len(SCENE)))
-    named = name_scenes(scenes)
-    assert numpy.array_equal(named[:, READ.index("yaw")], scenes[:, SCENE.index("yaw")])
+    named = select_factors(scenes)
+    assert numpy.array_equal(named[:, READER_FACTORS.index("yaw")], scenes[:, SCENE.index("yaw")])
     closing = scenes[:, SCENE.index("eye_close")]
-    assert numpy.array_equal(named[:, READ.index("eye_close")], closing.clip(min=0))
+    assert numpy.array_equal(named[:, READER_FACTORS.index("eye_close")], closing.clip(min=0))
 
 
 def test_closed_eyes_have_no_gaze_to_learn() -> None:
-    lesson = pose_for_reader(numpy.random.default_rng(1), 64)
-    closing = lesson.factors[:, READ.index("eye_close")]
-    gaze = lesson.weights[:, READ.index("gaze_x")]
+    lesson = sample_reader_batch(numpy.random.default_rng(1), 64)
+    closing = lesson.factors[:, READER_FACTORS.index("eye_close")]
+    gaze = lesson.weights[:, READER_FACTORS.index("gaze_x")]
     assert torch.allclose(gaze, 1 - closing)
-    assert (lesson.weights[:, READ.index("yaw")] == 1).all()
+    assert (lesson.weights[:, READER_FACTORS.index("yaw")] == 1).all()
 
 
 def test_softened_pictures_stay_pictures() -> None:

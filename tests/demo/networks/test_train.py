@@ -15,7 +15,7 @@ FILES = ("recogniser.onnx", "judge.onnx", "reader.onnx", "swapper.onnx", "others
 
 FEW = {
     "reading.BATCH": 8,
-    "reading.FRESH": 8,
+    "reading.NEW_PER_STEP": 8,
     "reading.GROUPS": 4,
     "reading.FITTED": 2,
     "swapping.BATCH": 4,
