@@ -155,13 +155,13 @@ def deactivate(model: Reference, host: HostOption = None) -> None:
 def verify(model: Reference, host: HostOption = None) -> None:
     """Check the active model of a person: checksum, card, base, structure."""
     from facefusion_finetune.host.locate import locate
-    from facefusion_finetune.host.models import find_active, models_directory
+    from facefusion_finetune.host.models import find_models, models_directory
     from facefusion_finetune.registry import store
 
     person, number = load_reference(model)
     directory = models_directory(locate(host).path)
-    active = find_active(directory).get(person.name, {})
-    paths = [path for version, path in active.items() if number in (None, version)]
+    found = find_models(directory).get(person.name, {})
+    paths = [path for version, path in found.items() if number in (None, version)]
     if not paths:
         raise RegistryError(
             f"model {model}",

@@ -16,10 +16,20 @@ def find_active(directory: Path) -> dict[str, dict[int, Path]]:
 
     A model is active if its `.onnx`, `.hash` and `.json` all exist.
     """
+    active: dict[str, dict[int, Path]] = {}
+    for name, versions in find_models(directory).items():
+        for version, path in versions.items():
+            if hash_path(path).is_file() and card_path(path).is_file():
+                active.setdefault(name, {})[version] = path
+    return active
+
+
+def find_models(directory: Path) -> dict[str, dict[int, Path]]:
+    """As `find_active`, with models whose `.hash` or `.json` is missing."""
     found: dict[str, dict[int, Path]] = {}
     for path in sorted(directory.glob("*.onnx")):
         match = _STEM.fullmatch(path.stem)
-        if match and hash_path(path).is_file() and card_path(path).is_file():
+        if match:
             found.setdefault(match["person"], {})[int(match["version"])] = path
     return found
 

@@ -161,7 +161,7 @@ def _read_record(name: str) -> tuple[dict[str, Any] | None, list[str]]:
     try:
         return load_person(name).model_dump(mode="json", exclude={"name"}), []
     except (ConsentError, UsageError) as error:
-        return None, [error.why]
+        return None, [error.cause]
 
 
 def _find_damaged_lines(directory: Path, legible: int) -> list[str]:

@@ -10,7 +10,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import RegistryError, SwapperError
 from facefusion_finetune.host.models import (
     card_path,
-    find_active,
+    find_models,
     hash_path,
     model_path,
     models_directory,
@@ -168,8 +168,8 @@ def deactivate(
         The files that were removed, a base that no model needs any more among them.
     """
     removed = []
-    active = find_active(models_directory(host)).get(person.name, {})
-    for number, path in active.items():
+    found = find_models(models_directory(host)).get(person.name, {})
+    for number, path in found.items():
         if number != keep and version in (None, number):
             # The model first: without it the host no longer offers the person.
             for file in (path, hash_path(path), card_path(path)):

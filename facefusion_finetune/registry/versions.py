@@ -234,6 +234,7 @@ def _read_version(person: Person, run: Run, host: Path | None, is_active: bool) 
         card = store.read_card(run.model_path) if run.is_finished else None
         if host is not None:
             path = model_path(models_directory(host), person.name, run.record.version)
+            # Not only where it is active: half of its files may be gone.
             if os.path.lexists(path):
                 store.check_cards(path)
     except RegistryError as damage:
