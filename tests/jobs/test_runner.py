@@ -14,6 +14,7 @@ import pytest
 
 from facefusion_finetune import home
 from facefusion_finetune.jobs import locks, processes, queue
+from facefusion_finetune.jobs.record import JobState
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from tests.support.job_processes import (
     REFUSED,
@@ -87,6 +88,37 @@ def test_every_job_ends_in_words(person: Person) -> None:
         assert not job.lock_path.exists()
         assert job.log_path.stat().st_mode & 0o777 == 0o600
         assert job.read_log().startswith("doing")
+
+
+@pytest.mark.usefixtures("no_runner")
+def test_damaged_jobs_of_one_person_keep_nobody_from_their_turn(person: Person) -> None:
+    other = add_person("bea", create_consent(None, "Bea agreed."))
+    illegible, stateless, unlocked = (submit(other) for _ in range(3))
+    (illegible.directory / "job.json").write_text("{")
+    stateless.state_path.mkdir()
+    stateless.lock_path.touch()
+    unlocked.write_state(JobState(status="done"))
+    unlocked.lock_path.mkdir()
+    job = submit(person)
+    RUNNER.run()
+    assert job.state.status == "done"
+    assert "state.json is damaged" in read_error(stateless)
+    assert not stateless.lock_path.exists()
+    assert unlocked.state.status == "done"
+
+
+def test_no_runner_is_started_for_a_job_that_is_not_legible(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[object] = []
+    monkeypatch.setattr(processes, "start_detached", started.append)
+    monkeypatch.setattr(queue, "_started", [])
+    with locks.hold(queue.lock_path()):
+        job = submit(person)
+    (job.directory / "job.json").write_bytes(b"[" * 100_000)
+    job.lock_path.touch()
+    queue.ensure_runner()
+    assert started == []
 
 
 @pytest.mark.usefixtures("no_runner")

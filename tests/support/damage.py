@@ -14,7 +14,8 @@ DIGITS = 6000
 """Of a number: more than Python turns into text."""
 DEPTH = 100_000
 
-_NUMBER = re.compile(rb'((?:": ?|= )"?)\d+\b')
+_NUMBERS = (re.compile(rb'(": ?|= )\d+(?=[\s,}])'), re.compile(rb'(": ")\d+(?=")'))
+"""A number; and one in a text, as cards have them."""
 Damage = Callable[[bytes, str], bytes]
 """Content and suffix of a whole file to the content of a damaged one."""
 
@@ -38,8 +39,11 @@ def _spoil_text(content: bytes, suffix: str) -> bytes:
 
 
 def _lengthen_number(content: bytes, suffix: str) -> bytes:
-    longer, count = _NUMBER.subn(rb"\g<1>" + b"9" * DIGITS, content, count=1)
-    return longer if count else _write_value(b"9" * DIGITS, suffix)
+    for pattern in _NUMBERS:
+        longer, count = pattern.subn(rb"\g<1>" + b"9" * DIGITS, content, count=1)
+        if count:
+            return longer
+    return _write_value(b"9" * DIGITS, suffix)
 
 
 def _nest(content: bytes, suffix: str) -> bytes:

@@ -70,10 +70,30 @@ def test_a_picture_of_another_size_is_refused() -> None:
         ("person_source", base64.b64encode(b"\xff" * 2048).decode("ascii")),
         ("person_picture", "%%%%"),
         ("person_picture", 7),
+        ("format", 2),
     ],
-    ids=["short", "not finite", "not base64", "no text"],
+    ids=["short", "not finite", "not base64", "no text", "newer"],
 )
 def test_damage_is_said(key: str, value: object) -> None:
     entries = encode_metadata(create_card()) | {PREFIX + key: json.dumps(value)}
+    with pytest.raises(RegistryError, match="no readable model card"):
+        decode_metadata(entries, "jane-1.onnx")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("person", []), ("version", "1"), ("size", [256]), ("judge_result", []), ("mean", None)],
+)
+def test_entries_of_another_type_are_damage(key: str, value: object) -> None:
+    entries = encode_metadata(create_card()) | {PREFIX + key: json.dumps(value)}
+    with pytest.raises(RegistryError) as caught:
+        decode_metadata(entries, "jane-1.onnx")
+    assert caught.value.given == "jane-1.onnx"
+    assert caught.value.why.startswith(f"its card is damaged ({key}")
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "9" * 6000, ""], ids=["deep", "long", "empty"])
+def test_entries_that_python_cannot_read_are_damage(value: str) -> None:
+    entries = encode_metadata(create_card()) | {PREFIX + "judge_result": value}
     with pytest.raises(RegistryError, match="no readable model card"):
         decode_metadata(entries, "jane-1.onnx")
