@@ -75,7 +75,7 @@ def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -
         (["person", "add", "ada"], 2, "exactly one proof of consent"),
         (["person", "show", "eve"], 2, "no such person is on record"),
         (["extract", "eve", "x.png"], 2, "no such person is on record"),
-        (["extract", "ada", "missing.mp4"], 1, "there is no such file or folder"),
+        (["extract", "ada", "missing.mp4"], 1, "no such file or folder"),
         (["train", "ada", "--preset", "best"], 2, "no such preset"),
         (["train", "ada", "--base", "demo", "--preset", "fast"], 1, "nothing was extracted"),
         (["train", "ada", "--judge", "no.onnx", "--base", "demo"], 1, "judge no.onnx"),

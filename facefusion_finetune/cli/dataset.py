@@ -9,7 +9,7 @@ from facefusion_finetune.cli.shared import Json
 from facefusion_finetune.errors import UsageError
 
 if TYPE_CHECKING:
-    from facefusion_finetune.dataset.review.curation import Curation
+    from facefusion_finetune.dataset.review.curation import CurationResult
 
 dataset_app = typer.Typer(
     help="What the crops show, what is missing, and which of them train.", no_args_is_help=True
@@ -96,7 +96,7 @@ def _check_picture(path: Path | None) -> None:
         raise UsageError(f"--picture {path}", "its folder does not exist.", "Create it first.")
 
 
-def _print_curation(name: str, result: "Curation", state: str) -> None:
+def _print_curation(name: str, result: "CurationResult", state: str) -> None:
     for record in result.changed:
         typer.echo(f"{record.id}: {record.reason}")
     for record in result.unchanged:

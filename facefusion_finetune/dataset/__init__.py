@@ -1,1 +1,1 @@
-"""Footage to crops, stage by stage: footage, extraction, coverage, review, split."""
+"""From footage to crops, stage by stage: footage, extraction, coverage, review, split."""

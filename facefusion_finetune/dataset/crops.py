@@ -1,4 +1,4 @@
-"""A base's own crops, warped late from the cut-outs by whoever will swap."""
+"""A base's crops, warped from the cut-outs when needed, by the analyser that will also swap."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +27,14 @@ class AlignedCrop:
     matrix: Matrix
     """From the cut-out to the crop."""
     face: Mask
-    """(H, W): 1 on the face and not covered."""
+    """(H, W): 1 on the face where it is not occluded."""
     features: Mask
     """(H, W): 1 on eyes and mouth."""
 
     def paste(
         self, swapped: NDArray[Any], analyser: FaceGeometry, cutout: VisionFrame | None = None
     ) -> VisionFrame:
-        """The cut-out, or another picture of its size, with a swapped crop laid into it."""
+        """The cut-out, or another picture of its size, with a swapped crop pasted back."""
         mask = analyser.create_paste_mask(self.crop)
         under = self.cutout if cutout is None else cutout
         return analyser.paste_back(under, swapped, mask, self.matrix)

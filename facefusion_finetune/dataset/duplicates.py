@@ -1,8 +1,8 @@
-"""Crops that show nearly the same picture, wherever they were taken.
+"""Finds crops that show nearly the same picture, whatever their source.
 
-The same footage comes back as another compression, another size, a little brighter. Such copies
-teach nothing new, and a copy that trains gives away the one that judges. Frames of one take that
-follow each other can be as alike as copies are; they are no copies as long as anything moves.
+The same footage may be given again with other compression, another size or other brightness. Such
+copies add nothing, and a training crop that copies a held-out one leaks it. Consecutive frames of
+one take can be as similar as copies; they are not copies as long as anything moves.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,23 +13,23 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.manifest import FINGERPRINT_SIDE, CropRecord
 
-NEARLY_EQUAL = 3.5
-"""Mean difference of two fingerprints, each at contrast `CONTRAST`, under which they are one
-picture. On the bench copies lie below 2.9, pictures of one person in one room from another clip
+COPY_DIFFERENCE = 3.5
+"""Mean difference of two fingerprints, each normalised to contrast `CONTRAST`, below which they are
+copies. On the bench, copies are below 2.9, pictures of one person in one room from different clips
 above 3.2."""
 
-SAME_LIGHT = 3.0
-"""Mean grey-level difference of two thumbnails as they are under which they count as one picture:
-what another compression of the same frame leaves."""
+DUPLICATE_DIFFERENCE = 3.0
+"""Mean grey-level difference of two thumbnails, without normalisation, below which they count as
+one picture: about what recompressing a frame causes."""
 
-STANDING_STILL = 0.3
-"""The same for two frames of one take: nothing moves."""
+STILL_DIFFERENCE = 0.3
+"""The same as `COPY_DIFFERENCE`, for consecutive frames of one take in which nothing moves."""
 
-MOST_HASH_BITS = 24
-"""Of the `HASH_BITS` of the perceptual hash that may differ between copies."""
+MAX_HASH_BITS = 24
+"""How many of the perceptual hash's `HASH_BITS` may differ between copies."""
 
-LEAST_COSINE = 0.95
-"""Of the vectors of two copies."""
+MIN_COSINE = 0.95
+"""Of the embeddings of two copies."""
 
 CONTRAST = 40.0
 
@@ -44,21 +44,21 @@ def create_fingerprint(crop: NDArray[numpy.uint8]) -> NDArray[numpy.uint8]:
     return numpy.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), dtype=numpy.uint8)
 
 
-class Pictures:
-    """Pictures to be compared with, added one by one."""
+class FingerprintIndex:
+    """Fingerprints to compare with, added one by one."""
 
-    def __init__(self, room: int) -> None:
-        """Make room.
+    def __init__(self, capacity: int) -> None:
+        """Allocate memory.
 
         Args:
-            room: How many will be added at the most.
+            capacity: The largest number of fingerprints.
         """
         self._count = 0
-        self._values = numpy.zeros((room, FINGERPRINT_SIDE**2), dtype=numpy.float32)
-        self._signs = numpy.zeros((room, HASH_BITS), dtype=numpy.float32)
+        self._values = numpy.zeros((capacity, FINGERPRINT_SIDE**2), dtype=numpy.float32)
+        self._signs = numpy.zeros((capacity, HASH_BITS), dtype=numpy.float32)
 
     def add(self, fingerprint: NDArray[numpy.uint8]) -> None:
-        """Add a picture; its number is how many there were."""
+        """Add a fingerprint; its number is the count before."""
         self._values[self._count] = _normalise(fingerprint)
         self._signs[self._count] = _hash(fingerprint)
         self._count += 1
@@ -66,14 +66,14 @@ class Pictures:
     def find(
         self, fingerprint: NDArray[numpy.uint8], numbers: NDArray[numpy.int64]
     ) -> tuple[NDArray[numpy.int64], NDArray[numpy.float32]]:
-        """Those of the pictures with these numbers that look the same at first sight.
+        """Find similar pictures among those with the given numbers.
 
         Returns:
-            Their numbers, and how different each is: below `NEARLY_EQUAL` for a copy.
+            Numbers of the candidates, and their differences: below `COPY_DIFFERENCE` for a copy.
         """
-        # Signs that agree minus signs that do not, so that one product counts the bits.
+        # Matching signs minus differing ones, so that one product counts the bits.
         agreement = (self._signs[: self._count] @ _hash(fingerprint))[numbers]
-        likely = numbers[agreement >= HASH_BITS - 2 * MOST_HASH_BITS]
+        likely = numbers[agreement >= HASH_BITS - 2 * MAX_HASH_BITS]
         differences = numpy.abs(self._values[likely] - _normalise(fingerprint)).mean(axis=1)
         return likely, differences
 
@@ -85,7 +85,7 @@ def find_near_duplicates(
 
     Args:
         crops: (n, H, W, 3), aligned.
-        others: (m, H, W, 3), aligned alike.
+        others: (m, H, W, 3), aligned in the same way.
 
     Returns:
         (n,).
@@ -94,25 +94,28 @@ def find_near_duplicates(
         return numpy.zeros(len(crops), dtype=numpy.bool_)
     known = _shrink(others)
     return numpy.array(
-        [bool((numpy.abs(known - row).mean(axis=1) < SAME_LIGHT).any()) for row in _shrink(crops)]
+        [
+            bool((numpy.abs(known - row).mean(axis=1) < DUPLICATE_DIFFERENCE).any())
+            for row in _shrink(crops)
+        ]
     )
 
 
 def find_copies(
     records: Sequence[CropRecord], known: Sequence[CropRecord], takes: Mapping[str, str]
 ) -> dict[str, str]:
-    """Which new crops show what another crop shows already.
+    """Which new crops are copies of other crops.
 
     Args:
-        records: New crops of the person, those to be preferred first.
-        known: Crops that were kept earlier.
-        takes: What a crop's source belongs to, by path; see `Source.take`.
+        records: New crops of the person, in order of preference.
+        known: Crops kept earlier.
+        takes: The take of each source, by path; see `Source.take`.
 
     Returns:
-        By id of the copy, the id of the crop it repeats.
+        The id of the original crop, by id of the copy.
     """
     first_new = len(known)
-    pictures = Pictures(len(known) + len(records))
+    pictures = FingerprintIndex(len(known) + len(records))
     directions = numpy.zeros((len(known) + len(records), 512), dtype=numpy.float32)
     groups = numpy.zeros(len(known) + len(records), dtype=numpy.int64)
     codes: dict[tuple[str, str], int] = {}
@@ -128,20 +131,20 @@ def find_copies(
         key = (record.shot, takes.get(record.source, record.source))
         group = codes.setdefault(key, len(codes))
         if place >= first_new:
-            is_likely = directions[:count] @ direction > LEAST_COSINE
-            # Of its own take only the frame before it can be a copy: by standing still.
+            is_likely = directions[:count] @ direction > MIN_COSINE
+            # In its own take, only the previous frame can be a copy: when nothing moves.
             is_likely &= groups[:count] != group
             alike, differences = pictures.find(record.fingerprint, numpy.flatnonzero(is_likely))
-            # The frames of a take are all different, so that a picture repeats one of them only.
+            # The frames of a take all differ, so a picture can copy only one of them.
             found = [
                 (float(difference), int(number))
                 for number, difference in zip(alike, differences, strict=True)
-                if difference < NEARLY_EQUAL and (int(number), group) not in repeated
+                if difference < COPY_DIFFERENCE and (int(number), group) not in repeated
             ]
             if group in latest:
                 before = numpy.array([latest[group]])
                 _, differences = pictures.find(record.fingerprint, before)
-                if (differences < STANDING_STILL).any():
+                if (differences < STILL_DIFFERENCE).any():
                     found.append((0.0, latest[group]))
             if found:
                 _, number = min(found)
@@ -162,7 +165,7 @@ def _shrink(crops: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
 
 
 def _normalise(fingerprint: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
-    """(side ** 2,): whatever the brightness and the contrast were."""
+    """(side ** 2,): independent of brightness and contrast."""
     values = fingerprint.astype(numpy.float32).reshape(-1)
     values -= values.mean()
     normalised: NDArray[numpy.float32] = values * (CONTRAST / max(float(values.std()), 1.0))
@@ -170,7 +173,7 @@ def _normalise(fingerprint: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
 
 
 def _hash(fingerprint: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
-    """(HASH_BITS,) of 1 and -1: the low frequencies against their median, a perceptual hash."""
+    """(HASH_BITS,) of 1 and -1: a perceptual hash, the low frequencies against their median."""
     waves = cv2.dct(fingerprint.astype(numpy.float32))[:HASH_SIDE, :HASH_SIDE].reshape(-1)[1:]
     signs: NDArray[numpy.float32] = numpy.where(waves > numpy.median(waves), 1, -1).astype(
         numpy.float32

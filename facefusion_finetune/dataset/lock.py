@@ -1,4 +1,4 @@
-"""One process at a time changes a person's crops."""
+"""A lock, so that only one process at a time changes a person's crops."""
 
 import contextlib
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ from facefusion_finetune.people.profile import Person
 
 
 @contextlib.contextmanager
-def hold_crops(person: Person) -> Iterator[None]:
-    """Keep others from changing a person's crops meanwhile.
+def lock_crops(person: Person) -> Iterator[None]:
+    """Keep other processes from changing a person's crops.
 
     Raises:
-        DatasetError: Another process changes them right now.
+        DatasetError: Another process is changing them.
     """
     path = person.directory / ".lock"
     lock = filelock.FileLock(path, timeout=0, mode=0o600)

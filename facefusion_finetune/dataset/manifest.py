@@ -1,4 +1,4 @@
-"""`crops.jsonl`: one line for every face that was found, kept or not, and why."""
+"""`crops.jsonl`: one line for every face that was found, and why it was kept or rejected."""
 
 import base64
 import hashlib
@@ -16,14 +16,14 @@ from facefusion_finetune.people.profile import Person
 
 
 class CropMeasures(BaseModel):
-    """Measured once, when a face is found. Angles are degrees; None is what cannot be read."""
+    """Measured once, when a face is found. Angles in degrees; None for what cannot be measured."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     size: float
-    """Shorter side of the bounding box in pixels of the frame."""
+    """Shorter side of the bounding box, in pixels of the frame."""
     sharpness: float
-    """0 (smeared) to 1 (crisp) at the face's own resolution, whatever its size."""
+    """0 (blurred) to 1 (sharp) at the face's own resolution, whatever its size."""
     brightness: float
     """Mean luma inside the face, 0 to 255."""
     contrast: float
@@ -31,33 +31,33 @@ class CropMeasures(BaseModel):
     dark: float
     """Share of the face that is black, 0 to 1."""
     bright: float
-    """Share of the face that is burnt out, 0 to 1."""
+    """Share of the face that is overexposed, 0 to 1."""
     visible: float
-    """Share of the face that nothing lies in front of, 0 to 1."""
+    """Share of the face that is not occluded, 0 to 1."""
     yaw: float | None
-    """0 looks at the camera, positive turns to the picture's right."""
+    """0 faces the camera; positive is turned to the picture's right."""
     pitch: float | None
-    """Positive looks down."""
+    """Positive is down."""
     roll: float
-    """Of the line of the eyes; 0 is upright, positive is clockwise in the picture."""
+    """Angle of the line of the eyes; 0 is upright, positive is clockwise in the picture."""
     eye_opening: tuple[float | None, float | None]
-    """Of the eye on the picture's left and right: distance of the lids over the eye's width."""
+    """Eyes on the picture's left and right: distance of the lids over the eye's width."""
     mouth_opening: float | None
     """Distance of the lips' inner edges over the mouth's width; 0 is closed."""
     light: tuple[float, float]
-    """Where the light comes from, right and down in the picture: difference of the luma of the
-    face's halves over its mean. 0 is even light, 0.3 a strong side light."""
+    """Direction of the light, right and down in the picture: difference of the luma of the face's
+    halves over its mean. 0 is even light, 0.3 a strong side light."""
     glasses: float | None
-    """Share of the face behind glasses, 0 to 1; None where the analyser cannot tell."""
+    """Share of the face behind glasses, 0 to 1; None if the analyser cannot tell."""
 
 
 FINGERPRINT_SIDE = 32
-"""Pixels of a fingerprint's side."""
+"""Width and height of a fingerprint, in pixels."""
 
 
 def _check_array(value: Any) -> NDArray[numpy.generic]:
     if not isinstance(value, numpy.ndarray):
-        raise ValueError("neither an array nor one in base64")
+        raise ValueError("neither an array nor base64 text")
     return value
 
 
@@ -66,7 +66,7 @@ def _decode_vector(value: Any) -> NDArray[numpy.float32]:
         value = numpy.frombuffer(base64.b64decode(value), dtype="<f4")
     vector = numpy.asarray(_check_array(value), dtype=numpy.float32)
     if vector.shape != (512,):
-        raise ValueError("not 512 numbers")
+        raise ValueError("not 512 values")
     return vector
 
 
@@ -100,24 +100,24 @@ Fingerprint = Annotated[
 
 
 class CropRecord(BaseModel):
-    """One face of one frame. Positions are pixels of the whole frame."""
+    """One face of one frame. Positions are in pixels of the whole frame."""
 
-    # Entries of other versions of the package are passed over, so that their crops can be read.
+    # Unknown entries are ignored, so that crops of other versions of the package can be read.
     model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
     id: str
     """16 hex digits from the source's digest, the time and the face."""
     source: str
-    """Absolute path of the file, links resolved; bytes that are no text are written as `\\xNN`."""
+    """Absolute path of the file, links resolved; undecodable bytes are written as `\\xNN`."""
     source_sha256: str
     frame: int
-    """Number of the sample within the source."""
+    """Index of the sample within the source."""
     time: float | None
     """Seconds from the start of a video."""
     shot: str
-    """Frames that share it were taken in one go."""
+    """Frames with the same value were taken in one shot."""
     track: str = ""
-    """Faces that share it follow each other in one shot and show one person."""
+    """Faces with the same value follow each other in one shot and show one person."""
     offset: tuple[int, int]
     """x, y of the cut-out's first pixel."""
     size: tuple[int, int]
@@ -128,31 +128,31 @@ class CropRecord(BaseModel):
     detector_score: float
     landmarker_score: float
     embedding: Vector | None
-    """(512,), not normalised; in the file as base64 of little-endian float32. None for a face
-    that is not the person's: nobody else's biometric data is kept."""
+    """(512,), not normalised; in the file, base64 of little-endian float32. None for a face that
+    is not the person's: no one else's biometric data is kept."""
     measures: CropMeasures | None = None
-    """Of the picture of the face. None for somebody else's."""
+    """Of the face's picture. None for other people's faces."""
     faults: list[str] = []
-    """Why it was rejected by itself, in words; empty for a good one."""
+    """The automatic reasons for rejection, in words; empty for a good crop."""
     choice: Literal["rejected", "restored"] | None = None
-    """What the user decided about it, which counts whatever its faults are."""
+    """The user's decision, which overrides the faults."""
     kept: bool
     reason: str
     """Why it was kept or rejected, in words."""
     sha256: str = ""
-    """Of the cut-out's PNG; empty where none was written."""
+    """Of the cut-out's PNG; empty if none was written."""
     fingerprint: Fingerprint | None = None
-    """Of the aligned picture; see `duplicates`. None for somebody else's."""
+    """Of the aligned picture; see `duplicates`. None for other people's faces."""
 
     @property
     def is_person(self) -> bool:
-        """Whether the face is the person's; of anybody else's only that it was there is kept."""
+        """Whether the face is the person's; for others, only their presence is recorded."""
         return self.embedding is not None
 
     def decide(
         self, faults: list[str], choice: Literal["rejected", "restored"] | None
     ) -> "CropRecord":
-        """The same face of the person with these faults and this choice of the user's."""
+        """The record with these faults and this user's choice."""
         kept = choice == "restored" or (not faults and choice is None)
         reason = ", ".join(faults) or "the person"
         if choice is not None:
@@ -161,20 +161,20 @@ class CropRecord(BaseModel):
         return self.model_copy(update=changes)
 
     def landmarks_in_cutout(self) -> NDArray[numpy.float64]:
-        """(5, 2): the five points in pixels of the cut-out."""
+        """(5, 2): the five landmarks in pixels of the cut-out."""
         points = numpy.array(self.landmark_5, dtype=numpy.float64)
         points -= self.offset
         return points
 
 
 def stack_embeddings(records: list[CropRecord]) -> NDArray[numpy.float32]:
-    """(n, 512): the vectors of those records that hold one."""
+    """(n, 512): the embeddings of the records that have one."""
     vectors = [record.embedding for record in records if record.embedding is not None]
     return numpy.stack(vectors) if vectors else numpy.empty((0, 512), dtype=numpy.float32)
 
 
 def crops_directory(person: Person) -> Path:
-    """Folder of a person's cut-outs."""
+    """The folder of a person's cut-outs."""
     return person.directory / home.CROPS_FOLDER
 
 
@@ -204,7 +204,7 @@ def file_names(record_id: str) -> tuple[str, str]:
 
 
 def read_manifest(person: Person) -> list[CropRecord]:
-    """All records of a person, in the order they were found; empty before any extraction.
+    """All records of a person, in the order they were found; empty before the first extraction.
 
     Raises:
         DatasetError: A line is damaged.
@@ -213,7 +213,7 @@ def read_manifest(person: Person) -> list[CropRecord]:
 
 
 def read_records(path: Path) -> list[CropRecord]:
-    """The records of a file; none where there is no file. Errors as in `read_manifest`."""
+    """The records of a file; empty if there is no file. Errors as in `read_manifest`."""
     records = []
     for number, line in enumerate(read_lines(path, "extract the footage again"), 1):
         try:
@@ -222,20 +222,20 @@ def read_records(path: Path) -> list[CropRecord]:
             raise DatasetError(
                 f"{path}, line {number}",
                 f"the record is damaged ({explain(error)}).",
-                "Delete the line to go on without that crop, or extract the footage again.",
+                "Delete the line to continue without that crop, or extract the footage again.",
             ) from error
     return records
 
 
-def read_lines(path: Path, way_out: str) -> list[bytes]:
-    """The lines of a file of records; none where there is no file.
+def read_lines(path: Path, remedy: str) -> list[bytes]:
+    """The lines of a file of records; empty if there is no file.
 
     Args:
         path: The file.
-        way_out: What can be done without it.
+        remedy: What to do without the file, for the error message.
 
     Raises:
-        DatasetError: It cannot be read.
+        DatasetError: The file cannot be read.
     """
     try:
         return read_file(path, bytes.splitlines)
@@ -243,21 +243,21 @@ def read_lines(path: Path, way_out: str) -> list[bytes]:
         return []
     except DamageError as error:
         raise DatasetError(
-            str(path), f"it cannot be read ({error}).", f"Move it away and {way_out}."
+            str(path), f"it cannot be read ({error}).", f"Move it away and {remedy}."
         ) from error
 
 
 def write_manifest(person: Person, records: list[CropRecord]) -> None:
-    """Replace the manifest, whole or not at all."""
+    """Replace the manifest atomically."""
     write_records(person.directory / home.MANIFEST_FILE, records)
 
 
 def write_records(path: Path, records: list[CropRecord]) -> None:
-    """Write records to a file, whole or not at all."""
+    """Write records to a file atomically."""
     home.write_text(path, "".join(record.model_dump_json() + "\n" for record in records))
 
 
 def digest_dataset(records: list[CropRecord]) -> str:
-    """sha256 over the kept crops' ids and pixels: which data a model was made from."""
+    """sha256 over the kept crops' ids and pixels: identifies the data a model was trained on."""
     kept = sorted(f"{record.id} {record.sha256}" for record in records if record.kept)
     return hashlib.sha256("\n".join(kept).encode("ascii")).hexdigest()

@@ -1,4 +1,4 @@
-"""Pictures as the bytes of a PNG file."""
+"""Encodes pictures as PNG."""
 
 import cv2
 import numpy
@@ -10,10 +10,10 @@ def encode_png(picture: NDArray[numpy.uint8], level: int | None = None) -> bytes
 
     Args:
         picture: (H, W, 3) BGR, or (H, W) grey.
-        level: Of compression, 0 to 9; None for OpenCV's own choice.
+        level: Compression level, 0 to 9; None for OpenCV's default.
 
     Raises:
-        OSError: OpenCV cannot encode it.
+        OSError: OpenCV cannot encode the picture.
     """
     options = [] if level is None else [cv2.IMWRITE_PNG_COMPRESSION, level]
     success, buffer = cv2.imencode(".png", picture, options)

@@ -1,4 +1,4 @@
-"""Which crops train and which are held out: by shot, never by random frame."""
+"""Splits crops into training and held-out crops: by shot, never by random frame."""
 
 import hashlib
 import math
@@ -10,29 +10,29 @@ from facefusion_finetune.errors import DatasetError
 HELD_OUT_SHARE = 0.25
 GAP_SECONDS = 2.0
 GAP_FRAMES = 2
-"""For pictures without a time."""
+"""For pictures without a timestamp."""
 ENOUGH_SHOTS = 4
-"""Held-out shots: with fewer the intervals of a judgement become very wide."""
+"""Held-out shots; with fewer, the evaluation's intervals become very wide."""
 ADVISED_SHOTS = 5
-"""Fewer shots than this leave it open how the model does in other light and surroundings."""
+"""With fewer shots, the model's quality in other light and surroundings remains unknown."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Crops that train, crops that judge, and crops left out as the gap between them."""
+    """Training crops, held-out crops, and crops left out as a gap between them."""
 
     train: list[CropRecord]
     held_out: list[CropRecord]
     gap: list[CropRecord]
     by_shot: bool
-    """Whether whole shots are held out; otherwise it is the end of the only shot."""
+    """Whether whole shots are held out; otherwise, the end of the only shot is."""
 
 
 def split_by_shot(records: list[CropRecord]) -> Split:
     """Hold out at least a quarter of the kept crops, and one shot in three up to `ENOUGH_SHOTS`.
 
-    The choice follows from the shots' names alone, so that it is the same on every machine. With
-    one shot, its last quarter is held out, after a gap.
+    The choice depends only on the shots' names, so it is the same on every machine. With a single
+    shot, its last quarter is held out, after a gap.
 
     Args:
         records: All records of a person; those not kept are ignored.
@@ -43,7 +43,7 @@ def split_by_shot(records: list[CropRecord]) -> Split:
         shots.setdefault(record.shot, []).append(record)
     if len(shots) < 2:
         return _split_by_time(kept)
-    # The smallest shots may hold a frame or two only; ties break by digest, not by name order.
+    # Small shots may have only a frame or two, so the order is by digest, not by size or name.
     order = sorted(shots, key=lambda shot: hashlib.sha256(shot.encode("utf-8")).hexdigest())
     largest = max(order, key=lambda shot: len(shots[shot]))
     held_out: list[CropRecord] = []
@@ -57,15 +57,15 @@ def split_by_shot(records: list[CropRecord]) -> Split:
 
 
 def find_dependent(records: list[CropRecord], train: set[str], held_out: set[str]) -> set[str]:
-    """Ids of held-out crops that were taken in one go with crops that train.
+    """Ids of held-out crops that are not independent of the training crops.
 
-    Those are the same crop, a frame of the same shot less than `GAP_SECONDS` away, or a picture
-    without a time that at most `GAP_FRAMES` pictures of its shot lie after or before.
+    These are the same crop, a frame of the same shot less than `GAP_SECONDS` away, or, for pictures
+    without a timestamp, one at most `GAP_FRAMES` pictures away in the same shot.
 
     Args:
         records: All records of a person.
-        train: Ids of the crops that train.
-        held_out: Ids of the crops that judge.
+        train: Ids of the training crops.
+        held_out: Ids of the held-out crops.
     """
     ordered = sorted(records, key=lambda record: (record.source, record.frame))
     shots: dict[str, list[CropRecord]] = {}
@@ -93,17 +93,17 @@ def _are_near(first: CropRecord, second: CropRecord, places: int) -> bool:
 def require_split(
     name: str, records: list[CropRecord], train: int, held_out: int, needed: int
 ) -> None:
-    """Make sure that there is enough to train on and something to judge by.
+    """Make sure that there are enough training crops, and held-out crops.
 
     Args:
-        name: Of the person, for the error.
+        name: The person's name, for the error message.
         records: All records of the person.
-        train: How many crops may train.
-        held_out: How many are held out.
-        needed: How many crops have to train.
+        train: Number of training crops.
+        held_out: Number of held-out crops.
+        needed: Number of training crops required.
 
     Raises:
-        DatasetError: There is not; it says how much footage is missing.
+        DatasetError: There are not; the message says how much footage is missing.
     """
     if train >= needed and held_out:
         return
@@ -116,27 +116,27 @@ def require_split(
         )
     shots = len({record.shot for record in kept})
     why = (
-        f"of its {len(kept)} crops in {shots} shot(s) {train} may train and"
-        f" {held_out} are held out, but {needed} that train and at least one held-out"
-        " shot are needed"
+        f"of its {len(kept)} crops in {shots} shot(s), {train} can be used for training and"
+        f" {held_out} are held out, but {needed} training crops and at least one held-out shot"
+        " are needed"
     )
     if shots == 1:
         seconds = _find_missing_seconds(kept, needed)
-        more = f"film at least {seconds:.0f} s more of it, or " if seconds else ""
-        why += f"; with one shot, {GAP_SECONDS:.0f} s between the two parts are lost as well"
-        todo = f"Extract a second shot (another place, light or day): better; {more}add pictures."
+        more = f"film at least {seconds:.0f} s more of this one, or " if seconds else ""
+        why += f"; with one shot, {GAP_SECONDS:.0f} s between the two parts are also lost"
+        todo = f"Best: extract a second shot (another place, light or day). Or {more}add pictures."
     else:
         # A quarter of what is added will be held out.
         missing = max(1, math.ceil((needed - train) / (1 - HELD_OUT_SHARE)))
         todo = (
-            f"Extract at least {missing} more usable crops that do not look like those there are,"
-            " better in new shots than in longer ones, or use a preset that needs fewer."
+            f"Extract at least {missing} more usable crops that differ from the existing ones,"
+            " preferably from new shots, or use a preset that needs fewer."
         )
-    raise DatasetError(f"person {name!r}", f"no held-out shot is left: {why}.", todo)
+    raise DatasetError(f"person {name!r}", f"there is no usable held-out split: {why}.", todo)
 
 
 def _find_missing_seconds(kept: list[CropRecord], needed: int) -> float:
-    """Seconds that the only shot is too short by; 0 where its pictures have no times."""
+    """Seconds by which the only shot is too short; 0 if its pictures have no timestamps."""
     times = sorted(record.time for record in kept if record.time is not None)
     if len(times) < 2 or times[-1] <= times[0]:
         return 0.0

@@ -46,7 +46,7 @@ def test_json_is_what_is_kept(person: Person, tmp_path: Path) -> None:
 def test_show_before_any_extraction(person: Person) -> None:
     result = _run("show", "ada")
     assert result.exit_code == 0, result.output
-    assert "There is no crop yet" in result.stdout
+    assert "There are no crops yet" in result.stdout
 
 
 @pytest.mark.parametrize(

@@ -94,5 +94,5 @@ def test_frames_that_look_like_held_out_ones_do_not_train(
     assert [crop.record.id for crop in crops.held_out] == [
         crop.record.id for crop in whole.held_out
     ]
-    with pytest.raises(DatasetError, match=f"{len(ids)} may train"):
+    with pytest.raises(DatasetError, match=f"{len(ids)} can be used for training"):
         split_crops(extracted, analyser, options, len(ids) + 1)

@@ -143,7 +143,7 @@ def test_one_short_shot_is_told_how_many_seconds_are_missing(
     error = caught.value
     assert "person 'ada'" in error.given
     assert f"of its {frames - 1} crops in 1 shot(s)" in error.why
-    assert f"{needed} that train" in error.why
+    assert f"{needed} training crops" in error.why
     told = re.search(r"at least (\d+) s more", error.todo)
     assert told
     assert "second shot" in error.todo
@@ -168,7 +168,7 @@ def test_several_shots_are_told_how_many_crops_are_missing() -> None:
     with pytest.raises(DatasetError) as caught:
         _require(records, 50)
     assert (
-        f"{len(split.train)} may train and {len(split.held_out)} are held out" in caught.value.why
+        f"{len(split.train)} can be used for training and {len(split.held_out)} are held out" in caught.value.why
     )
     missing = -(-4 * (50 - len(split.train)) // 3)
     assert f"at least {missing} more usable crops" in caught.value.todo
@@ -176,5 +176,5 @@ def test_several_shots_are_told_how_many_crops_are_missing() -> None:
 
 def test_enough_is_enough() -> None:
     _require(_records({"a": 30, "b": 10}), 29)
-    with pytest.raises(DatasetError, match="no held-out shot is left"):
+    with pytest.raises(DatasetError, match="there is no usable held-out split"):
         require_split("ada", _records({"a": 30}), 29, 0, 10)

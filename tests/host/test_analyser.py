@@ -147,7 +147,7 @@ def test_swapper_options(host_analyser: FaceFusionAnalyser, linked_host: Path) -
     assert options.standard_deviation == (1.0, 1.0, 1.0)
     assert options.vendor == "InsightFace"
     assert options.licence == "Non-Commercial"
-    with pytest.raises(SwapperError, match=r"no face swapper of that name.*inswapper_128"):
+    with pytest.raises(SwapperError, match=r"no such face swapper.*inswapper_128"):
         host_analyser.get_swapper("inswapper")
 
 
@@ -213,7 +213,7 @@ def test_missing_models_are_said(
     host_analyser: FaceFusionAnalyser, state: ModuleType, linked_host: Path
 ) -> None:
     host = read_host(linked_host, "")
-    with pytest.raises(HostError, match="models FaceFusion needs to find faces are missing"):
+    with pytest.raises(HostError, match="models that FaceFusion needs to find faces are missing"):
         FaceFusionAnalyser(host, {"face_detector_model": "retinaface"})
     process_manager = importlib.import_module("facefusion.process_manager")
     assert process_manager.is_pending()

@@ -313,7 +313,7 @@ def test_crops_equal_what_the_processor_feeds(
 
 @pytest.mark.parametrize(
     ("persons", "message"),
-    [(["asl_a", "headpose_m"], "nothing says which one is meant"), ([], "no face was found")],
+    [(["asl_a", "headpose_m"], "it is not clear which one is meant"), ([], "no face was found")],
 )
 def test_footage_of_several_people_or_nobody(
     workplace: Path, tmp_path: Path, persons: list[str], message: str

@@ -239,9 +239,9 @@ def test_resume_with_another_base_file(
 
 
 def test_too_few_crops(extracted: Person, analyser: DemoAnalyser) -> None:
-    with pytest.raises(DatasetError, match="50 that train and at least one held-out") as caught:
+    with pytest.raises(DatasetError, match="50 training crops and at least one held-out") as caught:
         train_person(extracted, analyser, TrainRequest(base="demo", preset="reconstruction"))
-    assert "24 may train and 12 are held out" in caught.value.why
+    assert "24 can be used for training and 12 are held out" in caught.value.why
     assert "at least 35 more usable crops" in caught.value.todo
     assert not extracted.runs_directory.exists()
 

@@ -1,1 +1,1 @@
-"""What a person's crops show and what they lack: measured, in words, as a picture."""
+"""Coverage of a person's crops: measured, described in words, drawn as a picture."""

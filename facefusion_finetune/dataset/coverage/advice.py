@@ -4,49 +4,49 @@ from facefusion_finetune.dataset.coverage.measure import LEVEL, UNKNOWN, YAWS, C
 from facefusion_finetune.dataset.coverage.text import count, to_printable
 from facefusion_finetune.dataset.split import ADVISED_SHOTS
 
-MOST_SENTENCES = 6
+MAX_SENTENCES = 6
 FEW_CROPS = 40
-"""Kept crops under which there is little to train on, whatever they show."""
+"""With fewer kept crops, there is little to train on, whatever they show."""
 ENOUGH_OF_A_VIEW = 5
-"""Crops of a profile, or of a head that looks up or down: about a second of film."""
+"""Crops of a profile, or of a head looking up or down: about a second of video."""
 ENOUGH_OF_AN_EXPRESSION = 3
-"""Crops with the eyes closed or the mouth open: both pass quickly."""
+"""Crops with closed eyes or open mouth: both are brief."""
 BASE_SIZE = 128
-"""Pixels of the crop that the most used swapper works on."""
+"""Crop size in pixels of the most used swapper."""
 FACE_SHARE = 0.75
-"""Share of a swapper's crop that the shorter side of the face's box fills."""
+"""Shorter side of the face's box as a share of the swapper's crop."""
 BLURRED_SHARE = 0.3
-"""Share of the person's crops, rejected ones too, from which something is wrong with the camera."""
+"""Share of the person's crops, including rejected ones, that suggests a camera problem."""
 ONE_LIGHT_SHARE = 0.9
-"""Share of the crops in one kind of light and exposure from which there is only one."""
+"""Share of the crops in one light and exposure, from which the light counts as uniform."""
 MIXED_SHARE = 0.05
-"""Share of the crops with, or without, glasses above which both are learnt."""
+"""Share of the crops with, or without, glasses above which both would be learnt."""
 DOMINANT_SHARE = 0.6
-"""Share of the crops in one shot above which it outweighs the others."""
+"""Share of the crops in one shot above which it dominates the others."""
 KNOWN_SHARE = 0.5
-"""Share of the crops that must be measured for anything to be said to be lacking."""
+"""Share of the crops that must be measured before something is reported as missing."""
 
 NOTHING_MISSING = "Nothing obvious is missing."
 
 
 def advise(coverage: Coverage, base_size: int = BASE_SIZE) -> list[str]:
-    """Say what to film, the most valuable first, or that nothing obvious is missing.
+    """Say what to film next, most valuable first, or that nothing obvious is missing.
 
     Args:
-        coverage: Of the person's crops.
-        base_size: Side in pixels of the crop of the swapper that will be tuned.
+        coverage: Coverage of the person's crops.
+        base_size: Crop size in pixels of the swapper that will be tuned.
 
     Returns:
-        One to `MOST_SENTENCES` pieces of advice, each of one or two sentences.
+        One to `MAX_SENTENCES` pieces of advice, each one or two sentences long.
     """
     if not coverage.kept:
         if coverage.rejected:
             return [
-                "Every crop is rejected: look at them (dataset review), restore good ones, or"
+                "All crops are rejected: look at them (dataset review), restore good ones, or"
                 " extract other footage."
             ]
         return [
-            f"There is no crop yet: film {ADVISED_SHOTS} clips of about 20 s in different places"
+            f"There are no crops yet: film {ADVISED_SHOTS} clips of about 20 s in different places"
             " and light, then extract them."
         ]
     advice = [
@@ -59,7 +59,7 @@ def advise(coverage: Coverage, base_size: int = BASE_SIZE) -> list[str]:
         *_advise_up_and_down(coverage),
         *_advise_balance(coverage),
     ]
-    return advice[:MOST_SENTENCES] or [NOTHING_MISSING]
+    return advice[:MAX_SENTENCES] or [NOTHING_MISSING]
 
 
 def _advise_amount(coverage: Coverage) -> list[str]:
@@ -68,17 +68,17 @@ def _advise_amount(coverage: Coverage) -> list[str]:
     if shots < ADVISED_SHOTS:
         advice.append(
             f"Only {count(shots, 'shot')}: film {ADVISED_SHOTS - shots} more of about 20 s each, in"
-            " other places and other light, best on other days."
+            " other places and other light, ideally on other days."
         )
     if coverage.kept < FEW_CROPS:
         advice.append(
-            f"Only {count(coverage.kept, 'crop')}, and even {FEW_CROPS} are few: film 30 s in which"
-            " the head keeps turning and the face keeps moving."
+            f"Only {count(coverage.kept, 'crop')}, and even {FEW_CROPS} are few: film 30 s while"
+            " turning your head and moving your face."
         )
     if not _is_known(coverage, coverage.pose_unknown):
         advice.append(
             f"The pose is unknown in {coverage.pose_unknown} of {count(coverage.kept, 'crop')}, so"
-            " nobody can say which side of the head is missing: extract the footage again."
+            " missing poses cannot be found: extract the footage again."
         )
     return advice
 
@@ -88,15 +88,15 @@ def _advise_quality(coverage: Coverage, base_size: int) -> list[str]:
     needed = FACE_SHARE * base_size
     if coverage.size is not None and coverage.size.median < needed:
         advice.append(
-            f"The face is small: in half of the crops {coverage.size.median:.0f} pixels across or"
-            f" less, where {needed:.0f} fill a swapper of {base_size}. Film 20 s nearer to the"
-            " camera, or in a higher resolution."
+            f"The face is small: at most {coverage.size.median:.0f} pixels wide in half of the"
+            f" crops, while a swapper of {base_size} pixels needs {needed:.0f}. Film 20 s closer to"
+            " the camera, or in a higher resolution."
         )
     found = coverage.kept + coverage.rejected
     if coverage.blurred >= BLURRED_SHARE * found:
         advice.append(
             f"{coverage.blurred} of {count(found, 'crop')} are blurred: film 20 s with more light,"
-            " the camera on something firm and the focus on the face."
+            " a steady camera and the focus on the face."
         )
     return advice
 
@@ -107,7 +107,7 @@ def _advise_glasses(coverage: Coverage) -> list[str]:
         return []
     return [
         f"Glasses are on in {count(on, 'crop')} and off in {off}, and the model would mix them:"
-        " reject the fewer ones (dataset reject), or make two persons of them."
+        " reject the smaller group (dataset reject), or create two persons."
     ]
 
 
@@ -121,8 +121,8 @@ def _advise_profiles(coverage: Coverage) -> list[str]:
     if not few or not _is_known(coverage, coverage.pose_unknown):
         return []
     return [
-        f"{_say_few('profile', few)}: film {10 * len(few)} s turning your head slowly"
-        f" {' and then '.join(few)}, until only one ear is seen."
+        f"{_describe_few('profile', few)}: film {10 * len(few)} s turning your head slowly"
+        f" {' and then '.join(few)}, until only one ear is visible."
     ]
 
 
@@ -138,7 +138,7 @@ def _advise_expressions(coverage: Coverage) -> list[str]:
     if not few:
         return []
     words = " and ".join(filter(None, [", ".join(how[:-1]), how[-1]]))
-    return [f"There is hardly a crop in which {' or '.join(few)}: film {10 * len(few)} s {words}."]
+    return [f"Hardly any crop in which {' or '.join(few)}: film {10 * len(few)} s {words}."]
 
 
 def _advise_light(coverage: Coverage) -> list[str]:
@@ -163,8 +163,8 @@ def _advise_up_and_down(coverage: Coverage) -> list[str]:
     if not few or not _is_known(coverage, coverage.pose_unknown):
         return []
     return [
-        f"{_say_few('crop', few)}: film {10 * len(few)} s {' and then '.join(few)} with the whole"
-        " head, while it turns from side to side."
+        f"{_describe_few('crop', few)}: film {10 * len(few)} s {' and then '.join(few)} with the"
+        " whole head, while turning it from side to side."
     ]
 
 
@@ -175,13 +175,13 @@ def _advise_balance(coverage: Coverage) -> list[str]:
     if largest.crops <= DOMINANT_SHARE * coverage.kept:
         return []
     return [
-        f"Shot {largest.number} ({to_printable(largest.source)}) alone holds {largest.crops} of"
+        f"Shot {largest.number} ({to_printable(largest.source)}) alone has {largest.crops} of"
         f" {count(coverage.kept, 'crop')}: film 20 s in each of the other places."
     ]
 
 
-def _say_few(noun: str, few: dict[str, int]) -> str:
-    """`No profile to your left`, or how many there are in each way."""
+def _describe_few(noun: str, few: dict[str, int]) -> str:
+    """`No profile to your left`, or the numbers per direction."""
     if not any(few.values()):
         return f"No {noun} {' or '.join(few)}"
     numbers = (f"{number or 'none'} {way}" for way, number in few.items())

@@ -1,6 +1,6 @@
-"""What the pictures of a data set share: colours, lettering, and a face out of its cut-out.
+"""Shared by the pictures of a data set: colours, text, and a face from its cut-out.
 
-Only Pillow: it comes with torchvision and brings a font that can be scaled.
+Uses only Pillow: it comes with torchvision and includes a scalable font.
 """
 
 import bisect
@@ -21,11 +21,11 @@ LINE = "#c9ced4"
 EMPTY = "#f3f4f6"
 BLUE = "#0072b2"
 VERMILION = "#c44e00"
-"""Blue and vermilion are told apart by all kinds of colour blindness: Okabe and Ito, Color
-Universal Design, 2008; the vermilion is darkened, so that white letters on it can be read."""
+"""Blue and vermilion are distinguishable with all kinds of colour blindness: Okabe and Ito, Color
+Universal Design, 2008; the vermilion is darkened so that white text on it is legible."""
 
 FACE_MARGIN = 1.3
-"""Side of the picture of a face, in longer sides of its box: hair and chin are shown as well."""
+"""Side of a face's picture in longer sides of its box, so that hair and chin are included."""
 
 OTHER_FONTS = (
     "DejaVuSans.ttf",
@@ -34,13 +34,13 @@ OTHER_FONTS = (
     "msyh.ttc",
     "arial.ttf",
 )
-"""Looked for in the system's folders, for letters that Pillow's own font lacks."""
+"""System fonts to try for characters that Pillow's own font lacks."""
 
 NO_LETTER = "\U0010ffff"
-"""Is in no font, so that it is drawn as whatever stands for a letter that lacks."""
+"""In no font, so it is drawn as the font's symbol for a missing character."""
 
 COMPRESSION = 3
-"""Of PNG files: twice as fast as the usual 6."""
+"""PNG compression level: twice as fast as the default 6."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -68,10 +68,10 @@ def write(
     """Write one line.
 
     Args:
-        draw: Of the picture.
-        position: x and the base line's y, in pixels.
-        text: Any letters; those no font has are drawn as `?`.
-        size: Of the font, in pixels.
+        draw: The picture's drawing context.
+        position: x and the baseline's y, in pixels.
+        text: Any characters; those in no font are drawn as `?`.
+        size: Font size in pixels.
         colour: `#rrggbb`.
         align: Whether x is the text's `l`eft, `m`iddle or `r`ight.
     """
@@ -87,17 +87,17 @@ def measure_text(text: str, size: int) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def shorten(text: str, size: int, width: float) -> str:
-    """Leave out the middle of a text that is wider than `width` pixels; a name's end tells more."""
+    """Cut the middle of a text wider than `width` pixels; the end of a name is informative."""
     if measure_text(text, size) <= width:
         return text
     longest = bisect.bisect_right(
-        range(1, len(text)), width, key=lambda length: measure_text(_leave_out(text, length), size)
+        range(1, len(text)), width, key=lambda length: measure_text(_cut_middle(text, length), size)
     )
-    return _leave_out(text, longest) if longest else ""
+    return _cut_middle(text, longest) if longest else ""
 
 
 def wrap(text: str, size: int, width: float) -> list[str]:
-    """Lines of at most `width` pixels, broken between words; a wider word is shortened."""
+    """Lines of at most `width` pixels, wrapped between words; longer words are shortened."""
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
@@ -112,12 +112,12 @@ def read_face(person: Person, record: CropRecord, side: int) -> Image.Image | No
     """A square picture of a crop's face.
 
     Args:
-        person: Whose crop it is.
-        record: Of the crop.
-        side: In pixels.
+        person: The crop's person.
+        record: The crop's record.
+        side: Width and height in pixels.
 
     Returns:
-        None where the cut-out is gone or damaged.
+        None if the cut-out is missing or damaged.
     """
     left, top, right, bottom = record.bounding_box
     try:
@@ -125,7 +125,7 @@ def read_face(person: Person, record: CropRecord, side: int) -> Image.Image | No
         with cutout:
             reach = max(right - left, bottom - top) * FACE_MARGIN
             length = max(1.0, min(reach, *cutout.size))
-            # A face at the rim of the frame stays in the picture, rather than black beside it.
+            # Shift the box of a face at the frame's edge, rather than showing black beside it.
             x, y = (
                 min(max((low + high - length) / 2 - start, 0.0), size - length)
                 for low, high, start, size in zip(
@@ -146,15 +146,15 @@ def encode_drawing(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _leave_out(text: str, length: int) -> str:
-    """Keep `length` letters, half of them at each end."""
+def _cut_middle(text: str, length: int) -> str:
+    """Keep `length` characters, half of them at each end."""
     head = (length + 1) // 2
     return f"{text[:head]}...{text[len(text) - length + head :]}"
 
 
 @functools.lru_cache(maxsize=4096)
 def _choose_font(text: str, size: int) -> tuple[Font, str]:
-    """The font that lacks the fewest letters of a text, and the text without those."""
+    """The font that lacks the fewest characters of a text, and the text without those."""
     text = to_printable(text)
     fonts = list_fonts(size)
     lacking = [{letter for letter in set(text) if not _has_letter(font, letter)} for font in fonts]

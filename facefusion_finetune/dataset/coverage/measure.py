@@ -1,6 +1,6 @@
-"""What a person's crops show: counts, to see what the footage lacks.
+"""Counts what a person's crops show, to find what the footage lacks.
 
-Left and right are the person's own, as when facing the camera: who turns to their left looks to the
+Left and right are the person's own, facing the camera: turning to one's left is turning to the
 picture's right.
 """
 
@@ -15,7 +15,7 @@ import numpy
 from facefusion_finetune.dataset.manifest import CropMeasures, CropRecord
 
 YAW_EDGES = (-45.0, -25.0, -10.0, 10.0, 25.0, 45.0)
-"""Degrees between the columns. From 45 on, the far eye is hidden or nearly so."""
+"""Degrees between the columns. From 45 degrees, the far eye is hidden or nearly so."""
 
 YAWS = (
     ("profile", "right"),
@@ -26,32 +26,32 @@ YAWS = (
     ("turned", "left"),
     ("profile", "left"),
 )
-"""Columns in the order of the picture: its left, where yaw is negative, is the person's right."""
+"""Columns in picture order: its left, where yaw is negative, is the person's right."""
 
 PITCH_EDGES = (-20.0, 10.0)
-"""Degrees between the rows. People who look straight at the camera measured -17 to 9 on the bench
-footage: the measure takes an average face for everybody's."""
+"""Degrees between the rows. On the bench footage, people looking straight at the camera measure -17
+to 9, since the measurement assumes an average face."""
 
 PITCHES = ("looking up", "level", "looking down")
 LEVEL = 1
 """The row that is neither up nor down."""
 
 EYES_CLOSED, EYES_OPEN = 0.14, 0.19
-"""Opening of the less open eye; eyes that are open measured 0.20 and more on the bench footage."""
+"""Opening of the less open eye; open eyes measure 0.20 or more on the bench footage."""
 
 MOUTH_CLOSED, MOUTH_OPEN = 0.08, 0.25
-"""Opening under which the mouth is closed, and from which it is open."""
+"""Opening below which the mouth is closed, and from which it is open."""
 
 UNEVEN_LIGHT = 0.15
-"""Difference of the face's halves from which the light has a direction."""
+"""Difference between the face's halves from which the light counts as directional."""
 
 DARK_SHARE, DARK_LUMA = 0.2, 50.0
 BRIGHT_SHARE, BRIGHT_LUMA = 0.05, 200.0
-"""Exposure is judged by black and burnt-out parts and by extremes only: the mean brightness of a
-well-lit face depends on the skin."""
+"""Exposure is classified by black and overexposed parts and by extremes only, since the mean
+brightness of a well-lit face depends on the skin."""
 
 GLASSES_SHARE = 0.02
-"""Share of the face behind glasses from which they are worn."""
+"""Share of the face behind glasses from which glasses count as worn."""
 
 EYES = ("open", "half", "closed")
 MOUTH = ("closed", "slightly", "open")
@@ -60,12 +60,12 @@ EXPOSURE = ("dark", "good", "bright")
 GLASSES = ("with", "without")
 UNKNOWN = "unknown"
 BLURRED = "blurred"
-"""How the check for quality names that fault."""
+"""The quality check's name for this fault."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How a measure is spread over the crops: one tenth lies below `low`, one above `high`."""
+    """Distribution of a measurement over the crops: `low` to `high` is 80 % of them."""
 
     low: float
     median: float
@@ -74,14 +74,14 @@ class Spread:
 
 @dataclass(frozen=True)
 class Shot:
-    """Kept crops that were taken in one go."""
+    """The kept crops of one shot."""
 
     number: int
     """From 1, in the order they were found."""
     name: str
     """As in the manifest."""
     source: str
-    """Name of the file, or of the first where it is a row of pictures."""
+    """Name of the file, or of the folder for several pictures."""
     crops: int
     start: float | None
     """Seconds into the video; None for pictures."""
@@ -90,33 +90,33 @@ class Shot:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Counts over a person's kept crops, unless something else is said."""
+    """Counts over a person's kept crops, unless stated otherwise."""
 
     kept: int
     rejected: int
-    """Crops of the person that do not train."""
+    """Crops of the person that are not used for training."""
     reasons: dict[str, int]
-    """Why they were rejected, most frequent first; a crop counts under each of its reasons."""
+    """Number of rejected crops by reason, most frequent first; a crop can have several."""
     blurred: int
-    """Crops of the person with that fault, kept or not."""
+    """Blurred crops of the person, kept or not."""
     others: int
-    """Faces of somebody else."""
+    """Faces of other people."""
     pose: tuple[tuple[int, ...], ...]
-    """A row for each of `PITCHES`, a column for each of `YAWS`."""
+    """One row per `PITCHES`, one column per `YAWS`."""
     pose_unknown: int
     eyes: dict[str, int]
-    """By `EYES`, and `UNKNOWN`; the others alike."""
+    """By `EYES` and `UNKNOWN`; the following likewise."""
     mouth: dict[str, int]
     light: dict[str, int]
-    """Where it comes from."""
+    """Direction the light comes from."""
     exposure: dict[str, int]
     glasses: dict[str, int]
     same_light: int
-    """Crops in the most frequent light and exposure."""
+    """Crops with the most frequent combination of light and exposure."""
     size: Spread | None
-    """Shorter side of the face's box in pixels of the frame; None if nothing was measured."""
+    """Shorter side of the face's box, in frame pixels; None if nothing was measured."""
     sharpness: Spread | None
-    """0 is smeared, 1 crisp."""
+    """0 is blurred, 1 sharp."""
     shots: tuple[Shot, ...]
 
     def count_yaw(self, column: int) -> int:
@@ -132,8 +132,8 @@ def measure_coverage(records: Sequence[CropRecord]) -> Coverage:
     """Count what a person's records show.
 
     Args:
-        records: All of a person, in the order of the manifest. Crops that were extracted before
-            anything was measured count as unknown.
+        records: All records of a person, in the order of the manifest. Crops extracted before
+            measurements existed count as unknown.
     """
     kept = [record for record in records if record.kept]
     rejected = [record for record in records if record.is_person and not record.kept]
@@ -165,7 +165,7 @@ def measure_coverage(records: Sequence[CropRecord]) -> Coverage:
 
 
 def find_cell(record: CropRecord) -> tuple[int, int] | None:
-    """Row and column of the map; None where the pose is unknown."""
+    """Row and column of the map; None if the pose is unknown."""
     measures = record.measures
     if measures is None or measures.yaw is None or measures.pitch is None:
         return None
@@ -174,8 +174,8 @@ def find_cell(record: CropRecord) -> tuple[int, int] | None:
 
 
 def find_eyes(measures: CropMeasures) -> str:
-    """One of `EYES`, or unknown. The less open eye counts: a turned head narrows the other one, so
-    that it measures too open."""
+    """One of `EYES`, or unknown. The less open eye counts: a turned head narrows the other one,
+    which then measures as too open."""
     openings = [opening for opening in measures.eye_opening if opening is not None]
     if not openings:
         return UNKNOWN
@@ -233,7 +233,7 @@ def list_shots(kept: Iterable[CropRecord]) -> tuple[Shot, ...]:
 
 
 def to_dict(coverage: Coverage) -> dict[str, Any]:
-    """For JSON. The map says which degrees its rows and columns hold."""
+    """Plain data for JSON. The pose map includes the edges of its rows and columns in degrees."""
     values = asdict(coverage)
     values["pose"] = {
         "columns": [" ".join(words).strip() for words in YAWS],

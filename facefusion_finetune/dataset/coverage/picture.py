@@ -1,4 +1,4 @@
-"""The coverage as one picture: a map of the poses with faces in it, bars, and what to film next."""
+"""The coverage as one picture: a map of the poses with faces, bar charts, and advice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ WIDTH = 1200
 MARGIN = 40
 INNER = WIDTH - 2 * MARGIN
 TITLE, HEADING, TEXT, SMALL = 32, 20, 17, 15
-"""Sizes of the font, in pixels."""
+"""Font sizes in pixels."""
 
 HEAD_HEIGHT = 136
 CELL = 140
@@ -34,11 +34,11 @@ MAP_FOOT = 44
 LABELS = INNER - len(YAWS) * (CELL + CELL_GAP) + CELL_GAP
 """Width of the map's labels."""
 PALE, DEEP = (216, 231, 243), (8, 72, 130)
-"""Of the map's cells: the fewest and the most crops."""
+"""Colours of the map's cells: for the fewest and the most crops."""
 FULL = 50
-"""Crops of a cell from which it may be the deepest: among few crops, none is many."""
+"""Smallest crop count for the deepest colour: with few crops, no cell counts as full."""
 LIGHT_INK = 0.62
-"""Share of the deepest from which light letters are easier to read than dark ones."""
+"""Share of the deepest colour from which light text is easier to read than dark text."""
 
 ROW = 26
 BAR_HEIGHT = 14
@@ -46,11 +46,11 @@ PANEL_GAP = 36
 PANEL_HEAD = 34
 PANEL_FOOT = 24
 PANEL_COLUMNS = 4
-WIDEST_LABEL = 210
-"""In pixels; at most `LABEL_SHARE` of the panel, so that the bar can be seen."""
+MAX_LABEL_WIDTH = 210
+"""In pixels, and at most `LABEL_SHARE` of the panel, so that the bar stays visible."""
 LABEL_SHARE = 0.6
-LISTED = 8
-"""Shots and reasons that are listed; the others are summed up."""
+MAX_LISTED = 8
+"""Shots and reasons that are listed; the rest are summed up."""
 ADVICE_LINE = 26
 ADVICE_GAP = 6
 ADVICE_INDENT = 28
@@ -63,12 +63,12 @@ class Bar:
     label: str
     number: int
     value: str
-    """Written behind the bar."""
+    """Text after the bar."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Bars that are compared with each other."""
+    """A group of bars with a common scale."""
 
     title: str
     bars: list[Bar]
@@ -87,9 +87,9 @@ def draw_coverage(
     """Draw a person's coverage.
 
     Args:
-        person: Whose crops they are. One cut-out is read for each filled cell of the map.
-        records: All of the person.
-        coverage: Of these records.
+        person: The person. One cut-out is read for each non-empty cell of the map.
+        records: All records of the person.
+        coverage: Coverage of these records.
         advice: What to film next.
 
     Returns:
@@ -115,7 +115,7 @@ def draw_coverage(
 
 
 def choose_typical(records: Sequence[CropRecord]) -> dict[tuple[int, int], CropRecord]:
-    """The sharpest kept crop of each filled cell of the map: the one that shows most."""
+    """The sharpest kept crop of each non-empty cell of the map."""
     best: dict[tuple[int, int], tuple[float, CropRecord]] = {}
     for record in records:
         cell = find_cell(record) if record.kept else None
@@ -142,9 +142,9 @@ def _draw_head(draw: ImageDraw.ImageDraw, name: str, coverage: Coverage) -> None
     drawing.write(draw, (MARGIN, 64), title, TITLE)
     drawing.write(draw, (MARGIN, 95), f"{summarise(coverage)}.", TEXT, drawing.FAINT)
     if coverage.size is not None:
-        quality = f"The face is {describe_spread(coverage.size, 0)} pixels across, its sharpness"
+        quality = f"The face is {describe_spread(coverage.size, 0)} pixels wide, its sharpness"
         quality += (
-            f" {describe_spread(coverage.sharpness, 2)} of 1; in brackets eight of ten crops."
+            f" {describe_spread(coverage.sharpness, 2)} of 1; in brackets: 80 % of the crops."
         )
         drawing.write(draw, (MARGIN, 120), quality, TEXT, drawing.FAINT)
 
@@ -160,7 +160,7 @@ def _draw_map(
     for column, (turn, side) in enumerate(YAWS):
         middle = MARGIN + LABELS + column * (CELL + CELL_GAP) + CELL / 2
         where = f"to your {side}" if side else ""
-        # A label of one line stands next to the cells.
+        # A one-line label goes next to the cells.
         lines = [turn, where] if where else ["", turn]
         for line, text in enumerate(lines):
             drawing.write(draw, (middle, top + 20 + 19 * line), text, SMALL, align="m")
@@ -176,7 +176,7 @@ def _draw_map(
                 picture.paste(face, (x + (CELL - FACE) // 2, y + 8))
     note = SIDES_NOTE
     if coverage.pose_unknown:
-        note += f" Not in the map: {count(coverage.pose_unknown, 'crop')} of unknown pose."
+        note += f" Not in the map: {count(coverage.pose_unknown, 'crop')} with unknown pose."
     y = top + MAP_HEAD + len(PITCHES) * (CELL + CELL_GAP) + 18
     drawing.write(draw, (MARGIN + LABELS, y), note, SMALL, drawing.FAINT)
 
@@ -187,7 +187,7 @@ def _draw_cell(draw: ImageDraw.ImageDraw, x: int, y: int, number: int, largest: 
         draw.rectangle(corners, fill=drawing.PAPER, outline=drawing.LINE)
         drawing.write(draw, (x + CELL / 2, y + CELL / 2 + 5), "none", SMALL, drawing.FAINT, "m")
         return
-    # The root lets few crops be told from none beside a cell with thousands.
+    # The square root keeps a cell with few crops visible beside one with thousands.
     share = (number / max(largest, FULL)) ** 0.5
     shade = tuple(round(low + share * (high - low)) for low, high in zip(PALE, DEEP, strict=True))
     draw.rectangle(corners, fill="#{:02x}{:02x}{:02x}".format(*shade))
@@ -210,24 +210,24 @@ def _list_kinds(coverage: Coverage) -> list[Panel]:
 
 
 def _list_origins(coverage: Coverage) -> list[Panel]:
-    """Shots, glasses and why crops were rejected."""
+    """Shots, glasses, and reasons for rejection."""
     shots = [
         Bar(f"{shot.number}  {shot.source}", shot.crops, describe_shot(shot))
-        for shot in sort_shots(coverage)[:LISTED]
+        for shot in sort_shots(coverage)[:MAX_LISTED]
     ]
-    more = sort_shots(coverage)[LISTED:]
+    more = sort_shots(coverage)[MAX_LISTED:]
     if more:
         crops = sum(shot.crops for shot in more)
-        # A bar of their sum would dwarf those of single shots.
+        # A bar for their sum would dwarf those of single shots.
         shots.append(Bar(f"{len(more)} more shots", 0, f"{crops} crops in all"))
     glasses = [
         Bar(kind, number, str(number) if number else "none")
         for kind, number in list_bars(coverage)["glasses"].items()
     ]
     listed = list(coverage.reasons.items())
-    reasons = [Bar(reason, number, str(number)) for reason, number in listed[:LISTED]]
-    if listed[LISTED:]:
-        number = sum(number for _, number in listed[LISTED:])
+    reasons = [Bar(reason, number, str(number)) for reason, number in listed[:MAX_LISTED]]
+    if listed[MAX_LISTED:]:
+        number = sum(number for _, number in listed[MAX_LISTED:])
         reasons.append(Bar("other reasons", number, str(number)))
     return [
         Panel("Shots", shots or [Bar("none yet", 0, "")], columns=2),
@@ -248,7 +248,7 @@ def _draw_panel(
     draw: ImageDraw.ImageDraw, left: float, top: int, width: float, panel: Panel
 ) -> None:
     drawing.write(draw, (left, top + 18), panel.title, HEADING)
-    room = min(WIDEST_LABEL, LABEL_SHARE * width)
+    room = min(MAX_LABEL_WIDTH, LABEL_SHARE * width)
     labels = [drawing.shorten(bar.label, SMALL, room) for bar in panel.bars]
     start = left + max(drawing.measure_text(label, SMALL) for label in labels) + 12
     end = left + width - max(drawing.measure_text(bar.value, SMALL) for bar in panel.bars) - 10

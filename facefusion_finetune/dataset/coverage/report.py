@@ -20,17 +20,17 @@ class CoverageReport:
     text: str
     """For a terminal."""
     advice: list[str]
-    """What to film next, the most valuable first."""
+    """What to film next, most valuable first."""
     json: str
-    """All of it for a program."""
+    """Everything as JSON."""
     picture: bytes
     """A PNG."""
     path: Path
-    """Where the picture lies."""
+    """Path of the picture."""
 
 
 def write_report(person: Person) -> CoverageReport:
-    """Make the report from the manifest, and write `coverage.json` and `coverage.png`.
+    """Create the report from the manifest, and write `coverage.json` and `coverage.png`.
 
     Raises:
         DatasetError: The manifest is damaged.

@@ -13,19 +13,19 @@ from facefusion_finetune.dataset.coverage.measure import (
 
 LABEL = 13
 CELL = 9
-"""Letters of a label and of a cell of the map: the whole fits 80 columns."""
+"""Width of a label and of a map cell in characters: the map fits 80 columns."""
 BAR = 20
-"""Letters of the longest bar."""
-LISTED_SHOTS = 12
+"""Length of the longest bar in characters."""
+MAX_LISTED_SHOTS = 12
 SIDES_NOTE = "Left and right are your own as you face the camera: your left is the picture's right."
 
 
 def describe(name: str, coverage: Coverage) -> str:
-    """Lines with a small map of the poses, then what else was counted.
+    """A small map of the poses, then the other counts, as lines.
 
     Args:
-        name: Of the person.
-        coverage: Of the person's crops.
+        name: The person's name.
+        coverage: Coverage of the person's crops.
     """
     lines = [f"{name}: {summarise(coverage)}.", "", *_draw_map(coverage), ""]
     for title, counts in list_bars(coverage).items():
@@ -40,22 +40,22 @@ def describe(name: str, coverage: Coverage) -> str:
 
 
 def summarise(coverage: Coverage) -> str:
-    """How much there is, in one line."""
+    """The amount of crops, in one line."""
     text = f"{count(coverage.kept, 'crop')} kept in {count(len(coverage.shots), 'shot')}"
     if coverage.rejected:
         text += f", {coverage.rejected} rejected"
     if coverage.others:
-        text += f", {count(coverage.others, 'face')} of others left out"
+        text += f", {count(coverage.others, 'face')} of others skipped"
     return text
 
 
 def count(number: int, noun: str) -> str:
-    """A number with its noun, in the plural where it has to be."""
+    """A number with its noun, in the plural if needed."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def list_bars(coverage: Coverage) -> dict[str, dict[str, int]]:
-    """What is counted by kind, by title; unknown ones only where there are some."""
+    """The counts by kind, by title; `unknown` only if there are any."""
     bars = {
         "eyes": coverage.eyes,
         "mouth": coverage.mouth,
@@ -76,7 +76,7 @@ def describe_time(seconds: float) -> str:
 
 
 def describe_shot(shot: Shot) -> str:
-    """Its crops and where in the video they lie."""
+    """Its number of crops, and their time range in the video."""
     text = count(shot.crops, "crop")
     if shot.start is None or shot.end is None:
         return text
@@ -84,12 +84,12 @@ def describe_shot(shot: Shot) -> str:
 
 
 def sort_shots(coverage: Coverage) -> list[Shot]:
-    """The largest first."""
+    """The shots, largest first."""
     return sorted(coverage.shots, key=lambda shot: -shot.crops)
 
 
 def describe_spread(spread: Spread | None, digits: int) -> str:
-    """The median, and where eight of ten crops lie."""
+    """The median, and the range of 80 % of the crops."""
     if spread is None:
         return UNKNOWN
     low, median, high = (
@@ -99,7 +99,7 @@ def describe_spread(spread: Spread | None, digits: int) -> str:
 
 
 def to_printable(text: str) -> str:
-    """File names may hold line ends, escape sequences and halves of letters: each becomes `?`."""
+    """Replace line ends, escape sequences and lone surrogates in file names by `?`."""
     text = unicodedata.normalize("NFC", text)
     return "".join(letter if letter.isprintable() else "?" for letter in text)
 
@@ -121,12 +121,12 @@ def _draw_map(coverage: Coverage) -> list[str]:
 def _list_shots(coverage: Coverage) -> list[str]:
     largest = max((shot.crops for shot in coverage.shots), default=0)
     lines = [""] if coverage.shots else []
-    for shot in sort_shots(coverage)[:LISTED_SHOTS]:
+    for shot in sort_shots(coverage)[:MAX_LISTED_SHOTS]:
         bar = "#" * max(1, round(BAR * shot.crops / largest))
         label = f"shot {shot.number}"
         source = to_printable(shot.source)
         lines.append(f"{label:<{LABEL}}{bar:<{BAR}}  {describe_shot(shot)}, {source}")
-    more = sort_shots(coverage)[LISTED_SHOTS:]
+    more = sort_shots(coverage)[MAX_LISTED_SHOTS:]
     if more:
         crops = sum(shot.crops for shot in more)
         lines.append(f"and {len(more)} more shots with {crops} crops")

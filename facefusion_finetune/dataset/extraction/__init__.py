@@ -1,1 +1,1 @@
-"""From frames to crops: found, told apart, measured, kept or left out with the reason."""
+"""From frames to crops: detected, identified, measured, and kept or rejected with a reason."""

@@ -1,4 +1,4 @@
-"""One source after another: content check, frames, faces, cut-outs, records."""
+"""Processes one source after another: content check, frames, faces, cut-outs, records."""
 
 import hashlib
 from collections import deque
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset.duplicates import create_fingerprint
 from facefusion_finetune.dataset.extraction.measuring import measure_face
 from facefusion_finetune.dataset.extraction.quality import find_alignment_fault, find_faults
-from facefusion_finetune.dataset.extraction.staging import FrameEntry, Pictures, write_pictures
+from facefusion_finetune.dataset.extraction.staging import CutoutPixels, FrameEntry, write_cutout
 from facefusion_finetune.dataset.extraction.tracks import Tracker
 from facefusion_finetune.dataset.footage.background import read_ahead
 from facefusion_finetune.dataset.footage.sources import (
@@ -38,16 +38,16 @@ from facefusion_finetune.faces.protocol import (
 from facefusion_finetune.faces.warp import fit_similarity
 
 MARGIN_SHARE = 0.08
-"""Added on each side: a host fits its matrix robustly, which may differ from least squares."""
+"""Added on each side: a host's robust fit of the matrix may differ from least squares."""
 
 MARGIN_PIXELS = 4
-"""Added on each side for the interpolation at the rim."""
+"""Added on each side for the interpolation at the edge."""
 
 
 def find_cutout_box(
     landmark_5: Points, templates: Mapping[str, Points], frame_size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """The part of a frame that any template's crop of this face is warped from.
+    """The part of a frame that the crops of this face are warped from, for all templates.
 
     Args:
         landmark_5: (5, 2), pixels of the frame.
@@ -77,21 +77,21 @@ def cut_out(vision_frame: VisionFrame, box: tuple[int, int, int, int]) -> Vision
 
 
 MASK_TEMPLATE = "ffhq_512"
-"""The view face parsers are trained on; an analyser without it gives its first one."""
+"""The template that face parsers are trained on; if it is missing, the first one is used."""
 
 MASK_TEMPLATE_SIZE = (512, 512)
 
 BLOCKED_SHARE = 0.1
-"""Of a video's checked frames, one a second, above which FaceFusion refuses the whole."""
+"""Share of a video's checked frames, one per second, above which FaceFusion refuses it."""
 
-DETECTED_AT_ONCE = 2
-"""Frames that are looked at at the same time."""
+DETECTOR_THREADS = 2
+"""Frames processed at the same time."""
 
-DESCRIBED_BEHIND = 2
-"""Frames whose faces may still be measured and cut while the next one is looked at."""
+MAX_PENDING = 2
+"""Frames whose faces may still be waiting to be measured while the next is processed."""
 
-Finding = tuple[FrameEntry, dict[str, Pictures]]
-"""What is in one frame, and the pictures of the faces that can be used, by their ids."""
+FrameFaces = tuple[FrameEntry, dict[str, CutoutPixels]]
+"""The faces of one frame, and the pixels of the usable ones, by id."""
 
 
 class Collector:
@@ -105,7 +105,7 @@ class Collector:
         self._is_warm = False
 
     def check_content(self, source: Source) -> None:
-        """Have the analyser check what a source shows.
+        """Let the analyser check a source's content.
 
         Raises:
             FootageError: The content is refused.
@@ -115,7 +115,7 @@ class Collector:
             raise FootageError(
                 show_path(source.path),
                 "FaceFusion's content check refuses it.",
-                "Leave it out; nothing of it was kept.",
+                "Leave it out; nothing from it was kept.",
             )
 
     def collect(
@@ -124,19 +124,19 @@ class Collector:
         digest: str,
         layout: Layout | None,
         known: Mapping[int, FrameEntry] | None = None,
-    ) -> Iterator[Finding]:
-        """What is in the frames of a source, one after the other.
+    ) -> Iterator[FrameFaces]:
+        """The faces of a source's frames, one frame after the other.
 
         Args:
-            source: Whose content was checked.
-            digest: Of its file.
-            layout: Of a video; see `plan_source`.
-            known: Frames that were looked at before, by number; they are passed over.
+            source: A source.
+            digest: The file's digest.
+            layout: Sampling plan of a video; see `plan_source`.
+            known: Frames processed earlier, by index; they are skipped.
 
         Raises:
             UnreadableError: The source cannot be read.
         """
-        waiting: deque[Future[Finding]] = deque()
+        waiting: deque[Future[FrameFaces]] = deque()
         with (
             read_ahead(read_frames(source, layout=layout)) as frames,
             ThreadPoolExecutor(max_workers=1) as describer,
@@ -146,7 +146,7 @@ class Collector:
                     self.skip(source, [(known or {})[frame.number]])
                     continue
                 waiting.append(self._follow(source, digest, frame, faces, describer))
-                if len(waiting) > DESCRIBED_BEHIND:
+                if len(waiting) > MAX_PENDING:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -154,33 +154,33 @@ class Collector:
     def _detect(
         self, frames: Iterator[Frame], known: Mapping[int, FrameEntry]
     ) -> Iterator[tuple[Frame, list[DetectedFace] | None]]:
-        """Frames in their order with their faces; None for those that are known.
+        """Frames in order, with their faces; None for frames that are known.
 
-        While the networks look at one frame, another one is made ready for them.
+        While the networks process one frame, the next is being prepared.
         """
         waiting: deque[tuple[Frame, Future[list[DetectedFace]] | None]] = deque()
-        with ThreadPoolExecutor(max_workers=DETECTED_AT_ONCE) as detector:
+        with ThreadPoolExecutor(max_workers=DETECTOR_THREADS) as detector:
             for frame in frames:
                 future = None
                 if frame.number not in known:
                     future = detector.submit(self._analyser.detect_faces, frame.pixels)
                     if not self._is_warm:
-                        # One thread loads the networks: for two FaceFusion may load them twice.
+                        # Only one thread loads the networks: FaceFusion may load them twice.
                         future.result()
                         self._is_warm = True
                 waiting.append((frame, future))
-                if len(waiting) > DETECTED_AT_ONCE:
+                if len(waiting) > DETECTOR_THREADS:
                     yield _take(waiting.popleft())
             while waiting:
                 yield _take(waiting.popleft())
 
     def skip(self, source: Source, entries: list[FrameEntry], shot: str | None = None) -> None:
-        """Pass over frames that are known, so that shots and tracks go on behind them.
+        """Skip known frames, so that shots and tracks continue after them.
 
         Args:
-            source: Theirs.
-            entries: What is known of them.
-            shot: Of a picture of which no more than that is known.
+            source: The frames' source.
+            entries: The known frames.
+            shot: The shot of a picture, if nothing else is known.
         """
         for entry in entries:
             ids = [face.id for face in entry.faces]
@@ -195,7 +195,7 @@ class Collector:
         try:
             return self._analyser.is_blocked(source.path)
         except UnreadableError:
-            # FaceFusion opens fewer kinds of files than its ffmpeg; this is how it votes.
+            # FaceFusion opens fewer file types than ffmpeg; this is how it decides.
             frames = [
                 self._analyser.is_frame_blocked(frame.pixels)
                 for frame in read_frames(source, frames_per_second=1)
@@ -209,8 +209,8 @@ class Collector:
         frame: Frame,
         faces: list[DetectedFace],
         describer: Executor,
-    ) -> "Future[Finding]":
-        """Say which shot and tracks the faces belong to; the rest follows in another thread."""
+    ) -> "Future[FrameFaces]":
+        """Assign the faces to a shot and tracks; the rest is done in another thread."""
         if frame.shot is None:
             shot = self._shots.name(source, frame.pixels, digest)
         else:
@@ -228,7 +228,7 @@ class Collector:
         faces: list[DetectedFace],
         ids: list[str],
         tracks: list[str],
-    ) -> Finding:
+    ) -> FrameFaces:
         records, pictures = [], {}
         for face, identifier, track in zip(faces, ids, tracks, strict=True):
             x1, y1, x2, y2 = (float(value) for value in face.bounding_box)
@@ -261,8 +261,8 @@ class Collector:
             records.append(record.decide(find_faults(measures), None))
         return FrameEntry(number=frame.number, shot=shot, faces=records), pictures
 
-    def _cut(self, frame: Frame, face: DetectedFace) -> tuple[dict[str, Any], Pictures]:
-        """What a record says of the picture of a face, and the pictures themselves."""
+    def _cut(self, frame: Frame, face: DetectedFace) -> tuple[dict[str, Any], CutoutPixels]:
+        """The record's fields derived from a face's picture, and its cut-out and masks."""
         height, width = frame.pixels.shape[:2]
         box = find_cutout_box(face.landmark_5, self._templates, (width, height))
         cutout = cut_out(frame.pixels, box)
@@ -280,7 +280,7 @@ class Collector:
         }
         stacked = numpy.dstack([masks.features, masks.visible, masks.face])
         points = self._templates[template] * MASK_TEMPLATE_SIZE
-        return changes, (cutout, _lay_back(stacked, fit_similarity(points, landmark_5), cutout))
+        return changes, (cutout, _warp_back(stacked, fit_similarity(points, landmark_5), cutout))
 
 
 def collect_folder(
@@ -291,13 +291,13 @@ def collect_folder(
     Args:
         footage: Sources and their digests.
         analyser: Finds and aligns the faces, and checks the content.
-        folder: Gets the cut-outs and masks of those that can be used.
+        folder: Receives the cut-outs and masks of the usable faces.
 
     Returns:
-        The records, and how many frames were looked at.
+        The records, and the number of frames processed.
 
     Raises:
-        FootageError: The content is refused, or a file the user named cannot be read.
+        FootageError: The content is refused, or a file given by the user cannot be read.
     """
     collector = Collector(analyser)
     records, frames = [], 0
@@ -308,7 +308,7 @@ def collect_folder(
             for entry, pictures in collector.collect(source, digest, layout):
                 frames += 1
                 digests = {
-                    identifier: write_pictures(folder, identifier, files)
+                    identifier: write_cutout(folder, identifier, files)
                     for identifier, files in pictures.items()
                 }
                 records += entry.with_digests(digests).faces
@@ -326,16 +326,16 @@ def _take(
 
 
 def _identify(digest: str, frame: Frame, number: int) -> str:
-    """The same for the same face of the same footage, however densely it is sampled."""
+    """Identical for the same face of the same footage at any sampling rate."""
     place = 0 if frame.time is None else round(frame.time * 1000)
     return hashlib.sha256(f"{digest} {place} {number}".encode("ascii")).hexdigest()[:16]
 
 
-def _lay_back(
+def _warp_back(
     masks: NDArray[numpy.float32], matrix: Matrix, cutout: VisionFrame
 ) -> NDArray[numpy.uint8]:
-    """Masks of the aligned face, laid back into the cut-out: H x W x 3, BGR order."""
+    """Masks of the aligned face, warped back to the cut-out: H x W x 3, BGR order."""
     height, width = cutout.shape[:2]
-    # Beyond the masks' view nothing is known to lie in front of the face.
+    # Outside the masks' area, the face counts as not occluded.
     placed = cv2.warpAffine(masks, matrix, (width, height), borderValue=(0.0, 1.0, 0.0))
     return numpy.asarray(placed.clip(0, 1) * 255 + 0.5, dtype=numpy.uint8)

@@ -1,8 +1,8 @@
-"""Footage -> crops: consent, content check, faces, identity, quality, manifest.
+"""From footage to crops: consent, content check, faces, identity, quality, manifest.
 
-An extraction works in a folder of its own (see `staging`) and changes the person's crops in one go
-at its end. Killed, or out of room, it goes on when it is started again; refused, it leaves
-nothing.
+An extraction works in a separate folder (see `staging`) and changes the person's crops in one step
+at its end. If it was interrupted, or the disk was full, it continues when started again; if it was
+refused, it leaves nothing.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.extraction.collect import Collector
 from facefusion_finetune.dataset.extraction.identity import IdentityChoice, choose_person
 from facefusion_finetune.dataset.extraction.others import keep_others, strip_record
-from facefusion_finetune.dataset.extraction.quality import SMALLEST_FACE, judge_crops
+from facefusion_finetune.dataset.extraction.quality import MIN_FACE_SIZE, decide_crops
 from facefusion_finetune.dataset.extraction.seen import (
     KnownSource,
     find_incomplete,
@@ -28,9 +28,9 @@ from facefusion_finetune.dataset.extraction.seen import (
 )
 from facefusion_finetune.dataset.extraction.staging import Staging
 from facefusion_finetune.dataset.footage import sources
-from facefusion_finetune.dataset.footage.background import Tasks
+from facefusion_finetune.dataset.footage.background import BackgroundTasks
 from facefusion_finetune.dataset.footage.sources import Source
-from facefusion_finetune.dataset.lock import hold_crops
+from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
 from facefusion_finetune.dataset.review.curation import apply_choices
 from facefusion_finetune.errors import FootageError, UnreadableError
@@ -42,57 +42,57 @@ from facefusion_finetune.people.profile import Person, confirm_consent
 
 @dataclass(frozen=True)
 class ExtractSettings:
-    """How footage is looked through."""
+    """Settings of an extraction."""
 
     references: tuple[Path, ...] = ()
-    """Images of the person, where the footage shows several people; one for each look."""
+    """Images of the person, if the footage shows several people; one per appearance."""
     frames_per_second: float = sources.FRAMES_PER_SECOND
-    """How densely videos are sampled at the most."""
-    most_frames: int = sources.MOST_FRAMES
-    """Taken of one video, spread over its shots."""
+    """Highest sampling rate of videos."""
+    most_frames: int = sources.MAX_FRAMES
+    """Largest number of frames per video, spread over its shots."""
     keep_others: bool = False
-    """Whether the faces of other people are kept, as footage of others for training."""
+    """Whether other people's faces are kept, for training as footage of others."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where an extraction stands."""
+    """Progress of an extraction."""
 
     stage: str
     """`checking` or `extracting`."""
     name: str
-    """Of the file."""
+    """Name of the file."""
     number: int
-    """Of the file, from 1."""
+    """Index of the file, from 1."""
     total: int
-    """Files."""
+    """Number of files."""
     frames: int = 0
-    """Looked at, of this file."""
+    """Frames of this file processed so far."""
     planned: int = 1
-    """Frames to look at, of this file."""
+    """Frames of this file to process."""
 
 
 @dataclass
 class ExtractionResult:
-    """What an extraction found."""
+    """The result of an extraction."""
 
     frames: int = 0
     faces: int = 0
     kept: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
-    """Faces by why they were not kept; a face can have several faults."""
+    """Number of rejected faces by reason; a face can have several faults."""
     others: int = 0
     """Other people seen often enough to count."""
     look_alikes: int = 0
-    """Faces left out that look like the person, but not enough."""
+    """Faces rejected because they resemble the person, but not enough."""
     others_folder: Path | None = None
-    """Where faces of other people were kept, if they were asked for."""
+    """Where other people's faces were kept, if requested."""
     known_sources: int = 0
-    """Sources that were extracted before and add nothing."""
+    """Sources extracted earlier, which add nothing."""
     resumed_frames: int = 0
-    """Frames that an interrupted extraction had looked at before."""
+    """Frames already processed by an interrupted extraction."""
     notes: list[str] = field(default_factory=list)
-    """Footage that was left out, or used in part only, with the reason."""
+    """Footage that was skipped, or used only in part, with the reason."""
     shots: int = 0
     total_kept: int = 0
     """Kept crops of the person, over all extractions."""
@@ -107,25 +107,25 @@ def extract_footage(
 ) -> ExtractionResult:
     """Add the person's faces in some footage to the person's crops.
 
-    Nothing is kept unless the whole call succeeds; what was kept earlier stays in any case.
+    Nothing is kept unless the whole call succeeds; crops kept earlier always stay.
 
     Args:
-        person: Whose consent is on record.
+        person: A person whose consent is on record.
         paths: Images, folders and videos.
         analyser: Finds and aligns the faces, and checks the content.
-        settings: How.
-        progress: Told about each frame.
+        settings: The settings.
+        progress: Called for each frame.
 
     Raises:
-        ConsentError: No valid consent is on record, or it ended meanwhile.
-        FootageError: Nothing to read, nobody or several people in it, or content refused.
-        DatasetError: Another process changes the person's crops right now.
-        OSError: The disk is full, or a file cannot be written; the next call goes on.
+        ConsentError: No valid consent is on record, or it ended during the extraction.
+        FootageError: Nothing can be read, it shows no one or several people, or it is refused.
+        DatasetError: Another process is changing the person's crops.
+        OSError: The disk is full, or a file cannot be written; the next call continues.
     """
     person.require_consent()
     settings = settings or ExtractSettings()
-    with hold_crops(person):
-        return _Extraction(person, paths, analyser, settings, progress).carry_out()
+    with lock_crops(person):
+        return _Extraction(person, paths, analyser, settings, progress).run()
 
 
 class _Extraction:
@@ -148,18 +148,18 @@ class _Extraction:
         self.records = manifest.read_manifest(person)
         self.known = read_known_sources(person, self.records)
         for digest in find_incomplete(person, self.records):
-            # Given again, such footage is looked through again.
+            # Such footage is processed again if it is given again.
             del self.known[digest]
         self.anchors = self._find_anchors()
         self.sources: dict[str, Source] = {}
-        self.every: list[tuple[Source, str]] = []
+        self.given_sources: list[tuple[Source, str]] = []
         self.unreadable = 0
         listed = sources.list_sources(paths, self.result.notes.append)
         self.is_single = len(listed) == 1
         for source in listed:
             self._add(source)
 
-    def carry_out(self) -> ExtractionResult:
+    def run(self) -> ExtractionResult:
         home.create_private_directory(manifest.crops_directory(self.person))
         settings = {
             "analyser": self.analyser.name,
@@ -179,7 +179,7 @@ class _Extraction:
         try:
             digest = _digest(source)
         except UnreadableError as error:
-            self._leave_out(source, error)
+            self._skip_source(source, error)
             return
         if digest in self.known:
             self.result.known_sources += 1
@@ -187,12 +187,12 @@ class _Extraction:
             self.sources[digest] = source
         else:
             return
-        self.every.append((source, digest))
+        self.given_sources.append((source, digest))
 
     def _collect(self, staging: Staging) -> None:
-        """Look through everything; its content is checked meanwhile."""
+        """Process all sources, while their content is being checked."""
         collector = Collector(self.analyser)
-        checks = Tasks(
+        checks = BackgroundTasks(
             {
                 digest: partial(self._check, collector, staging, digest, source)
                 for digest, source in self.sources.items()
@@ -200,12 +200,12 @@ class _Extraction:
         )
         number = 0
         try:
-            for source, digest in self.every:
+            for source, digest in self.given_sources:
                 if digest in self.known:
                     collector.skip(source, [], self.known[digest].shot)
                 else:
                     number += 1
-                    self._look_through(collector, staging, checks, digest, number)
+                    self._process_source(collector, staging, checks, digest, number)
         finally:
             checks.close()
         staging.flush()
@@ -215,8 +215,13 @@ class _Extraction:
             collector.check_content(source)
             staging.add_content_check(digest)
 
-    def _look_through(
-        self, collector: Collector, staging: Staging, checks: Tasks, digest: str, number: int
+    def _process_source(
+        self,
+        collector: Collector,
+        staging: Staging,
+        checks: BackgroundTasks,
+        digest: str,
+        number: int,
     ) -> None:
         source, settings = self.sources[digest], self.settings
         name, total = source.path.name, len(self.sources) + self.unreadable
@@ -244,17 +249,17 @@ class _Extraction:
             staging.complete(digest)
         except UnreadableError as error:
             del self.sources[digest]
-            self._leave_out(source, error)
+            self._skip_source(source, error)
 
-    def _leave_out(self, source: Source, error: UnreadableError) -> None:
+    def _skip_source(self, source: Source, error: UnreadableError) -> None:
         if source.explicit and self.is_single:
             raise error
         self.unreadable += 1
-        self.result.notes.append(f"left out: {error}")
+        self.result.notes.append(f"skipped: {error}")
 
     def _finish(self, staging: Staging) -> None:
-        """Decide about every face, and make the crops of it."""
-        # Of footage that is looked through again because some of its files were lost.
+        """Decide on every face, and add the crops."""
+        # Records of footage that was processed again because some of its files were lost.
         self.records = [
             record for record in self.records if record.source_sha256 not in self.sources
         ]
@@ -273,7 +278,7 @@ class _Extraction:
             )
         self.result.frames = sum(source.frames for source in seen.values())
         if not found and not self.result.known_sources:
-            raise self._complain_of_nobody()
+            raise self._create_no_face_error()
         new = self._decide(found) if found else []
         if self.settings.keep_others:
             mine = {record.id for record in new if record.is_person}
@@ -290,9 +295,9 @@ class _Extraction:
     def _decide(self, found: list[CropRecord]) -> list[CropRecord]:
         choice = choose_person(found, self.anchors, self.analyser.same_person_cosine, self.footage)
         kept = [record for record in self.records if record.kept]
-        takes = {sources.show_path(source.path): source.take for source, _ in self.every}
+        takes = {sources.show_path(source.path): source.take for source, _ in self.given_sources}
         own = [record for record, is_own in zip(found, choice.is_person, strict=True) if is_own]
-        decided = apply_choices(self.person, judge_crops(own, kept, takes))
+        decided = apply_choices(self.person, decide_crops(own, kept, takes))
         by_id = {record.id: record for record in decided}
         new = [by_id.get(record.id) or strip_record(record) for record in found]
         self._count(new, choice)
@@ -300,7 +305,7 @@ class _Extraction:
             reasons = ", ".join(f"{count} {why}" for why, count in self.result.rejected.items())
             raise FootageError(
                 self.footage,
-                f"no face in it can be used ({reasons}).",
+                f"none of its faces is usable ({reasons}).",
                 "Give footage with a larger, sharper face.",
             )
         return new
@@ -315,7 +320,7 @@ class _Extraction:
         result.shots = len({record.shot for record in new if record.kept})
 
     def _find_anchors(self) -> NDArray[numpy.float64]:
-        """(n, 512): the references, or the person's shots so far; none of neither."""
+        """(n, 512): the references, or else the means of the person's shots so far."""
         rows = [self._read_reference(path) for path in self.settings.references]
         if not rows:
             shots: dict[str, list[CropRecord]] = {}
@@ -335,13 +340,13 @@ class _Extraction:
             )
         return create_centroid(faces[0].embedding.reshape(1, -1))
 
-    def _complain_of_nobody(self) -> FootageError:
+    def _create_no_face_error(self) -> FootageError:
         unread = f" ({self.unreadable} files cannot be read)" if self.unreadable else ""
         return FootageError(
             self.footage,
             f"no face was found in its {self.result.frames} frames{unread}.",
             "Give footage in which the face is visible, upright and at least"
-            f" {SMALLEST_FACE:.0f} pixels wide.",
+            f" {MIN_FACE_SIZE:.0f} pixels wide.",
         )
 
 

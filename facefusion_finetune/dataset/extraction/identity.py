@@ -1,8 +1,8 @@
-"""Which of the faces in the footage are the person.
+"""Decides which faces in the footage are the person.
 
-Faces are judged by tracks: a face that is blurred or turned away is who the faces before and after
-it are. Tracks are grouped by likeness; the person is the group that a reference, or the crops kept
-earlier, say it is, or the largest one where it clearly stands out.
+Decisions are made per track: a face that is blurred or turned away is the same person as the faces
+before and after it. Tracks are clustered by similarity; the person is the group that matches a
+reference or the crops kept earlier, or the largest group if it clearly stands out.
 """
 
 from collections.abc import Sequence
@@ -16,43 +16,43 @@ from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import FootageError
 
 SECOND_PERSON_FRAMES = 3
-"""Fewer frames than this are nobody: prints on clothes are found as faces now and then."""
+"""Fewer frames do not count as a person: prints on clothes are sometimes detected as faces."""
 
 CLEAR_MAJORITY = 2.0
-"""How many times as often as anybody else the person has to be shown to be the one who is meant."""
+"""How many times more often than anyone else the person must appear to be chosen."""
 
 DOUBT_SHARE = 0.2
-"""Groups may be two people who look alike up to this share of the way from the cosine that makes
-one person to 1; siblings lie there, other glasses and other light above."""
+"""A group may be two look-alikes if its cosine is at most this share of the way from the
+same-person cosine to 1; siblings are below it, other glasses and other light above."""
 
 GAP_SHARE = 0.4
-"""Look-alikes are closer among themselves than to each other: by at least this share of what sets
-them apart."""
+"""Look-alikes are closer within than between their groups, by at least this share of the distance
+between the groups."""
 
 FRONTAL = 30.0
-"""Degrees of yaw from which on a head is turned away."""
+"""Degrees of yaw from which a head counts as turned away."""
 
-MOST_GROUPED = 2000
-"""Tracks beyond which close ones are joined one after another before the groups are formed."""
+MAX_GROUPED = 2000
+"""With more tracks, similar ones are merged greedily before clustering."""
 
 Rows = NDArray[numpy.int64]
 
 
 @dataclass(frozen=True)
 class IdentityChoice:
-    """Which faces are the person, and who else is there."""
+    """Which faces are the person, and how many others there are."""
 
     is_person: list[bool]
     others: int
     """Number of other people seen often enough to count."""
     look_alikes: int
-    """How many faces were left out that are less like the person than the person's are among
-    themselves, but more than strangers are."""
+    """Number of rejected faces that are less similar to the person than the person's own faces, but
+    more similar than strangers."""
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Faces taken to show one person."""
+    """Faces assumed to show one person."""
 
     rows: Rows
     direction: NDArray[numpy.float64]
@@ -67,18 +67,18 @@ def choose_person(
     same_person_cosine: float,
     footage: str,
 ) -> IdentityChoice:
-    """Group the faces by likeness and say which group is the person.
+    """Cluster the faces by similarity, and decide which group is the person.
 
     Args:
-        records: Of all faces, with their vectors, tracks and frames.
-        anchors: (n, 512) unit vectors of the person where it is known: reference images, or means
-            of crops kept earlier. Without any, the largest group is taken, if it stands out.
-        same_person_cosine: As `FaceAnalyser` has it.
-        footage: Name of the footage, for the error.
+        records: All faces, with their embeddings, tracks and frames.
+        anchors: (n, 512) unit vectors of the person, if known: reference images, or means of crops
+            kept earlier. Without any, the largest group is chosen, if it stands out.
+        same_person_cosine: See `FaceAnalyser`.
+        footage: Name of the footage, for the error message.
 
     Raises:
-        FootageError: Several people are shown and nothing says which one is meant, or the
-            person meant is not there.
+        FootageError: It shows several people without a sign of which one is meant, or the person
+            is not in it.
     """
     vectors = numpy.stack([record.embedding for record in records if record.embedding is not None])
     directions = vectors.astype(numpy.float64)
@@ -106,17 +106,17 @@ def choose_person(
 def _form_groups(
     directions: NDArray[numpy.float64], records: Sequence[CropRecord], limit: float
 ) -> list[Rows]:
-    """Rows of the faces of each person, by average likeness of tracks."""
+    """Rows of each person's faces, by average linkage of tracks."""
     tracks: dict[str, list[int]] = {}
     for row, record in enumerate(records):
         tracks.setdefault(record.track or record.id, []).append(row)
     members = [numpy.array(rows) for rows in tracks.values()]
-    if len(members) > MOST_GROUPED:
+    if len(members) > MAX_GROUPED:
         members = _join_close(directions, members, (limit + 1) / 2)
     if len(members) == 1:
         return members
     means = numpy.stack([_mean(directions[rows]) for rows in members])
-    labels = hierarchy.fcluster(_link(means), 1 - limit, criterion="distance")
+    labels = hierarchy.fcluster(_create_linkage(means), 1 - limit, criterion="distance")
     return [
         numpy.concatenate([members[place] for place in numpy.flatnonzero(labels == label)])
         for label in numpy.unique(labels)
@@ -126,7 +126,7 @@ def _form_groups(
 def _join_close(
     directions: NDArray[numpy.float64], members: list[Rows], limit: float
 ) -> list[Rows]:
-    """Join tracks to the first group whose mean is close, the largest tracks first."""
+    """Merge each track with the most similar group, largest tracks first."""
     sums = numpy.zeros((len(members), directions.shape[1]))
     joined: list[list[Rows]] = []
     for rows in sorted(members, key=len, reverse=True):
@@ -150,20 +150,22 @@ def _split_look_alikes(
     frames: Sequence[str],
     limit: float,
 ) -> list[_Group]:
-    """The group in one, or, where it looks like several people who look alike, in its parts."""
+    """The group as a whole, or split into parts if it seems to be several look-alikes."""
     tracks: dict[str, list[int]] = {}
     for row in rows:
         tracks.setdefault(records[row].track or records[row].id, []).append(int(row))
     whole = _Group(rows, _mean(directions[rows]), frozenset(frames[row] for row in rows))
-    # A vector of a head that is turned away says too little to tell look-alikes by.
+    # The embedding of a head that is turned away is too vague to tell look-alikes apart.
     frontal = {
         name: numpy.array([row for row in part if _is_frontal(records[row])])
         for name, part in tracks.items()
     }
     members = [part for part in frontal.values() if len(part)]
-    if not 1 < len(members) <= MOST_GROUPED:
+    if not 1 < len(members) <= MAX_GROUPED:
         return [whole]
-    root = hierarchy.to_tree(_link(numpy.stack([_mean(directions[part]) for part in members])))
+    root = hierarchy.to_tree(
+        _create_linkage(numpy.stack([_mean(directions[part]) for part in members]))
+    )
     across = 1 - root.dist
     parts, within = [], []
     for side in (root.get_left(), root.get_right()):
@@ -194,7 +196,7 @@ def _is_frontal(record: CropRecord) -> bool:
 
 
 def _measure_take(directions: NDArray[numpy.float64]) -> float:
-    """How alike two faces of one track are on average."""
+    """Average similarity of two faces of one track."""
     return float(numpy.linalg.norm(directions.mean(axis=0)) ** 2)
 
 
@@ -213,27 +215,27 @@ def _find_majority(groups: list[_Group], total: int, footage: str) -> _Group:
     alike = " who look alike" if all(group.is_look_alike for group in [chosen, *rivals]) else ""
     raise FootageError(
         footage,
-        f"it shows {len(rivals) + 1} people{alike} (in {counts} of {total} frames), and nothing"
-        " says which one is meant.",
+        f"it shows {len(rivals) + 1} people{alike} (in {counts} of {total} frames), and it is not"
+        " clear which one is meant.",
         "Give --reference IMAGE with a picture of the person; if all of them are the person, at"
-        " another age or with glasses, give a --reference for each look. Or leave out the footage"
-        " of the others.",
+        " different ages or with glasses, give one --reference per appearance. Or leave out the"
+        " footage of the others.",
     )
 
 
 def _find_known(
     groups: list[_Group], anchors: NDArray[numpy.float64], limit: float, footage: str
 ) -> list[_Group]:
-    """The group that each anchor is most like, where it is like one at all."""
+    """The group most similar to each anchor, if any is similar enough."""
     likeness = numpy.stack([anchors @ group.direction for group in groups])
     if likeness.max() < limit:
         raise FootageError(
             footage,
-            f"none of the faces in it is the person (best likeness {likeness.max():.2f}, needed"
+            f"none of its faces is the person (best likeness {likeness.max():.2f}, required"
             f" {limit:.2f}).",
             "Check the reference and the footage.",
         )
-    # Two blurred frames can lie nearer to an anchor than the person's many do on the whole.
+    # Two blurred frames can be closer to an anchor than the mean of the person's many frames.
     is_rare = numpy.array([len(group.frames) < SECOND_PERSON_FRAMES for group in groups])
     often = numpy.where(is_rare[:, None], -1.0, likeness)
     best = [
@@ -243,7 +245,7 @@ def _find_known(
     ]
     chosen: list[_Group] = []
     for place in dict.fromkeys(best):
-        # Who is in a picture together with the person is somebody else; the first anchor is right.
+        # Whoever shares frames with the person is someone else; earlier anchors take precedence.
         shared = [len(groups[place].frames & other.frames) for other in chosen]
         if max(shared, default=0) < SECOND_PERSON_FRAMES:
             chosen.append(groups[place])
@@ -253,7 +255,7 @@ def _find_known(
 def _keep_one_per_frame(
     directions: NDArray[numpy.float64], chosen: list[_Group], frames: Sequence[str]
 ) -> set[int]:
-    """A person has one face a frame: of several look-alikes the one nearest to its group's mean."""
+    """A person has one face per frame: of several, the one closest to its group's mean."""
     best: dict[str, tuple[float, int]] = {}
     for group in chosen:
         for row, score in zip(group.rows, directions[group.rows] @ group.direction, strict=True):
@@ -262,8 +264,8 @@ def _keep_one_per_frame(
     return {row for _, row in best.values()}
 
 
-def _link(means: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
-    """Average linkage by 1 - cosine."""
+def _create_linkage(means: NDArray[numpy.float64]) -> NDArray[numpy.float64]:
+    """Average linkage with the distance 1 - cosine."""
     linkage: NDArray[numpy.float64] = hierarchy.linkage(means, "average", "cosine")
     return linkage
 

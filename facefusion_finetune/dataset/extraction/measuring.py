@@ -11,12 +11,12 @@ from facefusion_finetune.faces.attributes import measure_landmarks
 from facefusion_finetune.faces.protocol import DetectedFace, FaceMasks, Matrix, VisionFrame
 
 SHARPNESS_SIDE = 128
-"""A larger face is measured at this size: what a swapper never sees cannot be missing."""
+"""Larger faces are measured at this size: swappers do not see finer detail."""
 REBLUR = 9
-"""Pixels that the picture is smeared over to see what changes."""
+"""Width of the blur, in pixels, that the picture is compared with."""
 BLACK = 16
 BURNT = 250
-"""Luma below and above which a pixel shows nothing."""
+"""Luma below and above which a pixel carries no information."""
 
 
 def measure_face(
@@ -29,11 +29,11 @@ def measure_face(
     """Measure a face.
 
     Args:
-        vision_frame: The frame or a cut-out that holds the whole face.
-        face: Where it is, in pixels of `vision_frame`.
-        crop: The face aligned, (H, W, 3).
+        vision_frame: The frame, or a cut-out with the whole face.
+        face: The face, in pixels of `vision_frame`.
+        crop: The aligned face, (H, W, 3).
         matrix: From `vision_frame` to `crop`.
-        masks: Of `crop`.
+        masks: Masks of `crop`.
     """
     attributes = measure_landmarks(vision_frame, face.landmark_68)
     hull = draw_hull(face, matrix, crop.shape[:2])
@@ -60,15 +60,15 @@ def measure_face(
 
 
 def measure_sharpness(grey: NDArray[numpy.float32]) -> float:
-    """How much a picture loses when it is smeared: a blurred one has little to lose.
+    """How much a picture loses when it is blurred: a blurred picture has little to lose.
 
-    Source: Crete, Dolmiere, Ladret and Nicolas, The blur effect, 2007, taken from 1.
+    Source: Crete, Dolmiere, Ladret and Nicolas, The blur effect, 2007, subtracted from 1.
 
     Args:
         grey: (H, W), 0 to 255.
 
     Returns:
-        0 (smeared in one direction at least) to 1.
+        0 (blurred in at least one direction) to 1.
     """
     scale = SHARPNESS_SIDE / min(grey.shape)
     if scale < 1:

@@ -1,4 +1,4 @@
-"""Faces of other people in a person's footage, kept for training where they are asked for."""
+"""Other people's faces in a person's footage, kept for training if requested."""
 
 import shutil
 from pathlib import Path
@@ -14,21 +14,21 @@ from facefusion_finetune.people.profile import Person
 
 RECORDS = "others.jsonl"
 ANOTHER_FACE = "another face"
-"""Why somebody else's face was not kept."""
+"""Why another person's face was not kept."""
 
 
 def keep_others(person: Person, folder: Path, records: list[CropRecord]) -> Path | None:
     """Copy the cut-outs of other people's faces into the person's `others` folder.
 
-    The folder can be given to `train --others`. No vectors and no fine landmarks are kept.
+    The folder can be given to `train --others`. Neither embeddings nor the 68 landmarks are kept.
 
     Args:
-        person: In whose footage they were found.
-        folder: Where the cut-outs lie.
-        records: Of the faces; those with faults are left out.
+        person: The person whose footage it is.
+        folder: The folder of the cut-outs.
+        records: Records of the faces; those with faults are skipped.
 
     Returns:
-        The folder; None if there is nobody to keep.
+        The folder; None if there is no face to keep.
     """
     usable = [
         strip_record(record, "somebody else").model_copy(update={"sha256": record.sha256})
@@ -50,7 +50,7 @@ def keep_others(person: Person, folder: Path, records: list[CropRecord]) -> Path
 
 
 def find_origins(path: Path) -> list[str]:
-    """sha256 of the footage that a picture was cut out of by `keep_others`; empty for any other."""
+    """sha256 of the footage that `keep_others` cut a picture from; empty for other pictures."""
     return [
         record.source_sha256
         for record in read_records(path.parent / RECORDS)
@@ -59,7 +59,7 @@ def find_origins(path: Path) -> list[str]:
 
 
 def strip_record(record: CropRecord, reason: str = ANOTHER_FACE) -> CropRecord:
-    """What may stay on disk of a face nobody gave consent for: that it was there."""
+    """What may be stored about a face without consent: only that it was there."""
     changes: dict[str, object] = dict.fromkeys(("embedding", "measures", "fingerprint"))
     changes |= {"landmark_68": [], "faults": [], "kept": False, "reason": reason, "sha256": ""}
     return record.model_copy(update=changes)

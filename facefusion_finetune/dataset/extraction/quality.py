@@ -1,8 +1,7 @@
-"""From measures to faults: which crops teach a swapper something wrong, or nothing.
+"""From measurements to faults: which crops would teach a swapper nothing, or something wrong.
 
-Limits that depend on one picture alone hold for each crop as it is found. How sure the landmarker
-is differs between landmarkers and people, so that this is judged against the person's own other
-crops.
+Limits that depend on a single picture apply to each crop when it is found. The landmarker's score
+varies between landmarkers and people, so it is compared with the person's other crops.
 """
 
 import statistics
@@ -20,32 +19,32 @@ COVERED = "covered"
 SIDEWAYS = "not upright"
 NEAR_DUPLICATE = "near-duplicate"
 
-SMALLEST_FACE = 32.0
-"""Side of the bounding box in pixels under which a face holds nothing to learn from."""
+MIN_FACE_SIZE = 32.0
+"""Side of the bounding box in pixels, below which there is nothing to learn from a face."""
 
-LOWEST_LANDMARKER_SCORE = 0.5
-"""The host's own limit for trusting the 68 points."""
+MIN_LANDMARKER_SCORE = 0.5
+"""The host's own limit for trusting the 68 landmarks."""
 
-LEAST_SHARPNESS = 0.44
-"""On the bench sharp frames have 0.47 to 0.66, the same blurred by 5 % of the face's width 0.20 to
-0.34, moved by a quarter of it 0.26 to 0.41."""
+MIN_SHARPNESS = 0.44
+"""On the bench, sharp frames have 0.47 to 0.66; blurred by 5 % of the face's width, 0.20 to 0.34;
+with motion blur of a quarter of it, 0.26 to 0.41."""
 
-LEAST_BRIGHTNESS = 40.0
-LEAST_CONTRAST = 8.0
-MOST_DARK = 0.5
-MOST_BRIGHT = 0.2
-LEAST_VISIBLE = 0.8
-MOST_ROLL = 45.0
-"""Degrees. FaceFusion's detector misses such faces, so that no swap will ever ask for them."""
+MIN_BRIGHTNESS = 40.0
+MIN_CONTRAST = 8.0
+MAX_DARK = 0.5
+MAX_BRIGHT = 0.2
+MIN_VISIBLE = 0.8
+MAX_ROLL = 45.0
+"""Degrees. FaceFusion's detector misses such faces, so they are never swapped."""
 
 USUAL_SHARE = 0.9
-"""Of the person's usual landmarker score, under which the face is hidden or the points are off."""
+"""Share of the person's usual landmarker score; below it, landmarks are hidden or wrong."""
 TURNED_SHARE = 0.75
-"""The same for a head that is turned away, of which the landmarker sees less."""
+"""The same for a head that is turned away, which shows fewer landmarks."""
 TURNED = 30.0
 """Degrees of yaw or pitch from which a head counts as turned away."""
 ENOUGH_TO_COMPARE = 8
-"""Crops of a person from which on there is something usual."""
+"""Number of crops of a person needed for a usual score."""
 
 
 def find_alignment_fault(size: float, landmarker_score: float) -> str | None:
@@ -55,30 +54,30 @@ def find_alignment_fault(size: float, landmarker_score: float) -> str | None:
         size: Shorter side of the bounding box in pixels.
         landmarker_score: 0 to 1.
     """
-    if size < SMALLEST_FACE:
+    if size < MIN_FACE_SIZE:
         return TOO_SMALL
-    return UNCERTAIN if landmarker_score < LOWEST_LANDMARKER_SCORE else None
+    return UNCERTAIN if landmarker_score < MIN_LANDMARKER_SCORE else None
 
 
 def find_faults(measures: CropMeasures) -> list[str]:
-    """What is wrong with the picture of a face, in words; empty if nothing is."""
-    is_dark = measures.brightness < LEAST_BRIGHTNESS or measures.dark > MOST_DARK
+    """The faults of a face's picture, in words; empty if there are none."""
+    is_dark = measures.brightness < MIN_BRIGHTNESS or measures.dark > MAX_DARK
     found = [
-        (BLURRED, measures.sharpness < LEAST_SHARPNESS and not is_dark),
+        (BLURRED, measures.sharpness < MIN_SHARPNESS and not is_dark),
         (TOO_DARK, is_dark),
-        (TOO_BRIGHT, measures.bright > MOST_BRIGHT or _is_washed_out(measures)),
-        (COVERED, measures.visible < LEAST_VISIBLE),
-        (SIDEWAYS, abs(measures.roll) > MOST_ROLL),
+        (TOO_BRIGHT, measures.bright > MAX_BRIGHT or _is_washed_out(measures)),
+        (COVERED, measures.visible < MIN_VISIBLE),
+        (SIDEWAYS, abs(measures.roll) > MAX_ROLL),
     ]
     return [fault for fault, is_there in found if is_there]
 
 
 def find_unusual(records: Sequence[CropRecord], known: Sequence[CropRecord]) -> set[str]:
-    """Ids of crops whose landmarks are much less certain than the person's usually are.
+    """Ids of crops whose landmarks are much less certain than usual for the person.
 
     Args:
-        records: New crops of the person that have no other fault.
-        known: Crops of the person that were kept earlier.
+        records: New crops of the person without other faults.
+        known: Crops of the person kept earlier.
     """
     scores = [record.landmarker_score for record in [*records, *known]]
     if len(scores) < ENOUGH_TO_COMPARE:
@@ -91,14 +90,14 @@ def find_unusual(records: Sequence[CropRecord], known: Sequence[CropRecord]) -> 
     }
 
 
-def judge_crops(
+def decide_crops(
     own: Sequence[CropRecord], kept: Sequence[CropRecord], takes: Mapping[str, str]
 ) -> list[CropRecord]:
-    """Say of each new crop of the person whether it is kept.
+    """Decide for each new crop of the person whether it is kept.
 
     Args:
-        own: With the faults of their own pictures.
-        kept: Crops of the person that were kept earlier.
+        own: New crops, with the faults of their own pictures.
+        kept: Crops of the person kept earlier.
         takes: See `find_copies`.
     """
     fine = [record for record in own if not record.faults]
@@ -114,7 +113,7 @@ def judge_crops(
 
 
 def _put_largest_first(records: list[CropRecord]) -> list[CropRecord]:
-    """Of two copies the larger one is kept: shots with the largest faces come first."""
+    """Sort shots with large faces first, so that the larger of two copies is kept."""
     sizes: dict[str, list[float]] = {}
     for record in records:
         if record.measures is not None:
@@ -124,7 +123,7 @@ def _put_largest_first(records: list[CropRecord]) -> list[CropRecord]:
 
 
 def _is_washed_out(measures: CropMeasures) -> bool:
-    return measures.contrast < LEAST_CONTRAST and measures.brightness >= LEAST_BRIGHTNESS
+    return measures.contrast < MIN_CONTRAST and measures.brightness >= MIN_BRIGHTNESS
 
 
 def _is_turned(record: CropRecord) -> bool:

@@ -1,4 +1,4 @@
-"""`sources.jsonl`: which footage was looked through, so that given again it adds nothing."""
+"""`sources.jsonl`: the footage that was processed, so that giving it again adds nothing."""
 
 from pathlib import Path
 
@@ -16,32 +16,32 @@ from facefusion_finetune.people.profile import Person
 
 
 class KnownSource(BaseModel):
-    """One file that was looked through."""
+    """One file that was processed."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     sha256: str
     path: str
-    """Where it lay, links resolved."""
+    """Its path, links resolved."""
     frames: int
-    """Looked at."""
+    """Number of frames processed."""
     faces: int
-    """Found in them, of whomever."""
+    """Number of faces found, of anyone."""
     shot: str | None
-    """Name of its last shot, which the next picture of its folder may belong to."""
+    """Name of its last shot, to which the folder's next picture may also belong."""
 
 
 def sources_path(person: Person) -> Path:
-    """The file."""
+    """Path of the file."""
     return person.directory / home.SOURCES_FILE
 
 
 def read_known_sources(person: Person, records: list[CropRecord]) -> dict[str, KnownSource]:
-    """What was looked through, by sha256.
+    """The footage that was processed, by sha256.
 
     Args:
-        person: Whose.
-        records: The person's; what they came from counts as known in any case.
+        person: The person.
+        records: The person's records; their footage always counts as known.
 
     Raises:
         DatasetError: A line is damaged.
@@ -52,21 +52,21 @@ def read_known_sources(person: Person, records: list[CropRecord]) -> dict[str, K
             sha256=record.source_sha256, path=record.source, frames=0, faces=0, shot=record.shot
         )
     path = sources_path(person)
-    for number, line in enumerate(read_lines(path, "all footage is looked through again"), 1):
+    for number, line in enumerate(read_lines(path, "all footage is processed again"), 1):
         try:
             source = KnownSource.model_validate_json(line)
         except ValidationError as error:
             raise DatasetError(
                 f"{path}, line {number}",
                 "the line is damaged.",
-                "Delete it: that footage is looked through again when it is given again.",
+                "Delete it: that footage is then processed again if it is given again.",
             ) from error
         known[source.sha256] = source
     return known
 
 
 def find_incomplete(person: Person, records: list[CropRecord]) -> set[str]:
-    """sha256 of the footage of whose crops a file is gone."""
+    """sha256 of the footage for which a file of a crop is missing."""
     directory = crops_directory(person)
     there = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     return {
@@ -77,6 +77,6 @@ def find_incomplete(person: Person, records: list[CropRecord]) -> set[str]:
 
 
 def write_known_sources(person: Person, known: dict[str, KnownSource]) -> None:
-    """Replace the file, whole or not at all."""
+    """Replace the file atomically."""
     lines = (source.model_dump_json() + "\n" for source in known.values())
     home.write_text(sources_path(person), "".join(lines))

@@ -1,9 +1,9 @@
-"""Where an extraction works: what it has found so far, so that a killed one can go on.
+"""The working folder of an extraction: what it has found so far, so that it can be resumed.
 
-`people/NAME/extraction/` holds a journal for each source, `SHA256.jsonl`, and the cut-outs its
-lines speak of. A line is written after the cut-outs it names are on disk, so that what stands in
-a journal is whole. The folder may show people nobody asked for consent; it lives until the
-extraction that it belongs to ends, whether it succeeds or is refused.
+`people/NAME/extraction/` holds a journal per source, `SHA256.jsonl`, and the cut-outs that its
+lines refer to. A line is written after its cut-outs are on disk, so everything in a journal is
+complete. The folder may show people who have not given consent; it is deleted when the extraction
+ends, whether it succeeds or is refused.
 """
 
 import hashlib
@@ -30,22 +30,22 @@ from facefusion_finetune.errors import FinetuneError, StoppedError
 from facefusion_finetune.people.profile import Person
 
 SETTINGS = "settings.json"
-MOST_WAITING = 8
-"""Faces whose files wait to be written; more would fill the memory where the disk is slow."""
+MAX_QUEUED = 8
+"""Faces waiting to be written; more would fill the memory if the disk is slow."""
 
 PNG_LEVEL = 1
-"""Half the time of the default for a tenth more room."""
+"""Half the time of the default, for files a tenth larger."""
 
 
 class FrameEntry(BaseModel):
-    """What was found in one frame."""
+    """The faces found in one frame."""
 
     number: int
     shot: str
     faces: list[CropRecord]
 
     def with_digests(self, digests: dict[str, str]) -> "FrameEntry":
-        """The same with the sha256 of the cut-outs, by id of the face."""
+        """A copy with the sha256 of the cut-outs, given by face id."""
         faces = [
             record.model_copy(update={"sha256": digests[record.id]})
             if record.id in digests
@@ -55,35 +55,35 @@ class FrameEntry(BaseModel):
         return self.model_copy(update={"faces": faces})
 
 
-Pictures = tuple[NDArray[numpy.uint8], NDArray[numpy.uint8]]
+CutoutPixels = tuple[NDArray[numpy.uint8], NDArray[numpy.uint8]]
 """Cut-out and masks of a face, (H, W, 3) each."""
 
 
 @dataclass
 class Journal:
-    """What is known of one source."""
+    """What is known about one source."""
 
     is_checked: bool = False
-    """Whether its content passed the check."""
+    """Whether it passed the content check."""
     is_complete: bool = False
-    """Whether nothing of it is left to be looked at."""
+    """Whether all of it has been processed."""
     frames: dict[int, FrameEntry] = field(default_factory=dict)
-    """By number of the frame."""
+    """By frame index."""
 
 
 class Staging:
-    """The folder of one extraction. Use it as a context manager.
+    """The working folder of one extraction. Use it as a context manager.
 
-    It is deleted when the block ends well or with a refusal, and stays where the process was
-    interrupted, asked to stop, or something could not be written.
+    It is deleted when the block ends normally or with a refusal, and kept if the process was
+    interrupted or asked to stop, or something could not be written.
     """
 
     def __init__(self, person: Person, settings: dict[str, Any]) -> None:
-        """Open the folder; what another extraction left is kept only if its settings are the same.
+        """Open the folder; an earlier extraction's content is kept only if the settings match.
 
         Args:
-            person: Whose.
-            settings: What the findings depend on.
+            person: The person.
+            settings: Settings that the result depends on.
         """
         self.folder = person.directory / home.EXTRACTION_FOLDER
         self._person = person
@@ -106,14 +106,14 @@ class Staging:
             self._remove()
 
     def recover(self, known: list[CropRecord], digests: set[str]) -> None:
-        """Bring the folders into a state that says the same as the manifest.
+        """Make the folders consistent with the manifest.
 
-        Cut-outs that were moved without their records ever getting into the manifest are moved
-        back; what belongs to no journal of this extraction is deleted.
+        Cut-outs that were moved although their records never reached the manifest are moved back;
+        what belongs to no journal of this extraction is deleted.
 
         Args:
             known: The manifest's records.
-            digests: Of the sources that this extraction is about.
+            digests: Digests of this extraction's sources.
         """
         for path in self.folder.glob("*.jsonl"):
             if path.stem not in digests:
@@ -141,11 +141,11 @@ class Staging:
                 path.unlink()
 
     def read(self, digest: str) -> Journal:
-        """What is known of a source; a line that was being written at a crash is lost."""
+        """What is known about a source; a line only partly written in a crash is lost."""
         return _read_journal(self._path(digest))[0]
 
     def begin(self, digest: str) -> Journal:
-        """What is known of a source, whose journal can be added to from now on."""
+        """What is known about a source; its journal can be appended to from now on."""
         path = self._path(digest)
         journal, length = _read_journal(path)
         if path.exists() and path.stat().st_size != length:
@@ -153,25 +153,25 @@ class Staging:
         return journal
 
     def add_content_check(self, digest: str) -> None:
-        """Note that a source's content passed the check."""
+        """Record that a source passed the content check."""
         self._add_line(digest, {"content": "passed"})
 
     def complete(self, digest: str) -> None:
-        """Note that nothing of a source is left to be looked at."""
+        """Record that all of a source has been processed."""
         self._add_line(digest, {"complete": True})
 
-    def add_frame(self, digest: str, entry: FrameEntry, pictures: dict[str, Pictures]) -> None:
-        """Write the pictures, and then the line that speaks of them; both in the background.
+    def add_frame(self, digest: str, entry: FrameEntry, pictures: dict[str, CutoutPixels]) -> None:
+        """Write the cut-outs, then the line that refers to them; both in the background.
 
         Args:
-            digest: Of the source.
-            entry: What was found; the digests of the cut-outs are filled in.
-            pictures: By id of the face.
+            digest: The source's digest.
+            entry: The frame's faces; the digests of the cut-outs are filled in.
+            pictures: Cut-outs and masks by face id.
         """
 
         def write() -> None:
             digests = {
-                identifier: write_pictures(self.folder, identifier, files)
+                identifier: write_cutout(self.folder, identifier, files)
                 for identifier, files in pictures.items()
             }
             line = entry.with_digests(digests).model_dump_json()
@@ -203,8 +203,8 @@ class Staging:
                 (self.folder / name).unlink(missing_ok=True)
 
 
-def write_pictures(folder: Path, identifier: str, pictures: Pictures) -> str:
-    """Write a face's cut-out and masks; the sha256 of the cut-out's file."""
+def write_cutout(folder: Path, identifier: str, pictures: CutoutPixels) -> str:
+    """Write a face's cut-out and masks; returns the sha256 of the cut-out's file."""
     contents = [encode_png(pixels, PNG_LEVEL) for pixels in pictures]
     for name, content in zip(manifest.file_names(identifier), contents, strict=True):
         _write_through(folder / name, content, os.O_TRUNC)
@@ -212,34 +212,34 @@ def write_pictures(folder: Path, identifier: str, pictures: Pictures) -> str:
 
 
 class _Writer:
-    """Does jobs in the order they are given, in a thread of its own."""
+    """Runs jobs in order, in a separate thread."""
 
     def __init__(self) -> None:
-        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MOST_WAITING)
+        self._jobs: queue.Queue[Callable[[], None] | None] = queue.Queue(MAX_QUEUED)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def put(self, job: Callable[[], None]) -> None:
-        self._complain()
+        self._raise_error()
         self._jobs.put(job)
 
     def flush(self) -> None:
         self._jobs.join()
-        self._complain()
+        self._raise_error()
 
     def stop(self) -> None:
         self._jobs.put(None)
         self._thread.join()
 
-    def _complain(self) -> None:
+    def _raise_error(self) -> None:
         if self._error is not None:
             raise self._error
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             try:
-                # After a failure nothing is written any more: a journal has no gaps.
+                # After a failure, nothing more is written, so that journals have no gaps.
                 if self._error is None:
                     job()
             except BaseException as error:
@@ -249,7 +249,7 @@ class _Writer:
 
 
 def _read_journal(path: Path) -> tuple[Journal, int]:
-    """What the lines say up to the first damaged one, and how many bytes those are."""
+    """The content up to the first damaged line, and its length in bytes."""
     journal, length = Journal(), 0
     content = path.read_bytes() if path.exists() else b""
     for line in content.splitlines(keepends=True):
@@ -278,5 +278,5 @@ def _write_through(path: Path, content: bytes, flag: int) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        # What the system says of a full disk does not name the file.
+        # The system's error for a full disk does not name the file.
         raise OSError(error.errno, error.strerror, str(path)) from error

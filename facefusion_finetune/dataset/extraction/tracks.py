@@ -1,4 +1,4 @@
-"""Faces that follow each other: the same person in frame after frame of one shot."""
+"""Tracks faces: the same person in consecutive frames of one shot."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.faces.protocol import DetectedFace
 
-LEAST_OVERLAP = 0.3
-"""Intersection over union of two boxes from which on they may be one face that moved."""
+MIN_OVERLAP = 0.3
+"""Intersection over union from which two boxes may be one face that moved."""
 
-LONGEST_GAP = 2
-"""Samples in which a face may be missed without ending its track."""
+MAX_GAP = 2
+"""Samples in which a face may be undetected without ending its track."""
 
 LIKENESS_SHARE = 0.5
-"""Of the cosine from which on two faces are one person: a face that turns away changes its vector,
-another one in its place, after a cut that went unnoticed, changes it more."""
+"""Share of the same-person cosine required: a face that turns away changes its embedding; another
+face in its place, after an undetected cut, changes it more."""
 
 ALONE_SHARE = 0.25
-"""The same in a film, for the only face in the picture that has hardly moved."""
+"""The same in a video, for the only face in the picture if it has hardly moved."""
 
 ALONE_OVERLAP = 0.5
-"""Overlap from which on a face has hardly moved."""
+"""Overlap from which a face counts as having hardly moved."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Tracker:
     """Follows the faces of one shot after another."""
 
     def __init__(self, same_person_cosine: float) -> None:
-        """Start with no face.
+        """Start without faces.
 
         Args:
-            same_person_cosine: As `FaceAnalyser` has it.
+            same_person_cosine: See `FaceAnalyser`.
         """
         self._same_person_cosine = same_person_cosine
         self._shot = ""
@@ -53,23 +53,23 @@ class Tracker:
         shot: str,
         faces: Sequence[DetectedFace | CropRecord],
         ids: Sequence[str],
-        is_film: bool,
+        is_video: bool,
     ) -> list[str]:
-        """Names of the tracks that the faces of the next frame belong to, new ones among them.
+        """Assign the faces of the next frame to tracks; returns their names, including new ones.
 
         Args:
             shot: Name of the frame's shot; tracks end with it.
-            faces: In any order; of records those that have a vector.
-            ids: Of the faces. A track is named by its first one.
-            is_film: Whether cuts were looked for between all frames.
+            faces: In any order; records must have an embedding.
+            ids: Ids of the faces. A track is named after its first face.
+            is_video: Whether cuts between all frames were detected.
         """
         if shot != self._shot:
             self._shot, self._tracks, self._sample = shot, [], 0
         self._sample += 1
-        alive = [track for track in self._tracks if self._sample - track.sample <= LONGEST_GAP + 1]
+        alive = [track for track in self._tracks if self._sample - track.sample <= MAX_GAP + 1]
         boxes = [numpy.asarray(face.bounding_box, dtype=numpy.float64) for face in faces]
         directions = [_find_direction(face) for face in faces]
-        is_alone = is_film and len(faces) == len(alive) == 1
+        is_alone = is_video and len(faces) == len(alive) == 1
         pairs = []
         for place, track in enumerate(alive):
             for number, direction in enumerate(directions):
@@ -81,7 +81,7 @@ class Tracker:
         names = [""] * len(faces)
         taken: set[int] = set()
         for overlap, place, number in pairs:
-            if overlap < LEAST_OVERLAP or place in taken or names[number]:
+            if overlap < MIN_OVERLAP or place in taken or names[number]:
                 continue
             taken.add(place)
             names[number] = alive[place].name

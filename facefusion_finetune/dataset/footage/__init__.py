@@ -1,1 +1,1 @@
-"""What the user gives: files found and read, frame by frame."""
+"""The user's footage: files found, and read frame by frame."""

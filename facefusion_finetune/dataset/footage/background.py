@@ -1,4 +1,4 @@
-"""What goes on beside the networks: decoding, planning, checking the content of what comes next."""
+"""Work that runs beside the networks: decoding, planning, content checks of what comes next."""
 
 import contextlib
 import queue
@@ -12,14 +12,14 @@ from facefusion_finetune.errors import UnreadableError
 Item = TypeVar("Item")
 
 READ_AHEAD = 2
-"""Frames that wait to be looked at: a 4K frame takes 25 MB."""
+"""Frames decoded ahead: a 4K frame takes 25 MB."""
 
 
 @contextlib.contextmanager
 def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
-    """The items, made by a thread that is up to `READ_AHEAD` of them ahead.
+    """Produce the items in a thread that is up to `READ_AHEAD` items ahead.
 
-    What it raises is raised where the items are taken. Leaving the block ends the thread.
+    Errors of the thread are raised where the items are consumed. Leaving the block ends the thread.
     """
     ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(READ_AHEAD)
     stopped = threading.Event()
@@ -63,8 +63,8 @@ def read_ahead(items: Iterator[Item]) -> Iterator[Iterator[Item]]:
         thread.join()
 
 
-class Tasks:
-    """One task for each key, carried out in order by one thread, ahead of who needs the answer."""
+class BackgroundTasks:
+    """One task per key, run in order by one thread, ahead of when the results are needed."""
 
     def __init__(self, tasks: Mapping[str, Callable[[], object]]) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1)
@@ -73,10 +73,10 @@ class Tasks:
         }
 
     def raise_refusal(self) -> None:
-        """Do nothing, unless a task has failed.
+        """Raise the error of any task that has failed so far.
 
         Raises:
-            FootageError: A task that is done has refused its footage, whichever it is.
+            FootageError: One of the finished tasks has refused its footage.
         """
         for future in self._futures.values():
             if future.done() and not future.cancelled():
@@ -88,16 +88,16 @@ class Tasks:
         """Wait for a task.
 
         Raises:
-            FootageError: It, or one before it, has refused its footage.
+            FootageError: It, or an earlier task, has refused its footage.
             UnreadableError: It could not read its footage.
         """
         self._futures[key].result()
         self.raise_refusal()
 
     def is_done(self, key: str) -> bool:
-        """Whether nothing has to be waited for."""
+        """Whether the task has finished."""
         return self._futures[key].done()
 
     def close(self) -> None:
-        """Drop what has not begun, and wait for what has."""
+        """Cancel tasks that have not started, and wait for the running one."""
         self._executor.shutdown(wait=True, cancel_futures=True)

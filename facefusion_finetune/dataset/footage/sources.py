@@ -1,4 +1,4 @@
-"""Footage as a stream of frames with their source, time and shot."""
+"""Footage as a stream of frames with source, time and shot."""
 
 import hashlib
 import os
@@ -24,17 +24,17 @@ from facefusion_finetune.faces.images import IMAGE_SUFFIXES, read_image
 from facefusion_finetune.faces.protocol import VisionFrame
 
 FRAMES_PER_SECOND = 6.0
-MOST_FRAMES = 1800
-"""Taken of one video: five minutes at six a second, longer ones are sampled more thinly."""
+MAX_FRAMES = 1800
+"""Per video: five minutes at six frames per second; longer videos are sampled more sparsely."""
 
 CUT_DIFFERENCE = 28.0
-"""Mean grey-level change of a 16 x 16 thumbnail above which a new shot begins among pictures.
+"""Mean grey-level change of a 16 x 16 thumbnail above which a new shot begins, for pictures.
 
-A head that moves between two samples of one shot stays below 15 on the bench footage.
+On the bench footage, a head that moves between two samples of one shot stays below 15.
 """
 
 Report = Callable[[str], object]
-"""Told a sentence about footage that is left out, or used in part only."""
+"""Called with a sentence about footage that is skipped, or used only in part."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Source:
     path: Path
     kind: Literal["image", "video"]
     sequence: str
-    """Images of one folder share a sequence, in name order; a video is one by itself."""
+    """Images of one folder share a sequence, in name order; each video is a separate one."""
     explicit: bool
-    """Whether the user named this very file (then a fault in it is an error)."""
+    """Whether the user gave this file itself, so that a fault in it is an error."""
 
     def digest(self) -> str:
         """sha256 of the file's bytes."""
@@ -55,8 +55,8 @@ class Source:
 
     @property
     def take(self) -> str:
-        """Pictures that share it may follow each other in time: a video's frames, or the files of
-        a folder whose names differ in their numbers only."""
+        """Pictures with the same value may follow each other in time: a video's frames, or files in
+        a folder whose names differ only in their numbers."""
         if self.kind == "video":
             return str(self.path)
         return str(self.path.parent / re.sub(r"\d+", "0", self.path.name))
@@ -64,34 +64,34 @@ class Source:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture out of the footage."""
+    """One picture of the footage."""
 
     number: int
-    """Of the sample within its source, from 0."""
+    """Index of the sample within its source, from 0."""
     time: float | None
     """Seconds from the start of a video; None for an image."""
     shot: int | None
-    """Number of the shot within a video, from 0; None for an image."""
+    """Index of the shot within a video, from 0; None for an image."""
     pixels: VisionFrame
 
 
 def show_path(path: Path) -> str:
-    r"""A path as text; bytes of its name that are no text are written as `\xNN`."""
+    r"""A path as text; undecodable bytes are written as `\xNN`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def list_sources(paths: list[Path], report: Report = lambda text: None) -> list[Source]:
-    """All images and videos that `paths` name, folders searched through; each file once.
+    """All images and videos in `paths`, with folders searched recursively; each file once.
 
-    Links to folders are followed, each folder is entered once; hidden files and folders, and the
-    home of this package, are passed over.
+    Links to folders are followed, and each folder is entered once; hidden files and folders, and
+    this package's home, are skipped.
 
     Args:
         paths: Files and folders.
-        report: Told about folders that cannot be entered.
+        report: Called for folders that cannot be read.
 
     Raises:
-        FootageError: A path does not exist, is neither image nor video, or nothing is found.
+        FootageError: A path does not exist or is neither image nor video, or nothing was found.
     """
     sources: dict[Path, Source] = {}
     for path in paths:
@@ -103,13 +103,11 @@ def list_sources(paths: list[Path], report: Report = lambda text: None) -> list[
             known = " ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
             raise FootageError(
                 show_path(path),
-                "it is neither an image nor a video by its name.",
-                f"Known are: {known}.",
+                "its suffix is neither that of an image nor of a video.",
+                f"Supported suffixes: {known}.",
             )
         else:
-            raise FootageError(
-                show_path(path), "there is no such file or folder.", "Check the path."
-            )
+            raise FootageError(show_path(path), "no such file or folder.", "Check the path.")
         for file in found:
             kind = _kind(file)
             if kind:
@@ -119,32 +117,32 @@ def list_sources(paths: list[Path], report: Report = lambda text: None) -> list[
     if not sources:
         raise FootageError(
             ", ".join(map(show_path, paths)),
-            "there is no image and no video in it.",
-            "Give image files, video files or folders that hold some.",
+            "it contains no image and no video.",
+            "Give image files, video files, or folders that contain some.",
         )
     return list(sources.values())
 
 
 def plan_source(
-    source: Source, frames_per_second: float = FRAMES_PER_SECOND, most: int = MOST_FRAMES
+    source: Source, frames_per_second: float = FRAMES_PER_SECOND, most: int = MAX_FRAMES
 ) -> Layout | None:
-    """Which frames of a video are taken; None for an image. Errors as in `plan_video`."""
+    """The sampling plan of a video; None for an image. Errors as in `plan_video`."""
     return plan_video(source.path, frames_per_second, most) if source.kind == "video" else None
 
 
 def read_frames(
     source: Source,
     frames_per_second: float = FRAMES_PER_SECOND,
-    most: int = MOST_FRAMES,
+    most: int = MAX_FRAMES,
     layout: Layout | None = None,
 ) -> Iterator[Frame]:
-    """The frames of one source, videos sampled so that every shot has its share.
+    """The frames of one source; videos are sampled so that every shot is represented.
 
     Args:
         source: From `list_sources`.
-        frames_per_second: How many frames of each second of a video are taken at the most.
-        most: How many frames of a video are taken at the most.
-        layout: What `plan_source` said, where it was asked before.
+        frames_per_second: Largest number of frames taken per second of a video.
+        most: Largest number of frames taken per video.
+        layout: The result of `plan_source`, if already known.
 
     Raises:
         UnreadableError: The file cannot be decoded.
@@ -158,7 +156,7 @@ def read_frames(
 
 
 class PictureShots:
-    """Names the shots of pictures by the change from one to the next in their folder."""
+    """Names the shots of pictures, by the change from one picture to the next in a folder."""
 
     def __init__(self) -> None:
         self._sequence = ""
@@ -170,9 +168,9 @@ class PictureShots:
         """Name of the shot that the next picture belongs to.
 
         Args:
-            source: The picture's.
-            pixels: What it shows.
-            digest: Of its file.
+            source: The picture's source.
+            pixels: The picture.
+            digest: The file's digest.
         """
         if source.sequence != self._sequence:
             self.skip(source, None)
@@ -188,11 +186,11 @@ class PictureShots:
         return self._shot
 
     def skip(self, source: Source, shot: str | None) -> None:
-        """Pass over a picture that is known already.
+        """Skip a picture that is already known.
 
         Args:
-            source: The picture's.
-            shot: Its shot, if it is known.
+            source: The picture's source.
+            shot: Its shot, if known.
         """
         self._sequence, self._shot = source.sequence, shot
         self._thumbnail, self._skipped = None, source.path if shot else None
@@ -212,14 +210,14 @@ def _shrink(pixels: VisionFrame) -> NDArray[numpy.float32]:
 
 
 def _search(folder: Path, report: Report) -> Iterator[Path]:
-    """Images and videos below a folder, sorted; a loop of links is entered once."""
-    # The crops that were made are no footage.
+    """Images and videos below a folder, sorted; link cycles are entered once."""
+    # The package's own crops are not footage.
     own = home.home_directory()
     entered = {_identify(own)} if own.is_dir() else set()
 
     def on_error(error: OSError) -> None:
         name = show_path(Path(os.fsdecode(error.filename)))
-        report(f"{name}: this folder cannot be read ({error.strerror}); what is in it is left out.")
+        report(f"{name}: this folder cannot be read ({error.strerror}); its content is skipped.")
 
     for current, folders, files in os.walk(folder, onerror=on_error, followlinks=True):
         identity = _identify(Path(current))

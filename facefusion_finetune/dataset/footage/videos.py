@@ -1,4 +1,4 @@
-"""One video file as a stream of frames, sampled so that every shot has its share."""
+"""One video file as a stream of frames, sampled so that every shot is represented."""
 
 import json
 import math
@@ -13,22 +13,22 @@ from pathlib import Path
 
 import numpy
 
-from facefusion_finetune.faces.ffmpeg import create_unreadable, decode_frames, find_program
+from facefusion_finetune.faces.ffmpeg import create_unreadable_error, decode_frames, find_program
 from facefusion_finetune.faces.protocol import VisionFrame
 
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".webm", ".wmv"}
     | {".3gp", ".flv", ".gif", ".m2ts", ".mts", ".ogv", ".ts"}
 )
-"""The first row is what FaceFusion itself opens."""
+"""FaceFusion itself opens those in the first row."""
 
 CUT_SCORE = 8.0
-"""ffmpeg's score of a scene change, 0 to 100, at which a new shot begins. Clips of the bench stay
-below 3.1; cuts between its clips of one room score 10.9 and more."""
+"""ffmpeg's scene-change score, 0 to 100, at which a new shot begins. Within the bench's clips it
+stays below 3.1; cuts between its clips of one room score 10.9 and more."""
 
-ALMOST = 1.0
-"""Seconds by which a video may end early without counting as damaged: containers round, and sampled
-frames end before the last picture does."""
+END_TOLERANCE = 1.0
+"""Seconds by which a video may end early without counting as damaged: containers round durations,
+and sampled frames end before the last picture does."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class VideoFrame:
     """One sampled picture of a video."""
 
     number: int
-    """Of the sample, from 0, at the sampling rate."""
+    """Index of the sample, from 0, at the sampling rate."""
     time: float
     """Seconds from the start."""
     shot: int
@@ -46,35 +46,35 @@ class VideoFrame:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the shots of a video begin and which of its samples are taken."""
+    """Where a video's shots begin, and which of its samples are taken."""
 
     cuts: tuple[float, ...]
-    """Seconds at which a new shot begins; without the first one's 0."""
+    """Seconds at which a new shot begins, excluding 0."""
     duration: float
     """Seconds."""
     frames_per_second: float
     numbers: frozenset[int]
-    """Of the samples that are taken."""
+    """Indices of the samples that are taken."""
     damage: str | None = None
-    """A sentence where the video breaks off before the end it announces."""
+    """A sentence, if the video breaks off before its stated duration."""
 
     def find_shot(self, time: float) -> int:
-        """Number of the shot at a time, from 0."""
-        # A sample shows the picture of its instant; half a millisecond forgives rounding.
+        """Index of the shot at a time, from 0."""
+        # A sample shows the picture at its time; half a millisecond allows for rounding.
         return sum(cut <= time + 5e-4 for cut in self.cuts)
 
 
 def plan_video(path: Path, frames_per_second: float, most: int) -> Layout:
-    """Look through a video once, at a small size, and choose the samples.
+    """Scan a video once, at a small size, and choose the samples.
 
     Args:
         path: The file.
-        frames_per_second: The densest sampling.
-        most: How many samples are taken at the most; every shot gets an equal part of them, and
-            what a short shot does not need goes to the others.
+        frames_per_second: Highest sampling rate.
+        most: Largest number of samples; every shot gets an equal share, and what a short shot does
+            not need goes to the others.
 
     Raises:
-        UnreadableError: Nothing of it can be decoded.
+        UnreadableError: No frame can be decoded.
         FootageError: ffmpeg is not installed.
     """
     filters = "setpts=PTS-STARTPTS,scale=160:-2:flags=fast_bilinear"
@@ -95,7 +95,7 @@ def plan_video(path: Path, frames_per_second: float, most: int) -> Layout:
     times = [int(value) for value in re.findall(r"^out_time_us=(\d+)$", said, re.MULTILINE)]
     duration = max(times, default=0) / 1e6
     if duration <= 0:
-        raise create_unreadable(path, process.stderr)
+        raise create_unreadable_error(path, process.stderr)
     cuts = tuple(float(value) for value in re.findall(r"^lavfi\.scd\.time=([\d.]+)$", said, re.M))
     numbers = choose_samples([0.0, *cuts, duration], frames_per_second, most)
     damage = _find_damage(path, duration)
@@ -103,14 +103,14 @@ def plan_video(path: Path, frames_per_second: float, most: int) -> Layout:
 
 
 def choose_samples(edges: Sequence[float], frames_per_second: float, most: int) -> list[int]:
-    """Numbers of the samples to take, evenly spread within each shot.
+    """Indices of the samples to take, evenly spaced within each shot.
 
     Args:
-        edges: Where the shots begin, in seconds, and where the last one ends.
-        frames_per_second: Of the samples that there are.
-        most: How many are taken at the most.
+        edges: Start times of the shots in seconds, and the end of the last one.
+        frames_per_second: Sampling rate.
+        most: Largest number of samples.
     """
-    # The first sample at or after each edge; a thousandth forgives rounding.
+    # The first sample at or after each edge; a thousandth allows for rounding.
     borders = [math.ceil(edge * frames_per_second - 1e-3) for edge in edges]
     shots = [
         range(start, max(end, start + 1))
@@ -129,20 +129,20 @@ def choose_samples(edges: Sequence[float], frames_per_second: float, most: int) 
 def read_video(path: Path, layout: Layout) -> Iterator[VideoFrame]:
     """The planned samples of a video, in order, as they are decoded.
 
-    A picture that is the same as the one before it, to the pixel, is passed over.
+    A picture that is identical to the previous one is skipped.
 
     Raises:
-        UnreadableError: Nothing of it can be decoded.
+        UnreadableError: No frame can be decoded.
         FootageError: ffmpeg is not installed.
     """
-    # Rounding up takes the picture shown at each instant, not a later one.
+    # Rounding up takes the picture shown at each time, not a later one.
     rate = layout.frames_per_second
     last = max(layout.numbers)
     former = None
     with closing(decode_frames(path, f"setpts=PTS-STARTPTS,fps={rate}:round=up")) as frames:
         for number, pixels in enumerate(frames):
             if number in layout.numbers:
-                # A video slower than the sampling shows each picture several times.
+                # If the video is slower than the sampling rate, pictures repeat.
                 if former is None or not numpy.array_equal(pixels, former):
                     time = number / rate
                     yield VideoFrame(number, time, layout.find_shot(time), pixels)
@@ -153,16 +153,15 @@ def read_video(path: Path, layout: Layout) -> Iterator[VideoFrame]:
 
 def _find_damage(path: Path, duration: float) -> str | None:
     announced = _read_duration(path)
-    if announced is None or duration >= announced - max(ALMOST, 0.1 * announced):
+    if announced is None or duration >= announced - max(END_TOLERANCE, 0.1 * announced):
         return None
     return (
-        f"{path}: it breaks off after {duration:.1f} of {announced:.1f} s. What comes before is"
-        " used."
+        f"{path}: it breaks off after {duration:.1f} of {announced:.1f} s. The part before is used."
     )
 
 
 def _read_duration(path: Path) -> float | None:
-    """Seconds that the container announces for the pictures; None where it does not say."""
+    """The video's duration in seconds according to the container; None if it has none."""
     program = shutil.which("ffprobe")
     if program is None:
         return None
@@ -177,14 +176,14 @@ def _read_duration(path: Path) -> float | None:
         if tag := stream.get("tags", {}).get("DURATION"):
             hours, minutes, seconds = (float(part) for part in tag.split(":"))
             return hours * 3600 + minutes * 60 + seconds
-        # The length of the whole may be that of the sound.
+        # The total duration may be that of the sound.
         return float(said["format"]["duration"]) if said["format"]["nb_streams"] == 1 else None
     except (ValueError, KeyError, TypeError):
         return None
 
 
 def _find_level(lengths: list[int], most: int) -> int:
-    """The largest number that each shot may give so that all together give at most `most`."""
+    """The largest number of samples per shot such that the total is at most `most`."""
     level = max(1, most)
     remaining, shots = most, len(lengths)
     for length in sorted(lengths):

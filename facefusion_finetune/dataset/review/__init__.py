@@ -1,1 +1,1 @@
-"""Crops looked through by eye: contact sheets, thumbnails, decisions by hand."""
+"""Manual review of crops: contact sheets, thumbnails, and choices."""

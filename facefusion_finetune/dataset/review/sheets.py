@@ -1,4 +1,4 @@
-"""Contact sheets of a person's crops, to see with one's own eyes what trains and what does not."""
+"""Contact sheets of a person's crops, to see which are used for training and which are not."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from facefusion_finetune.people.profile import Person
 
 COLUMNS, ROWS = 10, 6
 PER_PAGE = COLUMNS * ROWS
-SHORTEST_ID = 8
-"""Digits of an id that are shown, if no two ids share them."""
+MIN_ID_DIGITS = 8
+"""Digits of an id shown, if they are unique."""
 
 FACE = 144
 BORDER = 4
@@ -31,7 +31,7 @@ MARGIN = 32
 HEAD = 84
 WIDTH = 2 * MARGIN + COLUMNS * (TILE + GAP) - GAP
 TITLE, TEXT, SMALL = 26, 15, 13
-"""Sizes of the font, in pixels."""
+"""Font sizes in pixels."""
 
 
 @dataclass(frozen=True)
@@ -40,28 +40,28 @@ class Tile:
 
     record: CropRecord
     group: str
-    """The shot of a kept crop, why another one was rejected."""
+    """The shot of a kept crop, or the reason for rejection."""
 
 
 def review_directory(person: Person) -> Path:
-    """Folder of a person's contact sheets."""
+    """The folder of a person's contact sheets."""
     return person.directory / home.REVIEW_FOLDER
 
 
 def write_sheets(person: Person, records: Sequence[CropRecord]) -> list[Path]:
-    """Write contact sheets in the place of those there were.
+    """Write contact sheets, replacing earlier ones.
 
     Kept crops come first, by shot, then rejected ones, by reason. One page is in memory at a time.
 
     Args:
-        person: Whose crops they are.
-        records: All of the person, in the order of the manifest.
+        person: The person.
+        records: All records of the person, in the order of the manifest.
 
     Returns:
-        The pages; none where there is no crop of the person.
+        The pages; empty if there is no crop of the person.
 
     Raises:
-        OSError: A page cannot be written; then those of before are gone, and no page is partial.
+        OSError: A page cannot be written; earlier sheets are deleted, and no page is partial.
     """
     folder = home.create_private_directory(review_directory(person))
     for former in folder.glob("sheet-*.png"):
@@ -95,16 +95,16 @@ def list_tiles(records: Sequence[CropRecord]) -> list[Tile]:
 
 
 def count_digits(ids: Sequence[str]) -> int:
-    """How many leading digits tell all ids apart, at least `SHORTEST_ID`."""
-    longest = max(map(len, ids), default=SHORTEST_ID)
-    for digits in range(SHORTEST_ID, longest):
+    """How many leading digits make all ids unique, at least `MIN_ID_DIGITS`."""
+    longest = max(map(len, ids), default=MIN_ID_DIGITS)
+    for digits in range(MIN_ID_DIGITS, longest):
         if len({identifier[:digits] for identifier in ids}) == len(set(ids)):
             return digits
-    return max(longest, SHORTEST_ID)
+    return max(longest, MIN_ID_DIGITS)
 
 
 def describe_state(record: CropRecord) -> str:
-    """Whether a crop trains, and whether that was decided by hand."""
+    """Whether a crop is kept, and whether that was decided by hand."""
     if record.choice is not None:
         return f"{record.choice} by hand"
     return "kept" if record.kept else "rejected"
@@ -118,7 +118,7 @@ def _draw_sheet(person: Person, tiles: Sequence[Tile], title: str, digits: int) 
     drawing.write(draw, (MARGIN, 44), title, TITLE)
     kept = sum(tile.record.kept for tile in tiles)
     summary = f"{kept} kept (blue), {len(tiles) - kept} rejected (orange)."
-    summary += f" To change that: facefusion-finetune dataset reject {person.name} ID, or restore."
+    summary += f" To change this: facefusion-finetune dataset reject {person.name} ID, or restore."
     drawing.write(draw, (MARGIN, 68), summary, TEXT, drawing.FAINT)
     for row in range(rows):
         y = HEAD + row * (TILE_HEIGHT + GAP)
@@ -144,7 +144,7 @@ def _find_groups(tiles: Sequence[Tile]) -> Iterator[tuple[int, int, str]]:
 
 
 def _draw_band(draw: ImageDraw.ImageDraw, x: int, y: int, width: int, group: str) -> None:
-    """The group's name over a line as long as the group."""
+    """The group's name above a line as long as the group."""
     drawing.write(draw, (x, y + 13), drawing.shorten(group, SMALL, width), SMALL)
     draw.line((x, y + 18, x + width - 1, y + 18), fill=drawing.LINE, width=2)
 
@@ -166,7 +166,7 @@ def _draw_tile(
         inside = (x + BORDER, y + BORDER, x + TILE - BORDER - 1, y + TILE - BORDER - 1)
         draw.rectangle(inside, fill=drawing.EMPTY)
         middle = (x + TILE / 2, y + TILE / 2)
-        drawing.write(draw, middle, "no picture held", SMALL, drawing.FAINT, "m")
+        drawing.write(draw, middle, "no picture kept", SMALL, drawing.FAINT, "m")
     else:
         sheet.paste(face, (x + BORDER, y + BORDER))
     state = describe_state(record)

@@ -1,4 +1,4 @@
-"""Small pictures of a person's crops, for a gallery: drawn once, and gone with the person."""
+"""Thumbnails of a person's crops, for a gallery: created once, and deleted with the person."""
 
 import io
 import os
@@ -13,20 +13,20 @@ from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.people.profile import Person
 
 SIDE = 96
-"""In pixels."""
+"""Width and height in pixels."""
 QUALITY = 85
-"""Of JPEG."""
-MOST_WORKERS = 8
+"""JPEG quality."""
+MAX_WORKERS = 8
 
 
-def shown_directory(person: Person) -> Path:
-    """Folder of a person's thumbnails, and of the last comparison, until the next extraction."""
+def thumbnails_directory(person: Person) -> Path:
+    """The folder of a person's thumbnails, and, until the next extraction, the last comparison."""
     return person.directory / home.THUMBNAILS_FOLDER
 
 
 def thumbnail_path(person: Person, record_id: str) -> Path:
-    """The thumbnail of a crop; not there where it was not drawn, or could not be."""
-    return shown_directory(person) / thumbnail_name(record_id)
+    """The thumbnail of a crop; it may not exist."""
+    return thumbnails_directory(person) / thumbnail_name(record_id)
 
 
 def thumbnail_name(record_id: str) -> str:
@@ -39,21 +39,21 @@ def write_thumbnails(
     records: Sequence[CropRecord],
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> int:
-    """Draw what is missing, and delete what belongs to no crop any more.
+    """Create missing thumbnails, and delete those of crops that no longer exist.
 
     Args:
-        person: Whose crops they are; the person's folder must exist.
-        records: All of the person, kept or rejected. Those without a cut-out have no thumbnail.
-        progress: Told how many of how many were drawn; may raise, and what was drawn stays.
+        person: The person, whose folder must exist.
+        records: All records of the person, kept or rejected. Those without a cut-out are skipped.
+        progress: Called with the numbers done and total; may raise, and finished ones stay.
 
     Returns:
-        How many were drawn.
+        The number of thumbnails created.
 
     Raises:
-        OSError: One cannot be written; the others stay, and none is partial.
+        OSError: A file cannot be written; the others stay, and none is partial.
     """
-    folder = shown_directory(person)
-    # Without parents: a person who is being removed must not come back.
+    folder = thumbnails_directory(person)
+    # Without parents: the folder of a person who is being removed must not be recreated.
     folder.mkdir(mode=0o700, exist_ok=True)
     wanted = {
         thumbnail_path(person, record.id): record
@@ -65,7 +65,7 @@ def write_thumbnails(
             path.unlink(missing_ok=True)
     missing = [(path, record) for path, record in wanted.items() if not path.exists()]
     drawn = 0
-    with ThreadPoolExecutor(min(MOST_WORKERS, os.cpu_count() or 1)) as pool:
+    with ThreadPoolExecutor(min(MAX_WORKERS, os.cpu_count() or 1)) as pool:
         try:
             results = pool.map(lambda entry: _write(person, *entry), missing)
             for number, is_drawn in enumerate(results, 1):
@@ -77,7 +77,7 @@ def write_thumbnails(
 
 
 def _write(person: Person, path: Path, record: CropRecord) -> bool:
-    """Draw one; whether there was something to draw."""
+    """Create one; returns whether there was a picture."""
     picture = drawing.read_face(person, record, SIDE)
     if picture is None:
         return False

@@ -10,8 +10,8 @@ from facefusion_finetune import home
 from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset.coverage.report import write_report
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
-from facefusion_finetune.dataset.review.sheets import SHORTEST_ID, describe_state, list_tiles
-from facefusion_finetune.dataset.review.thumbnails import shown_directory, thumbnail_name
+from facefusion_finetune.dataset.review.sheets import MIN_ID_DIGITS, describe_state, list_tiles
+from facefusion_finetune.dataset.review.thumbnails import thumbnail_name, thumbnails_directory
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.facefusion.uis import embed, page
 from facefusion_finetune.facefusion.uis.page import translate
@@ -49,7 +49,7 @@ def create_view(name: str | None, shown: str) -> CropsView:
         page.warn(str(error))
         return CropsView([], [], "")
     embed.serve_shown(person)
-    folder = shown_directory(person).resolve()
+    folder = thumbnails_directory(person).resolve()
     names = set(os.listdir(folder)) if folder.is_dir() else set()
     drawn = [record for record in records if thumbnail_name(record.id) in names]
     chosen = [record for record in drawn if shown in ("all", _name(record))]
@@ -124,13 +124,13 @@ def _name(record: CropRecord) -> str:
 
 
 def _caption(record: CropRecord) -> str:
-    return record.id[:SHORTEST_ID] if record.kept else record.reason
+    return record.id[:MIN_ID_DIGITS] if record.kept else record.reason
 
 
 def _describe(record: CropRecord) -> str:
     return translate(
         "footage.crop",
-        id=record.id[:SHORTEST_ID],
+        id=record.id[:MIN_ID_DIGITS],
         state=describe_state(record),
         source=Path(record.source).name,
         frame=record.frame,

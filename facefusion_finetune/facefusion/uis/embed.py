@@ -12,7 +12,7 @@ from urllib.parse import quote
 import gradio
 from gradio.route_utils import API_PREFIX
 
-from facefusion_finetune.dataset.review.thumbnails import shown_directory
+from facefusion_finetune.dataset.review.thumbnails import thumbnails_directory
 from facefusion_finetune.people.profile import Person
 
 SERVED: set[Path] = set()
@@ -21,7 +21,7 @@ SERVED: set[Path] = set()
 
 def serve_shown(person: Person) -> None:
     """Let the page show the files of a person's `shown` folder from where they lie."""
-    serve_folder(shown_directory(person))
+    serve_folder(thumbnails_directory(person))
 
 
 def serve_folder(folder: Path) -> None:

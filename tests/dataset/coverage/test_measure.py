@@ -9,7 +9,7 @@ import pytest
 
 from facefusion_finetune.dataset.coverage.advice import (
     FEW_CROPS,
-    MOST_SENTENCES,
+    MAX_SENTENCES,
     NOTHING_MISSING,
     advise,
 )
@@ -178,7 +178,7 @@ def test_drawn_world_is_covered(extracted: Person) -> None:
 
 def test_no_crops_at_all() -> None:
     coverage = measure_coverage([])
-    assert "There is no crop yet" in advise(coverage)[0]
+    assert "There are no crops yet" in advise(coverage)[0]
     assert "0 crops kept in 0 shots" in describe("ada", coverage)
     all_rejected = measure_coverage([make_record().decide([], "rejected")])
     assert "restore" in advise(all_rejected)[0]
@@ -197,7 +197,7 @@ def test_each_lack_is_said_and_nothing_else() -> None:
     for records, words in (
         (few_shots, "Only 2 shots: film 3 more of about 20 s each"),
         (full[::4], "Only 30 crops, and even 40 are few: film 30 s"),
-        (_change(full, size=60.0), "60 pixels across or less, where 96 fill a swapper of 128"),
+        (_change(full, size=60.0), "at most 60 pixels wide in half of the crops, while a swapper of 128 pixels needs 96"),
         (full + blurred, "60 of 180 crops are blurred"),
         (
             _change(full[:half], glasses=0.1) + full[half:],
@@ -207,7 +207,7 @@ def test_each_lack_is_said_and_nothing_else() -> None:
         (_change(full, mouth_opening=0.0), "the mouth is open: film 10 s talking and laughing."),
         (_change(full, light=(0.0, 0.0)), "The light is the same in 120 of 120 crops"),
         (level, "No crop looking up or looking down: film 20 s"),
-        (dominated, "Shot 7 (long.mp4) alone holds 240 of 360 crops"),
+        (dominated, "Shot 7 (long.mp4) alone has 240 of 360 crops"),
     ):
         advice = advise(measure_coverage(records))
         assert words in advice[0], advice
@@ -217,7 +217,7 @@ def test_each_lack_is_said_and_nothing_else() -> None:
 
 def test_a_larger_base_asks_for_larger_faces() -> None:
     assert _advise(make_complete()) == NOTHING_MISSING
-    assert "192 fill a swapper of 256" in _advise(make_complete(), base_size=256)
+    assert "a swapper of 256 pixels needs 192" in _advise(make_complete(), base_size=256)
 
 
 def test_few_are_not_none() -> None:
@@ -231,7 +231,7 @@ def test_few_are_not_none() -> None:
 def test_advice_is_short_and_begins_with_what_helps_most() -> None:
     poor = make_measures(size=50.0, sharpness=0.2)
     advice = advise(measure_coverage([make_record(number, poor) for number in range(10)]))
-    assert len(advice) == MOST_SENTENCES
+    assert len(advice) == MAX_SENTENCES
     assert advice[0].startswith("Only 1 shot")
     assert advice[1].startswith("Only 10 crops")
 
@@ -250,7 +250,7 @@ def test_text_fits_a_terminal_and_shows_the_map() -> None:
     text = describe("ada", measure_coverage([*records, make_other()]))
     lines = text.splitlines()
     assert max(map(len, lines)) <= 90
-    assert lines[0] == "ada: 300 crops kept in 15 shots, 1 face of others left out."
+    assert lines[0] == "ada: 300 crops kept in 15 shots, 1 face of others skipped."
     right, left = lines[2].split(), lines[3].split()
     assert (right[0], left[0], right[-1], left[-1]) == ("profile", "right", "profile", "left")
     empty = next(line for line in lines if line.startswith("looking up"))

@@ -22,7 +22,7 @@ from facefusion_finetune.dataset.extraction.extract import (
     extract_footage,
 )
 from facefusion_finetune.dataset.footage.sources import list_sources
-from facefusion_finetune.dataset.lock import hold_crops
+from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest, read_records
 from facefusion_finetune.dataset.review.curation import reject, restore
 from facefusion_finetune.demo.analyser import DemoAnalyser
@@ -122,7 +122,7 @@ def test_another_person_is_noticed(
     extracted: Person, other_footage: Path, analyser: DemoAnalyser
 ) -> None:
     before = _files(extracted)
-    with pytest.raises(FootageError, match="none of the faces in it is the person"):
+    with pytest.raises(FootageError, match="none of its faces is the person"):
         extract_footage(extracted, [other_footage], analyser)
     assert _files(extracted) == before
 
@@ -202,14 +202,14 @@ def test_small_faces_are_left_out_with_the_reason(
         for path in footage.rglob("*.png")
         for box in [analyser.detect_faces(cv2.imread(str(path)))[0].bounding_box]
     )
-    monkeypatch.setattr(quality, "SMALLEST_FACE", sides[len(sides) // 2])
+    monkeypatch.setattr(quality, "MIN_FACE_SIZE", sides[len(sides) // 2])
     result = extract_footage(person, [footage], analyser)
     assert result.rejected == {"too small": len(sides) // 2}
-    monkeypatch.setattr(quality, "SMALLEST_FACE", 1e6)
+    monkeypatch.setattr(quality, "MIN_FACE_SIZE", 1e6)
     shutil.rmtree(person.directory / "crops")
     (person.directory / "crops.jsonl").unlink()
     (person.directory / "sources.jsonl").unlink()
-    with pytest.raises(FootageError, match="no face in it can be used") as caught:
+    with pytest.raises(FootageError, match="none of its faces is usable") as caught:
         extract_footage(person, [footage], analyser)
     assert "36 too small" in caught.value.why
 
@@ -225,7 +225,7 @@ def test_broken_file_in_a_folder_is_left_out_and_named(
     assert result.kept == SHOTS * FRAMES_PER_SHOT
     assert len(result.notes) == 1
     assert "broken.png" in result.notes[0]
-    with pytest.raises(FootageError, match="can be decoded"):
+    with pytest.raises(FootageError, match="cannot be decoded as an image"):
         extract_footage(person, [folder / "shot-001" / "broken.png"], DemoAnalyser([folder]))
 
 
@@ -377,7 +377,7 @@ def test_other_settings_begin_anew_and_other_footage_is_forgotten(
 
 
 def test_two_extractions_at_once(person: Person, footage: Path, analyser: DemoAnalyser) -> None:
-    with hold_crops(person):
+    with lock_crops(person):
         with pytest.raises(DatasetError, match="another process is changing"):
             extract_footage(person, [footage], analyser)
         with pytest.raises(DatasetError, match="another process is changing"):

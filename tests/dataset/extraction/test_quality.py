@@ -14,10 +14,10 @@ from facefusion_finetune.dataset.extraction.measuring import (
 )
 from facefusion_finetune.dataset.extraction.quality import (
     ENOUGH_TO_COMPARE,
-    LEAST_SHARPNESS,
+    MIN_SHARPNESS,
+    decide_crops,
     find_alignment_fault,
     find_faults,
-    judge_crops,
 )
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.faces.protocol import DetectedFace, FaceMasks
@@ -68,13 +68,13 @@ def test_sharpness_falls_with_blur_and_hardly_with_size(
     sized = cv2.resize(grey, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     side = min(sized.shape)
     sharpness = measure_sharpness(sized)
-    assert sharpness > LEAST_SHARPNESS
+    assert sharpness > MIN_SHARPNESS
     former = sharpness
     for share in (0.01, 0.02, 0.08):
         blurred = measure_sharpness(cv2.GaussianBlur(sized, (0, 0), share * side))
         assert blurred < former
         former = blurred
-    assert former < LEAST_SHARPNESS
+    assert former < MIN_SHARPNESS
 
 
 def test_brightness_contrast_and_what_shows_nothing(picture: NDArray[numpy.uint8]) -> None:
@@ -144,7 +144,7 @@ def _crop(number: int, score: float = 0.93, yaw: float = 0.0, **changes: Any) ->
 
 
 def _reasons(own: list[CropRecord], kept: list[CropRecord] | None = None) -> dict[int, str]:
-    decided = judge_crops(own, kept or [], {})
+    decided = decide_crops(own, kept or [], {})
     return {record.frame: record.reason for record in decided if not record.kept}
 
 

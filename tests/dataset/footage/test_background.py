@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from facefusion_finetune.dataset.footage.background import READ_AHEAD, Tasks, read_ahead
+from facefusion_finetune.dataset.footage.background import READ_AHEAD, BackgroundTasks, read_ahead
 from facefusion_finetune.errors import FootageError, UnreadableError
 
 
@@ -60,7 +60,7 @@ def _refuse(error: Exception) -> None:
 
 
 def test_refusals_are_raised_at_once_and_unreadable_files_when_it_is_their_turn() -> None:
-    tasks = Tasks(
+    tasks = BackgroundTasks(
         {
             "good": lambda: None,
             "unreadable": lambda: _refuse(UnreadableError("u", "no picture.", "leave it out")),
@@ -91,7 +91,7 @@ def test_closing_drops_what_has_not_begun() -> None:
         go.wait(5)
         done.append("first")
 
-    tasks = Tasks({"first": first, "second": lambda: done.append("second")})
+    tasks = BackgroundTasks({"first": first, "second": lambda: done.append("second")})
     assert began.wait(5)
     threading.Timer(0.1, go.set).start()
     tasks.close()

@@ -76,7 +76,7 @@ def test_unknown_and_ambiguous_ids_are_named_and_nothing_changes(choose, person:
     with pytest.raises(UsageError) as caught:
         choose(person, ["0000111122223333", "abcd", "beef1", "000", ""])
     for words in (
-        "'abcd' begins 2 ids (abcd000000000000, abcd111111111111",
+        "'abcd' matches 2 ids (abcd000000000000, abcd111111111111",
         "'beef1' is unknown",
         "'000' has fewer than 4 digits",
         "'' has fewer than 4 digits",
@@ -103,7 +103,7 @@ def test_crop_without_its_files_is_not_restored(lost, person: Person) -> None:  
     write_records(person, [record])
     lost(person, record.id).unlink()
     before = _read(person)
-    with pytest.raises(DatasetError, match="cut-out is not there"):
+    with pytest.raises(DatasetError, match="cut-out is missing"):
         curation.restore(person, [record.id])
     assert _read(person) == before
 

@@ -13,8 +13,8 @@ from facefusion_finetune.dataset.coverage import drawing
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.dataset.review.thumbnails import (
     SIDE,
-    shown_directory,
     thumbnail_path,
+    thumbnails_directory,
     write_thumbnails,
 )
 from facefusion_finetune.people.profile import Person
@@ -23,7 +23,7 @@ from tests.support.records import make_other, make_record, write_records
 
 
 def _names(person: Person) -> set[str]:
-    return {path.name for path in shown_directory(person).iterdir()}
+    return {path.name for path in thumbnails_directory(person).iterdir()}
 
 
 def test_thumbnails_show_the_faces(extracted: Person) -> None:
@@ -44,7 +44,7 @@ def test_thumbnails_show_the_faces(extracted: Person) -> None:
         if os.name == "posix":
             assert path.stat().st_mode & 0o777 == 0o600
     if os.name == "posix":
-        assert shown_directory(extracted).stat().st_mode & 0o777 == 0o700
+        assert thumbnails_directory(extracted).stat().st_mode & 0o777 == 0o700
     parts = {part.name: part for part in take_inventory("ada").parts}
     assert parts["shown"].what == "thumbnails of the crops, for the tab"
     assert parts["shown"].size.files == 36
@@ -66,7 +66,7 @@ def test_only_what_is_missing_is_drawn_and_what_is_left_over_goes(person: Person
     first.write_bytes(b"as it was")
     second.unlink()
     manifest.cutout_path(person, records[2].id).unlink()
-    (shown_directory(person) / f".{second.name}.x.part").touch()
+    (thumbnails_directory(person) / f".{second.name}.x.part").touch()
     assert write_thumbnails(person, records[:3]) == 1
     assert first.read_bytes() == b"as it was"
     assert second.is_file()

@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio
 
-from facefusion_finetune.dataset.footage.sources import FRAMES_PER_SECOND, MOST_FRAMES
+from facefusion_finetune.dataset.footage.sources import FRAMES_PER_SECOND, MAX_FRAMES
 from facefusion_finetune.dataset.footage.videos import VIDEO_SUFFIXES
 from facefusion_finetune.dataset.review import curation
 from facefusion_finetune.errors import UsageError
@@ -124,9 +124,9 @@ def _render_inputs() -> None:
         MOST_FRAMES_SLIDER = page.create(
             gradio.Slider,
             "footage.most_frames_slider",
-            value=MOST_FRAMES,
+            value=MAX_FRAMES,
             minimum=100,
-            maximum=10 * MOST_FRAMES,
+            maximum=10 * MAX_FRAMES,
             step=100,
         )
         OTHERS_CHECKBOX = page.create(
@@ -273,7 +273,7 @@ def restore(name: str | None, ids: list[str] | None) -> None:
 def _decide(
     name: str | None,
     ids: list[str] | None,
-    decide: Callable[[Person, list[str]], curation.Curation],
+    decide: Callable[[Person, list[str]], curation.CurationResult],
     text: str,
 ) -> None:
     person = people_text.require_person(name)

@@ -17,7 +17,7 @@ from facefusion.filesystem import is_image, is_video
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.png import encode_png
-from facefusion_finetune.dataset.review.thumbnails import shown_directory
+from facefusion_finetune.dataset.review.thumbnails import thumbnails_directory
 from facefusion_finetune.errors import FinetuneError, FootageError, RegistryError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import (
     models,
@@ -77,7 +77,7 @@ def draw_comparison(first: Side, second: Side, vision_frame: Any) -> tuple[Path,
         A PNG of either, each in the folder of the person it shows.
     """
     vision_frames = compare_models(first, second, vision_frame)
-    folders = [shown_directory(side.load_person()) for side in (first, second)]
+    folders = [thumbnails_directory(side.load_person()) for side in (first, second)]
     for folder in folders:
         for path in folder.glob("compare-*.png"):
             path.unlink(missing_ok=True)
