@@ -1,4 +1,4 @@
-"""Who is in a frame: one protocol, several answers."""
+"""Faces in a frame: one protocol, several implementations."""
 
 from facefusion_finetune.faces.protocol import DetectedFace, FaceAnalyser, FaceMasks
 

@@ -1,8 +1,8 @@
-"""FaceFusion's content check by its three published classifiers, where there is no FaceFusion.
+"""FaceFusion's content check with its three published classifiers, without FaceFusion.
 
-Two of three have to flag a picture; a video is refused when more than a tenth of what is sampled of
-it, one frame per second, is flagged. What the networks are fed with and how their answers are read
-is FaceFusion's contract for these files; the tests hold this module against FaceFusion's own.
+A picture is refused if two of three classifiers flag it; a video, if more than a tenth of its
+frames, sampled at one per second, are flagged. The networks' inputs and outputs follow FaceFusion's
+contract for these files; the tests compare this module with FaceFusion's own.
 """
 
 import os
@@ -27,30 +27,30 @@ from facefusion_finetune.swappers.sessions import create_session
 CONTENT_VARIABLE = "FACEFUSION_FINETUNE_CONTENT_MODELS"
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Whatever is called otherwise is read as a video, all of it."""
+"""Files with any other suffix are read as videos."""
 
 VOTES = 2
-LARGEST_SHARE = 0.1
-"""Of the sampled frames of a video that may be flagged."""
+MAX_FLAGGED_SHARE = 0.1
+"""Largest share of a video's sampled frames that may be flagged."""
 
 Answer = NDArray[numpy.float32]
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """What one of the networks is fed with, and how its answer is read."""
+    """The input and output contract of one of the networks."""
 
     side: int
-    """Of its input, in pixels."""
+    """Width and height of its input, in pixels."""
     mean: tuple[float, float, float]
     standard_deviation: tuple[float, float, float]
-    """Input is RGB in 0..1, minus `mean`, divided by this."""
+    """The input is RGB in 0..1, minus `mean`, divided by this."""
     score: Callable[[Answer], float]
     limit: float
     """A score above this flags the picture."""
 
     def prepare(self, vision_frame: VisionFrame) -> NDArray[numpy.float32]:
-        """(1, 3, side, side): the picture, whole, in the middle of a black square."""
+        """(1, 3, side, side): the whole picture, centred in a black square."""
         height, width = vision_frame.shape[:2]
         scale = min(self.side / height, self.side / width)
         size = (max(int(width * scale), 1), max(int(height * scale), 1))
@@ -61,7 +61,7 @@ class Classifier:
         return scaled.transpose(2, 0, 1)[None].astype(numpy.float32)
 
     def flags(self, answer: Answer) -> bool:
-        """Whether the answer for a picture flags it."""
+        """Whether the output for a picture flags it."""
         return self.score(answer) > self.limit
 
 
@@ -95,10 +95,10 @@ CLASSIFIERS: Mapping[str, Classifier] = MappingProxyType(
 
 
 class ContentCheck:
-    """Says whether footage may be used. The networks are opened when the first is needed.
+    """Decides whether footage may be used. The networks are opened on first use.
 
     Args:
-        directory: Where `nsfw_1.onnx` to `nsfw_3.onnx` lie, each with its `.hash`.
+        directory: The folder of `nsfw_1.onnx` to `nsfw_3.onnx`, each with its `.hash`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -109,12 +109,12 @@ class ContentCheck:
 
         Raises:
             FootageError: The classifiers are missing or damaged, or there is no ffmpeg for a video.
-            UnreadableError: The file cannot be read, so that its content is unchecked.
+            UnreadableError: The file cannot be read, so its content is unchecked.
         """
         if path.suffix.lower() in IMAGE_SUFFIXES:
             return self.is_frame_blocked(_read_image(path))
         flags = [self.is_frame_blocked(frame) for frame in read_every_second(path)]
-        return sum(flags) / len(flags) > LARGEST_SHARE
+        return sum(flags) / len(flags) > MAX_FLAGGED_SHARE
 
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         """Whether the picture is refused.
@@ -133,26 +133,26 @@ class ContentCheck:
         paths = {name: self._directory / f"{name}.onnx" for name in CLASSIFIERS}
         faults = [f"{path.name} is missing" for path in paths.values() if not path.is_file()]
         faults = faults or [
-            f"{path.name} is damaged (its crc32 is not the one beside it)"
+            f"{path.name} is damaged (its crc32 does not match its .hash)"
             for path in paths.values()
             if not is_whole(path)
         ]
         if faults:
             raise FootageError(
                 "the content check",
-                f"{', '.join(faults)} in {self._directory}; footage is not used unchecked.",
+                f"{', '.join(faults)} in {self._directory}; unchecked footage is not used.",
                 "Copy nsfw_1, nsfw_2 and nsfw_3, .onnx and .hash, from .assets/models of a"
-                f" FaceFusion, or set {CONTENT_VARIABLE} to the folder that holds them.",
+                f" FaceFusion, or set {CONTENT_VARIABLE} to the folder that has them.",
             )
         return {name: create_session(path, str(path)) for name, path in paths.items()}
 
 
 def find_content_directory(otherwise: Path, given: Path | None = None) -> Path:
-    """Where the classifiers are looked for, be they there or not.
+    """The folder searched for the classifiers, whether they exist or not.
 
     Args:
-        otherwise: Where neither `given` nor `FACEFUSION_FINETUNE_CONTENT_MODELS` says it.
-        given: A folder the user named.
+        otherwise: Used if neither `given` nor `FACEFUSION_FINETUNE_CONTENT_MODELS` is set.
+        given: A folder given by the user.
     """
     configured = given or os.environ.get(CONTENT_VARIABLE)
     return Path(configured).expanduser() if configured else otherwise

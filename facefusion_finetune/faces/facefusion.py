@@ -1,4 +1,4 @@
-"""Faces as FaceFusion finds, aligns, masks and pastes them: what is trained on is what it feeds."""
+"""FaceFusion's own detection, alignment, masks and paste back: training sees what it feeds."""
 
 import importlib
 from collections.abc import Iterable, Mapping, Set
@@ -37,17 +37,17 @@ FEATURE_REGIONS = ("left-eye", "right-eye", "mouth", "upper-lip", "lower-lip")
 class FaceFusionAnalyser:
     """Implements `faces.protocol.FaceAnalyser` over a FaceFusion folder.
 
-    FaceFusion is imported into this process and keeps its settings in its own modules, so that
-    there can be one such analyser, for one folder, per process.
+    FaceFusion is imported into this process and keeps its settings in its own modules, so there can
+    be only one such analyser, for one folder, per process.
 
     Args:
-        host: The FaceFusion to ask.
+        host: The FaceFusion to use.
         overrides: Settings by their name in FaceFusion's state, for example
-            `{"face_detector_model": "yunet"}`; else its defaults and its facefusion.ini count.
+            `{"face_detector_model": "yunet"}`; otherwise its defaults and facefusion.ini apply.
 
     Raises:
         HostError: FaceFusion cannot be imported, refuses its settings, or lacks models.
-        UsageError: An override is not known or not accepted.
+        UsageError: An override is unknown or not accepted.
     """
 
     def __init__(self, host: Host, overrides: Mapping[str, Any] | None = None) -> None:
@@ -67,14 +67,14 @@ class FaceFusionAnalyser:
 
     @property
     def same_person_cosine(self) -> float:
-        """FaceFusion's own setting `reference_face_distance`, which is half of 1 - cosine."""
+        """From FaceFusion's own setting `reference_face_distance`, which is half of 1 - cosine."""
         return 1 - 2 * float(self._state.get_item("reference_face_distance"))
 
     def is_blocked(self, path: Path) -> bool:
         """Whether FaceFusion's content check refuses the image or video file.
 
         Raises:
-            UnreadableError: The file is no image or video FaceFusion can read, so it has no answer.
+            UnreadableError: FaceFusion cannot read the file as an image or video.
         """
         is_blocked: bool | None = self._adapter.is_blocked(str(path.absolute()))
         if is_blocked is None:
@@ -97,19 +97,19 @@ class FaceFusionAnalyser:
     def measure_attributes(
         self, vision_frame: VisionFrame, landmark_5: Points
     ) -> FaceAttributes | None:
-        """Pose, eyes, mouth and gaze of the face found next to `landmark_5`, None if it is far."""
+        """Pose, eyes, mouth and gaze of the face at `landmark_5`; None if there is none nearby."""
         face = find_nearest(self.detect_faces(vision_frame), landmark_5)
         return measure_landmarks(vision_frame, face.landmark_68) if face else None
 
     def warp_templates(self) -> Mapping[str, Points]:
-        """Every warp template's five points in the unit square, by name."""
+        """Every warp template's five landmarks in the unit square, by name."""
         template_set = self._face_helper.WARP_TEMPLATE_SET
         return {name: numpy.array(points, numpy.float64) for name, points in template_set.items()}
 
     def warp_face(
         self, vision_frame: VisionFrame, landmark_5: Points, template: str, size: tuple[int, int]
     ) -> tuple[VisionFrame, Matrix]:
-        """The aligned crop of `size` (width, height) and the 2 x 3 matrix that made it."""
+        """The aligned crop of `size` (width, height) and its 2 x 3 affine matrix."""
         crop_vision_frame, affine_matrix = self._face_helper.warp_face_by_face_landmark_5(
             vision_frame, landmark_5, template, size
         )
@@ -118,12 +118,12 @@ class FaceFusionAnalyser:
     def paste_back(
         self, vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
     ) -> VisionFrame:
-        """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
+        """A copy of the frame with `crop` (BGR, 0 to 255) blended in by `mask`."""
         pasted: VisionFrame = self._face_helper.paste_back(vision_frame, crop, mask, matrix)
         return pasted
 
     def create_paste_mask(self, crop: VisionFrame) -> Mask:
-        """The mask of the face mask types that are set, but for `area`, which needs landmarks."""
+        """The mask of the selected face mask types, except `area`, which needs landmarks."""
         mask_types = self._state.get_item("face_mask_types")
         masks = []
         if "occlusion" in mask_types:
@@ -139,7 +139,7 @@ class FaceFusionAnalyser:
         return paste_mask
 
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
-        """Face, occlusion and feature masks of an aligned crop, by the parser and occluder set."""
+        """Face, occlusion and feature masks of an aligned crop, by the selected models."""
         scores, classes = self._adapter.parse_face(crop)
         highest = scores.max(axis=0)
         regions = {name: scores[number] >= highest for name, number in classes.items()}
@@ -157,7 +157,7 @@ class FaceFusionAnalyser:
         )
 
     def list_swappers(self) -> list[str]:
-        """FaceFusion's face swappers of a type that can be fed."""
+        """FaceFusion's face swappers of a supported type."""
         return sorted(
             name
             for name, entry in self._adapter.get_face_swapper_set().items()
@@ -165,21 +165,21 @@ class FaceFusionAnalyser:
         )
 
     def get_swapper(self, name: str, path: Path | None = None) -> SwapperOptions:
-        """The base swapper of that name; FaceFusion downloads what is not there.
+        """The base swapper of that name; FaceFusion downloads missing files.
 
         Args:
-            name: As FaceFusion calls it.
-            path: A file derived from it that takes its place; its own file is then not needed.
+            name: FaceFusion's name for it.
+            path: A file derived from it to use in its place; its own file is then not needed.
 
         Raises:
-            SwapperError: There is no such swapper, it is of an unknown type, or a file of it is
+            SwapperError: There is no such swapper, its type is unknown, or one of its files is
                 missing or damaged.
         """
         model_set = self._adapter.get_face_swapper_set()
         if name not in model_set:
             raise SwapperError(
                 f"base {name!r}",
-                "FaceFusion has no face swapper of that name.",
+                "FaceFusion has no such face swapper.",
                 f"Choose one of: {', '.join(self.list_swappers())}.",
             )
         entry = model_set[name]
@@ -189,7 +189,7 @@ class FaceFusionAnalyser:
         return options if path is None else replace(options, path=path)
 
     def get_recogniser(self) -> RecogniserOptions:
-        """The recogniser whose vectors FaceFusion drives its swappers by."""
+        """The recogniser whose embeddings drive FaceFusion's swappers."""
         module = importlib.import_module("facefusion.face_recognizer")
         options = module.get_model_options()
         width, height = options.get("size")
@@ -204,41 +204,41 @@ class FaceFusionAnalyser:
         )
 
     def get_judge(self) -> RecogniserOptions | None:
-        """None: FaceFusion has one recogniser only."""
+        """None: FaceFusion has only one recogniser."""
         return None
 
     def sample_other_vectors(
         self, count: int, seed: int, for_judging: bool = False
     ) -> NDArray[numpy.float64]:
-        """(count, 512): random directions; see `faces.others`."""
+        """(count, 512): random directions; see `faces.vectors`."""
         return sample_directions(count, seed, for_judging)
 
     def sample_other_pictures(
         self, count: int, seed: int, template: str, size: tuple[int, int]
     ) -> NDArray[numpy.uint8] | None:
-        """None: FaceFusion brings no pictures of people."""
+        """None: FaceFusion includes no pictures of people."""
         return None
 
     def _check_models(self) -> None:
-        """Run the checks FaceFusion itself runs before it touches a frame."""
+        """Run the checks that FaceFusion itself runs before processing frames."""
         if not importlib.import_module("facefusion.core").common_pre_check():
             raise HostError(
                 str(self._host.path),
-                "FaceFusion's own check failed: its content check was changed, or models of it"
+                "FaceFusion's own check failed: its content check was changed, or its models"
                 " are missing and cannot be downloaded.",
                 "Restore FaceFusion's files (git status), or connect to the network once.",
             )
         if not self._adapter.check_common_modules():
             raise HostError(
                 str(self._host.path),
-                "models FaceFusion needs to find faces are missing or damaged and could not be"
+                "models that FaceFusion needs to find faces are missing or damaged and could not be"
                 " downloaded (see the lines above).",
                 "Connect to the network once, or run `facefusion force-download`.",
             )
 
 
 def _soften(mask: NDArray[numpy.float32]) -> Mask:
-    """A mask with a soft inner edge, as FaceFusion makes its own."""
+    """A mask with a soft inner edge, like FaceFusion's own."""
     blurred = cv2.GaussianBlur(mask, (0, 0), 5).clip(0.5, 1)
     return numpy.asarray((blurred - 0.5) * 2, dtype=numpy.float32)
 
@@ -259,7 +259,7 @@ def _pick(files: Mapping[str, Any], keys: Set[str]) -> dict[str, Any]:
 
 
 def _provide_files(name: str, hashes: Mapping[str, Any], sources: Mapping[str, Any]) -> None:
-    """Have FaceFusion download what is missing; a damaged file is reported, never deleted here."""
+    """Let FaceFusion download missing files; damaged files are reported, never deleted here."""
     download = importlib.import_module("facefusion.download")
     hash_helper = importlib.import_module("facefusion.hash_helper")
     paths = [Path(source["path"]) for source in sources.values()]
@@ -274,12 +274,12 @@ def _provide_files(name: str, hashes: Mapping[str, Any], sources: Mapping[str, A
             raise SwapperError(
                 f"base {name!r}",
                 f"its file {path} is missing and could not be downloaded.",
-                "Connect to the network, or put the file and its .hash there.",
+                "Connect to the network, or copy the file and its .hash there.",
             )
         if not hash_helper.validate_hash(str(path)):
             raise SwapperError(
                 f"base {name!r}",
-                f"its file {path} is damaged: its crc32 is not the one beside it.",
+                f"its file {path} is damaged: its crc32 does not match the .hash beside it.",
                 "Delete it, so that FaceFusion downloads it again.",
             )
 

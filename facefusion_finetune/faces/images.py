@@ -1,7 +1,7 @@
-"""One image file as a frame: upright, eight bits, nothing transparent.
+"""Reads an image file as a frame: upright, eight bits, opaque.
 
-OpenCV decodes what it can, as FaceFusion does; Pillow says how large a picture is before anything
-is decoded, brings the transparency, and decodes what OpenCV cannot (HEIC by way of libheif).
+OpenCV decodes what it can, as in FaceFusion; Pillow reads the size before anything is decoded,
+provides the transparency, and decodes what OpenCV cannot (HEIC via libheif).
 """
 
 import warnings
@@ -19,28 +19,28 @@ from facefusion_finetune.faces.protocol import VisionFrame
 PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
 IMAGE_SUFFIXES = PILLOW_SUFFIXES | {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
-MOST_PIXELS = 178_000_000
-"""More takes half a gigabyte and more to decode. Pillow itself refuses a little more than this."""
+MAX_PIXELS = 178_000_000
+"""Larger images take over half a gigabyte to decode. Pillow's own limit is slightly higher."""
 
-BEHIND = 128
-"""Grey level that is seen through transparent parts; what they hide was never shown."""
+BACKGROUND_GREY = 128
+"""Grey level shown through transparent parts, whose hidden colours were never visible."""
 
 pi_heif.register_heif_opener()
 
 
 def read_image(path: Path) -> VisionFrame:
-    """Decode an image as BGR, turned upright as its EXIF entry says.
+    """Decode an image as BGR, rotated upright according to its EXIF orientation.
 
-    Sixteen bits become eight, transparent parts grey; of several pictures the first is taken.
+    Sixteen bits become eight, and transparent parts grey; of several pictures, the first is read.
 
     Raises:
-        UnreadableError: The file cannot be read or decoded, or is too large to be decoded safely.
+        UnreadableError: The file cannot be read or decoded, or is too large to decode safely.
     """
     try:
         if not path.stat().st_size:
             raise _refuse(path, "it is empty (0 bytes).", "Copy it again, or leave it out.")
-        size, has_alpha = _look(path)
-        if size[0] * size[1] > MOST_PIXELS:
+        size, has_alpha = _read_header(path)
+        if size[0] * size[1] > MAX_PIXELS:
             raise _refuse_size(path, f" ({size[0]} x {size[1]})")
         by_pillow = path.suffix.lower() in PILLOW_SUFFIXES
         pixels = None if by_pillow else _decode(path)
@@ -51,35 +51,37 @@ def read_image(path: Path) -> VisionFrame:
     except Image.DecompressionBombError as error:
         raise _refuse_size(path, "") from error
     except PermissionError as error:
-        raise _refuse(path, "you may not read it.", "Grant access, or leave it out.") from error
-    except Exception as error:  # decoders of damaged files raise whatever they like
+        raise _refuse(
+            path, "permission to read it is denied.", "Grant access, or leave it out."
+        ) from error
+    except Exception as error:  # decoders raise many types for damaged files
         reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
         raise _refuse(
             path,
-            f"it is no image that can be decoded ({reason[0]}).",
+            f"it cannot be decoded as an image ({reason[0]}).",
             "Convert it to PNG, or leave it out.",
         ) from error
     return pixels
 
 
-def _look(path: Path) -> tuple[tuple[int, int], bool]:
-    """Width and height, and whether parts may be transparent; nothing is decoded."""
+def _read_header(path: Path) -> tuple[tuple[int, int], bool]:
+    """Width and height, and whether it may be transparent; nothing is decoded."""
     with warnings.catch_warnings():
-        # Pillow warns of pictures that are large but within our limit.
+        # Pillow warns about pictures that are large but within our limit.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path) as image:
             return image.size, "A" in image.getbands() or "transparency" in image.info
 
 
 def _decode(path: Path) -> VisionFrame | None:
-    # Read by Python, since OpenCV does not open every file name on every platform.
+    # Read by Python, since OpenCV cannot open every file name on every platform.
     content = numpy.fromfile(path, dtype=numpy.uint8)
     pixels = cv2.imdecode(content, cv2.IMREAD_COLOR)
     return None if pixels is None else numpy.asarray(pixels, dtype=numpy.uint8)
 
 
 def _decode_by_pillow(path: Path, opaque: VisionFrame | None) -> VisionFrame:
-    """The picture over grey; `opaque` is what it shows without its transparency, if known."""
+    """The picture over grey; `opaque` is the picture without transparency, if known."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(path) as image:
@@ -91,16 +93,16 @@ def _decode_by_pillow(path: Path, opaque: VisionFrame | None) -> VisionFrame:
     if alpha.shape != opaque.shape[:2] or alpha.min() == 255:
         return opaque
     share = alpha[..., None].astype(numpy.uint16)
-    mixed = (opaque * share + BEHIND * (255 - share) + 127) // 255
+    mixed = (opaque * share + BACKGROUND_GREY * (255 - share) + 127) // 255
     return mixed.astype(numpy.uint8)
 
 
 def _refuse_size(path: Path, size: str) -> UnreadableError:
-    limit = MOST_PIXELS // 1_000_000
+    limit = MAX_PIXELS // 1_000_000
     return _refuse(
         path,
-        f"it has more than {limit} million pixels{size}, too many to be decoded safely.",
-        "Scale it down, or cut the face out.",
+        f"it has more than {limit} million pixels{size}, too many to decode safely.",
+        "Scale it down, or crop it to the face.",
     )
 
 

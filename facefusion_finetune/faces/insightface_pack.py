@@ -1,4 +1,4 @@
-"""An insightface model pack: looked for, checked, opened; never downloaded."""
+"""Finds, checks and opens an insightface model pack; never downloads one."""
 
 import importlib
 import os
@@ -9,23 +9,23 @@ from typing import Any
 from facefusion_finetune.errors import HostError
 
 PACK_VARIABLE = "FACEFUSION_FINETUNE_INSIGHTFACE"
-USUAL_PLACE = Path("~/.insightface/models/buffalo_l")
+DEFAULT_PACK = Path("~/.insightface/models/buffalo_l")
 
 DETECTORS = ("det_*.onnx", "scrfd_*.onnx")
 LANDMARKER = "1k3d68.onnx"
 RECOGNISER = "w600k_r50.onnx"
-"""The network whose vectors FaceFusion drives its swappers by. Those of other packs, such as
-w600k_mbf.onnx or glintr100.onnx, mean nothing to a swapper."""
+"""The network whose embeddings drive FaceFusion's swappers. Embeddings of other packs' networks,
+such as w600k_mbf.onnx or glintr100.onnx, are meaningless to a swapper."""
 
-GET_IT = (
-    "Get the pack buffalo_l from insightface's releases, once, where you accept its terms (research"
+PACK_ADVICE = (
+    "Download the pack buffalo_l from insightface's releases once, accepting its terms (research"
     f" only), and unpack it there, or set {PACK_VARIABLE} to its folder."
 )
 
 
 @dataclass(frozen=True)
 class Pack:
-    """Files of a pack that are needed; all of them are there."""
+    """The required files of a pack; all of them exist."""
 
     directory: Path
     detector: Path
@@ -34,23 +34,23 @@ class Pack:
 
 
 def find_pack(given: Path | None = None) -> Pack:
-    """Look for a model pack.
+    """Find a model pack.
 
     Args:
-        given: A folder the user named; else `FACEFUSION_FINETUNE_INSIGHTFACE`, else
+        given: A folder given by the user; if None, `FACEFUSION_FINETUNE_INSIGHTFACE`, or else
             ~/.insightface/models/buffalo_l.
 
     Raises:
-        HostError: There is no such folder, or what is needed of it is missing.
+        HostError: There is no such folder, or required files are missing.
     """
     configured = given or os.environ.get(PACK_VARIABLE)
-    directory = Path(configured or USUAL_PLACE).expanduser().absolute()
+    directory = Path(configured or DEFAULT_PACK).expanduser().absolute()
     origin = "as given" if given else f"{PACK_VARIABLE} {'is' if configured else 'is not'} set"
     if not directory.is_dir():
         raise HostError(
             "insightface's model pack",
-            f"there is no folder {directory} ({origin}), and nothing is downloaded here.",
-            GET_IT,
+            f"there is no folder {directory} ({origin}), and this package does not download it.",
+            PACK_ADVICE,
         )
     detectors = sorted(path for pattern in DETECTORS for path in directory.glob(pattern))
     files = [directory / LANDMARKER, directory / RECOGNISER]
@@ -60,15 +60,16 @@ def find_pack(given: Path | None = None) -> Pack:
     if missing:
         raise HostError(
             f"insightface's model pack in {directory} ({origin})",
-            f"it lacks {', '.join(missing)}, and nothing is downloaded here. FaceFusion's swappers"
-            f" are driven by the vectors of {RECOGNISER}, so that no other recogniser will do.",
-            GET_IT,
+            f"it lacks {', '.join(missing)}, and this package does not download files."
+            f" FaceFusion's swappers are driven by the embeddings of {RECOGNISER}, so no other"
+            " recogniser works.",
+            PACK_ADVICE,
         )
     return Pack(directory, detectors[0], *files)
 
 
 def import_insightface() -> Any:
-    """The library.
+    """Import the library.
 
     Raises:
         HostError: It is not installed.
@@ -79,23 +80,23 @@ def import_insightface() -> Any:
         raise HostError(
             "insightface",
             f"the library cannot be imported ({error}).",
-            "pip install 'facefusion-finetune[standalone]', not beside a FaceFusion: it brings an"
-            " OpenCV of its own.",
+            "Run pip install 'facefusion-finetune[standalone]', but not in FaceFusion's"
+            " environment: it brings its own OpenCV.",
         ) from error
 
 
 def open_network(path: Path, task: str) -> Any:
-    """One of insightface's models.
+    """Open one of insightface's models.
 
-    It is opened by its file alone: insightface's own `FaceAnalysis` downloads a pack it does not
-    find, and takes any square network in the folder, a content classifier too, for a recogniser.
+    Only this file is opened: insightface's own `FaceAnalysis` downloads missing packs, and mistakes
+    any network with a square input in the folder, even a content classifier, for a recogniser.
 
     Args:
         path: An existing file.
-        task: What insightface has to take it for, for example `detection`.
+        task: The task that insightface must detect, for example `detection`.
 
     Raises:
-        HostError: insightface is not installed, cannot open the file, or takes it for another one.
+        HostError: insightface is not installed, cannot open the file, or detects another task.
     """
     try:
         model = import_insightface().model_zoo.get_model(str(path))
@@ -106,6 +107,8 @@ def open_network(path: Path, task: str) -> Any:
         ) from error
     if getattr(model, "taskname", None) != task:
         raise HostError(
-            str(path), f"insightface does not take it for {task}.", "Unpack the model pack again."
+            str(path),
+            f"insightface does not recognise it as a {task} model.",
+            "Unpack the model pack again.",
         )
     return model

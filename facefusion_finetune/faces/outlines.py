@@ -1,4 +1,4 @@
-"""Face, eyes and mouth as outlines of the 68 landmarks, where no network parses the face."""
+"""Masks of face, eyes and mouth from the 68 landmarks, without a face parser."""
 
 import cv2
 import numpy
@@ -10,19 +10,19 @@ NOSE_BASE = 33
 EYES = (slice(36, 42), slice(42, 48))
 MOUTH = slice(48, 60)
 FOREHEAD = 0.8
-"""How far the face goes on above the brows, as a share of the way from them down to the nose's
-base. An average forehead is as high as that way, and hair begins below its end."""
+"""How far the face extends above the brows, as a share of the distance from the brows to the base
+of the nose. An average forehead is as high as that distance, and hair begins below its top."""
 EYE_GROWTH = 1.3
-"""An eye's landmarks lie on its opening; lids and lashes are a little more."""
+"""An eye's landmarks are on its opening; this includes lids and lashes."""
 BLUR = 5 / 512
-"""Deviation of the blur of an edge, as a share of the crop's width."""
+"""Standard deviation of the edge blur, as a share of the crop's width."""
 
 
 def draw_masks(landmark_68: Points, size: tuple[int, int]) -> FaceMasks:
-    """Masks of one face; nothing is known to lie in front of it.
+    """Masks of one face, which counts as not occluded.
 
     Args:
-        landmark_68: (68, 2), in pixels of the crop; may lie outside of it.
+        landmark_68: (68, 2), in pixels of the crop; points may be outside it.
         size: Width and height of the crop in pixels.
     """
     brows = landmark_68[BROWS]
@@ -42,13 +42,13 @@ def _grow(points: Points, factor: float) -> Points:
 
 
 def _fill(groups: list[Points], size: tuple[int, int]) -> Mask:
-    """(H, W): 1 inside the hull of any of the groups of points, soft towards the inside."""
+    """(H, W): 1 inside the convex hull of each group of points, with a soft inner edge."""
     width, height = size
     mask: Mask = numpy.zeros((height, width), numpy.float32)
     for points in groups:
         hull = cv2.convexHull(points.round().astype(numpy.int32))
         cv2.fillConvexPoly(mask, hull, 1.0)
     blurred = cv2.GaussianBlur(mask, (0, 0), BLUR * width)
-    # as FaceFusion softens its masks: nothing outside of the outline counts
+    # like FaceFusion's masks: 0 outside the outline
     soft: Mask = (blurred.clip(0.5, 1) - 0.5) * 2
     return soft

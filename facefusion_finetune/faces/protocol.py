@@ -1,4 +1,4 @@
-"""What the rest of the package asks of whoever finds and aligns faces."""
+"""The interfaces through which the package finds, aligns, masks and recognises faces."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,57 +30,57 @@ class DetectedFace:
     bounding_box: NDArray[numpy.float64]
     """(4,): x1, y1, x2, y2."""
     landmark_5: Points
-    """(5, 2): eyes, nose tip, mouth corners, as the host aligns by (its '5/68')."""
+    """(5, 2): eyes, nose tip, mouth corners, which the host aligns by (its '5/68')."""
     landmark_68: Points
     """(68, 2)."""
     detector_score: float
     landmarker_score: float
     embedding: NDArray[numpy.float64]
-    """(512,): the recogniser's output, not normalised."""
+    """(512,): the face embedding (the recogniser's vector), not normalised."""
 
 
 @dataclass(frozen=True)
 class FaceMasks:
-    """What covers what in an aligned crop; each H x W, 0 to 1."""
+    """Masks of an aligned crop; each H x W, 0 to 1."""
 
     face: Mask
     """1 on the face (skin, brows, eyes, nose, mouth)."""
     visible: Mask
-    """1 where nothing lies in front of the face."""
+    """1 where nothing occludes the face."""
     features: Mask
     """1 on eyes and mouth."""
     glasses: Mask | None = None
-    """1 on glasses; None where the analyser cannot tell."""
+    """1 on glasses; None if the analyser cannot tell."""
 
 
 @dataclass(frozen=True)
 class FaceAttributes:
-    """What a swap has to leave as it is: how the head is held and what the face does.
+    """What a swap must preserve: pose and expression.
 
-    What cannot be read off a picture is not a number.
+    Values that cannot be measured are NaN.
     """
 
     yaw: float
-    """Degrees; 0 looks at the camera, positive turns to the picture's right."""
+    """Degrees; 0 faces the camera, positive is turned to the picture's right."""
     pitch: float
-    """Degrees; positive looks down."""
+    """Degrees; positive is down."""
     eye_opening: tuple[float, float]
-    """Of the eye on the picture's left and right: distance of the lids over the eye's width."""
+    """Eyes on the picture's left and right: distance of the lids over the eye's width."""
     mouth_opening: float
     """Distance of the lips' inner edges over the mouth's width; 0 is closed."""
     gaze: tuple[float, float]
-    """Where the irises lie from the middle of the eye, right and down, in eye widths: mean of both
-    eyes. Not a number where both eyes are closed."""
+    """Offset of the irises from the eyes' centres, right and down, in eye widths: mean of both
+    eyes. NaN if both eyes are closed."""
 
 
 class ContentCheck(Protocol):
-    """Refuses footage that must not be worked on; FaceFusion's own networks decide."""
+    """Refuses footage that must not be processed; FaceFusion's own networks decide."""
 
     def is_blocked(self, path: Path) -> bool:
         """Whether the content check refuses this image or video file.
 
         Raises:
-            UnreadableError: The file cannot be read, so that its content is unchecked.
+            UnreadableError: The file cannot be read, so its content is unchecked.
         """
 
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
@@ -88,11 +88,11 @@ class ContentCheck(Protocol):
 
 
 class FaceFinder(Protocol):
-    """Finds faces in a frame, and reads off them what they do."""
+    """Finds faces in a frame, and measures their pose and expression."""
 
     @property
     def same_person_cosine(self) -> float:
-        """Two of the recogniser's vectors with a cosine above this count as one person."""
+        """Two face embeddings with a cosine above this count as one person."""
 
     def detect_faces(self, vision_frame: VisionFrame) -> list[DetectedFace]:
         """All faces of a frame, best detector score first."""
@@ -100,14 +100,14 @@ class FaceFinder(Protocol):
     def measure_attributes(
         self, vision_frame: VisionFrame, landmark_5: Points
     ) -> FaceAttributes | None:
-        """Read pose, eyes, mouth and gaze off a picture, a swapped one too.
+        """Measure pose, eyes, mouth and gaze in a picture, which may be swapped.
 
         Args:
             vision_frame: The picture.
-            landmark_5: (5, 2), where the face is expected, in its pixels.
+            landmark_5: (5, 2), expected landmarks in its pixels.
 
         Returns:
-            None where no face is found there.
+            None if no face is found there.
         """
 
 
@@ -115,27 +115,27 @@ class FaceGeometry(Protocol):
     """Aligns, masks and pastes back a face whose landmarks are known."""
 
     def warp_templates(self) -> Mapping[str, Points]:
-        """Every template's five points in the unit square, by name."""
+        """Every template's five landmarks in the unit square, by name."""
 
     def warp_face(
         self, vision_frame: VisionFrame, landmark_5: Points, template: str, size: tuple[int, int]
     ) -> tuple[VisionFrame, Matrix]:
-        """The aligned crop of `size` (width, height) and the matrix that made it."""
+        """The aligned crop of `size` (width, height) and its affine matrix."""
 
     def paste_back(
         self, vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
     ) -> VisionFrame:
-        """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
+        """A copy of the frame with `crop` (BGR, 0 to 255) blended in by `mask`."""
 
     def create_paste_mask(self, crop: VisionFrame) -> Mask:
-        """The mask a swap is pasted back with under the current settings (by default: box)."""
+        """The mask used to paste back a swap with the current settings (by default: box)."""
 
     def create_masks(self, crop: VisionFrame) -> FaceMasks:
         """Face, occlusion and feature masks of an aligned crop."""
 
 
 class SwapperCatalogue(Protocol):
-    """Knows the base swappers, and how each is fed."""
+    """Lists the base swappers, and how each is fed."""
 
     def list_swappers(self) -> list[str]:
         """Names of the base swappers that can be opened."""
@@ -145,32 +145,32 @@ class SwapperCatalogue(Protocol):
 
         Args:
             name: See `list_swappers`.
-            path: A file derived from it that takes its place; what else it needs is the same.
+            path: A file derived from it to use in its place; its other files stay the same.
 
         Raises:
-            SwapperError: There is no such swapper, it is of an unknown type, or a file of it is
+            SwapperError: There is no such swapper, its type is unknown, or one of its files is
                 missing or damaged.
         """
 
 
 class Recognisers(Protocol):
-    """Has face recognisers, and embeddings and pictures of people other than the one tuned."""
+    """Provides recognisers, and embeddings and pictures of people other than the one tuned."""
 
     def get_recogniser(self) -> RecogniserOptions:
-        """The recogniser whose vectors the swapper is driven by."""
+        """The recogniser whose embeddings drive the swapper."""
 
     def get_judge(self) -> RecogniserOptions | None:
-        """A second recogniser that was trained independently, if there is one."""
+        """A second, independently trained recogniser, if there is one."""
 
     def sample_other_vectors(
         self, count: int, seed: int, for_judging: bool = False
     ) -> NDArray[numpy.float64]:
-        """Unit vectors that stand for other people than the one being tuned.
+        """Unit vectors that represent people other than the one being tuned.
 
         Args:
             count: How many.
-            seed: Decides which.
-            for_judging: Take people who are never among those of training.
+            seed: Seed of the choice.
+            for_judging: Choose people who are never used in training.
 
         Returns:
             (count, 512).
@@ -179,26 +179,26 @@ class Recognisers(Protocol):
     def sample_other_pictures(
         self, count: int, seed: int, template: str, size: tuple[int, int]
     ) -> NDArray[numpy.uint8] | None:
-        """Aligned pictures of other people than the one being tuned, if there are any at hand.
+        """Aligned pictures of people other than the one being tuned, if any are available.
 
         Args:
             count: How many.
-            seed: Decides which.
+            seed: Seed of the choice.
             template: Name of the warp template.
             size: Width and height in pixels.
 
         Returns:
-            (count, H, W, 3), BGR; None where there are none.
+            (count, H, W, 3), BGR; None if none are available.
         """
 
 
 class FaceAnalyser(ContentCheck, FaceFinder, FaceGeometry, SwapperCatalogue, Recognisers, Protocol):
-    """All that is asked of FaceFusion, or of what takes its place.
+    """Everything needed from FaceFusion, or from its replacement.
 
-    Training must see what the swapper will be fed later, so that whoever swaps answers here too.
-    A function that needs one part only says so in its signature.
+    Training must see what the swapper will be fed later, so the program that swaps must implement
+    this, too. A function that needs only one part says so in its signature.
     """
 
     @property
     def name(self) -> str:
-        """Who answers, with a version, for example `facefusion 3.8.1`."""
+        """Name and version of the implementation, for example `facefusion 3.8.1`."""

@@ -1,4 +1,4 @@
-"""Face vectors: a person's mean, who resembles whom, and directions that stand for nobody."""
+"""Face embeddings (vectors): a person's mean, similarity, and random directions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,25 +6,25 @@ from typing import Any
 import numpy
 from numpy.typing import NDArray
 
-SIZE = 512
+VECTOR_SIZE = 512
 
 
 def sample_directions(count: int, seed: int, for_judging: bool = False) -> NDArray[numpy.float64]:
     """Random directions on the recogniser's sphere.
 
-    In 512 dimensions they are nearly orthogonal to each other and to any person, as the vectors of
-    people who do not resemble each other are.
+    In 512 dimensions they are nearly orthogonal to each other and to any person, like the
+    embeddings of people who do not resemble each other.
 
     Args:
         count: How many.
-        seed: Decides which.
-        for_judging: Draw others than those for training.
+        seed: Seed of the directions.
+        for_judging: Draw directions other than those for training.
 
     Returns:
-        (count, 512), each of length 1.
+        (count, 512), each of unit norm.
     """
     generator = numpy.random.default_rng([seed, 1] if for_judging else seed)
-    directions = generator.standard_normal((count, SIZE))
+    directions = generator.standard_normal((count, VECTOR_SIZE))
     others: NDArray[numpy.float64] = directions / numpy.linalg.norm(
         directions, axis=1, keepdims=True
     )
@@ -34,7 +34,7 @@ def sample_directions(count: int, seed: int, for_judging: bool = False) -> NDArr
 def measure_similarity(
     embeddings: NDArray[Any], centroid: NDArray[numpy.float64]
 ) -> NDArray[numpy.float64]:
-    """(n,): cosine of each row of (n, d) with a unit vector, or with its own row of (n, d)."""
+    """(n,): cosine of each row of (n, d) with one unit vector, or with its own row of (n, d)."""
     lengths = numpy.linalg.norm(embeddings, axis=1)
     products = (embeddings * centroid).sum(axis=1)
     return numpy.asarray(products / numpy.maximum(lengths, 1e-12), dtype=numpy.float64)
@@ -47,8 +47,8 @@ def leave_one_out(
 
     Args:
         embeddings: (n, d).
-        clips: (n,), where each was taken. A row is then compared with those of other clips, since
-            its neighbours are too like it; with one clip only, with its neighbours after all.
+        clips: (n,), the clip of each row. Rows are then compared with those of other clips, since
+            rows of the same clip are too similar; unless there is only one clip.
     """
     directions = embeddings / numpy.maximum(
         numpy.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12
@@ -63,13 +63,13 @@ def leave_one_out(
 
 
 def create_centroid(embeddings: NDArray[Any]) -> NDArray[numpy.float64]:
-    """Mean direction of a person's vectors.
+    """Mean direction of a person's embeddings.
 
     Args:
-        embeddings: (n, 512), of any length.
+        embeddings: (n, 512), of any norm.
 
     Returns:
-        (512,), of unit length.
+        (512,), of unit norm.
     """
     directions = embeddings / numpy.linalg.norm(embeddings, axis=1, keepdims=True)
     mean = directions.astype(numpy.float64).mean(axis=0)

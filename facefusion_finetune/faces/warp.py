@@ -1,6 +1,6 @@
-"""Crops, paste back and box mask as FaceFusion makes them, where there is no FaceFusion.
+"""FaceFusion's crops, paste back and box mask, without FaceFusion.
 
-The numbers are those FaceFusion aligns by; the tests hold this module against its functions.
+The values are those that FaceFusion aligns by; the tests compare this module with its functions.
 """
 
 from collections.abc import Mapping
@@ -66,23 +66,23 @@ TEMPLATES: Mapping[str, tuple[tuple[float, float], ...]] = MappingProxyType(
         ),
     }
 )
-"""Eyes, nose tip and mouth corners in the unit square of a crop, by the template's name."""
+"""Eyes, nose tip and mouth corners in the unit square of a crop, by template name."""
 
 OUTLIER = 100.0
-"""Pixels of the crop from which on one of the five points is left out of the fit."""
+"""Distance in crop pixels from which a landmark is an outlier and excluded from the fit."""
 BOX_BLUR = 0.3
-"""FaceFusion's default: how much of half the crop's width the box mask falls off over."""
+"""FaceFusion's default: the box mask's falloff, as a share of half the crop's width."""
 
 
 def warp_templates() -> dict[str, Points]:
-    """Every template's five points, as arrays of their own."""
+    """Every template's five landmarks, as new arrays."""
     return {name: numpy.array(points) for name, points in TEMPLATES.items()}
 
 
 def warp_face(
     vision_frame: VisionFrame, landmark_5: Points, template: str, size: tuple[int, int]
 ) -> tuple[VisionFrame, Matrix]:
-    """The aligned crop of `size` (width, height) and the 2 x 3 matrix that made it.
+    """The aligned crop of `size` (width, height) and its 2 x 3 affine matrix.
 
     Raises:
         KeyError: There is no such template.
@@ -100,7 +100,7 @@ def warp_face(
 def paste_back(
     vision_frame: VisionFrame, crop: NDArray[Any], mask: Mask, matrix: Matrix
 ) -> VisionFrame:
-    """A copy of the frame with `crop` (BGR, 0 to 255) laid over it where `mask` says."""
+    """A copy of the frame with `crop` (BGR, 0 to 255) blended in by `mask`."""
     back = cv2.invertAffineTransform(matrix)
     height, width = crop.shape[:2]
     corners = numpy.array([(0, 0), (width, 0), (width, height), (0, height)])
@@ -116,13 +116,13 @@ def paste_back(
     share = cv2.warpAffine(mask, back, size).clip(0, 1)[..., None]
     laid = cv2.warpAffine(crop, back, size, borderMode=cv2.BORDER_REPLICATE)
     area = pasted[top:bottom, left:right]
-    # not rounded: FaceFusion drops the fraction
+    # not rounded: FaceFusion truncates
     pasted[top:bottom, left:right] = (area * (1 - share) + laid * share).astype(numpy.uint8)
     return pasted
 
 
 def create_box_mask(crop: VisionFrame) -> Mask:
-    """FaceFusion's box mask with its default blur and padding: 1 inside, falling off to the rim."""
+    """FaceFusion's box mask with its default blur and padding: 1 inside, falling off outwards."""
     height, width = crop.shape[:2]
     blur = int(width * 0.5 * BOX_BLUR)
     rim = max(blur // 2, 1)
@@ -132,7 +132,7 @@ def create_box_mask(crop: VisionFrame) -> Mask:
 
 
 def fit_similarity(points: NDArray[Any], targets: NDArray[Any]) -> Matrix:
-    """Least-squares rotation, uniform scale and shift that takes `points` to `targets`.
+    """Least-squares rotation, uniform scale and shift that maps `points` to `targets`.
 
     Args:
         points: (..., n, 2).

@@ -199,7 +199,7 @@ def test_a_video_needs_ffmpeg(
 
 def test_nothing_passes_without_all_three(folder: Path, tmp_path: Path) -> None:
     picture = paint(NEUTRAL)
-    with pytest.raises(FootageError, match="not used unchecked") as caught:
+    with pytest.raises(FootageError, match="unchecked footage is not used") as caught:
         ContentCheck(tmp_path / "nowhere").is_frame_blocked(picture)
     assert "nsfw_1.onnx is missing, nsfw_2.onnx is missing" in caught.value.why
     assert ".assets/models" in caught.value.todo

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from facefusion_finetune.errors import UnreadableError
-from facefusion_finetune.faces.images import BEHIND, read_image
+from facefusion_finetune.faces.images import BACKGROUND_GREY, read_image
 
 HEIGHT, WIDTH = 24, 36
 
@@ -105,9 +105,9 @@ def test_transparent_parts_are_grey_not_what_they_hide(
     path = tmp_path / "a.png"
     cv2.imwrite(str(path), every.astype(numpy.uint16) * 257 if depth == 16 else every)
     frame = read_image(path)
-    assert (frame[:, :18] == BEHIND).all()
+    assert (frame[:, :18] == BACKGROUND_GREY).all()
     assert (frame[:12, 18:] == picture[:12, 18:, ::-1]).all()
-    half = (picture[12:, 18:, ::-1].astype(int) + BEHIND) / 2
+    half = (picture[12:, 18:, ::-1].astype(int) + BACKGROUND_GREY) / 2
     assert numpy.abs(frame[12:, 18:] - half).max() <= 1
 
 
@@ -120,7 +120,7 @@ def test_turned_and_transparent(tmp_path: Path, picture: numpy.ndarray) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(numpy.ascontiguousarray(every)).save(path, exif=exif)
     frame = read_image(path)
-    assert (frame[:12] == BEHIND).all()
+    assert (frame[:12] == BACKGROUND_GREY).all()
     assert (frame[12:] == picture[12:, :, ::-1]).all()
 
 
@@ -143,7 +143,7 @@ def test_huge_picture_is_refused_before_it_is_decoded(
     _create_huge_png(path, side)
     monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("it was decoded"))
     with pytest.raises(
-        UnreadableError, match=r"more than 178 million pixels.* too many to be decoded safely"
+        UnreadableError, match=r"more than 178 million pixels.* too many to decode safely"
     ) as caught:
         read_image(path)
     assert "Scale it down" in caught.value.todo
@@ -153,8 +153,8 @@ def test_huge_picture_is_refused_before_it_is_decoded(
     ("content", "message"),
     [
         (b"", r"it is empty \(0 bytes\)"),
-        (b"\x89PNG but no more", "no image that can be decoded"),
-        (b"\xff\xd8\xff\xe0" + b"x" * 200, "no image that can be decoded"),
+        (b"\x89PNG but no more", "cannot be decoded as an image"),
+        (b"\xff\xd8\xff\xe0" + b"x" * 200, "cannot be decoded as an image"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".heic", ".tif", ".webp"])
@@ -171,7 +171,7 @@ def test_half_a_picture(tmp_path: Path, picture: numpy.ndarray) -> None:
     Image.fromarray(noise).save(whole)
     path = tmp_path / "half.png"
     path.write_bytes(whole.read_bytes()[:5000])
-    with pytest.raises(UnreadableError, match="no image that can be decoded"):
+    with pytest.raises(UnreadableError, match="cannot be decoded as an image"):
         read_image(path)
 
 

@@ -140,7 +140,7 @@ def test_the_network_is_watched(tmp_path: Path) -> None:
 def test_each_missing_file_is_said(tmp_path: Path, name: str) -> None:
     pack = create_pack(tmp_path / "pack")
     (pack / name).unlink()
-    with pytest.raises(HostError, match="nothing is downloaded here") as caught:
+    with pytest.raises(HostError, match="this package does not download") as caught:
         InsightFaceAnalyser(pack)
     assert ("a detector" if name.startswith("det") else name) in caught.value.why
 
@@ -148,7 +148,7 @@ def test_each_missing_file_is_said(tmp_path: Path, name: str) -> None:
 def test_a_pack_with_another_recogniser_is_refused(tmp_path: Path) -> None:
     pack = create_pack(tmp_path / "antelopev2")
     shutil.move(pack / "w600k_r50.onnx", pack / "glintr100.onnx")
-    with pytest.raises(HostError, match="no other recogniser will do"):
+    with pytest.raises(HostError, match="no other recogniser works"):
         InsightFaceAnalyser(pack)
 
 
@@ -230,7 +230,7 @@ def test_footage_is_refused_without_the_content_models(
 ) -> None:
     detector = Detector([], [])
     analyser = create_analyser(monkeypatch, create_pack(tmp_path / "p"), detector, Landmarker())
-    with pytest.raises(FootageError, match=r"nsfw_1\.onnx is missing, .*not used unchecked"):
+    with pytest.raises(FootageError, match=r"nsfw_1\.onnx is missing, .*unchecked footage is not used"):
         analyser.is_frame_blocked(numpy.zeros((64, 64, 3), numpy.uint8))
 
 
