@@ -22,8 +22,6 @@ MODEL = "finetuned_swapper_model_dropdown"
 PIXEL_BOOST = "finetuned_swapper_pixel_boost_dropdown"
 WEIGHT = "finetuned_swapper_weight_slider"
 PREVIEW = "PREVIEW"
-NOTICE = 5.0
-"""Seconds within which a page without a reload shows what has changed on disk."""
 
 
 @pytest.fixture(scope="module")
@@ -119,11 +117,11 @@ def test_new_model_appears_and_a_removed_one_goes(
 ) -> None:
     ruth()
     page.wait_until(
-        lambda: "ruth (unproven)" in page.read_options(MODEL), NOTICE, "the new person is offered"
+        lambda: "ruth (unproven)" in page.read_options(MODEL), what="the new person is offered"
     )
     of_ruth = choose(page, "ruth (unproven)")
     remove_model(ui_host, "ruth")
-    page.wait_until(lambda: page.read_chosen(MODEL) == "", NOTICE, "nobody is chosen any more")
+    page.wait_until(lambda: page.read_chosen(MODEL) == "", what="nobody is chosen any more")
     page.wait_until(lambda: any("ruth" in toast for toast in page.read_toasts()), what="words")
     assert page.read_options(MODEL) == ["jane", "joan (unproven)"]
     page.wait_for_picture(PREVIEW, unlike=of_ruth)
@@ -141,5 +139,5 @@ def test_two_pages_share_the_choice(ui: FaceFusionUi, page: Page, open_page: Ope
     )
     page.choose(MODEL, "jane")
     other.wait_until(
-        lambda: other.read_chosen(MODEL) == "jane", NOTICE, "the other page follows the choice"
+        lambda: other.read_chosen(MODEL) == "jane", what="the other page follows the choice"
     )

@@ -219,7 +219,7 @@ def test_comparison(
     page.wait_for_text("finetune_compare_frame_html", target_video.name)
     page.set_slider("finetune_compare_frame_slider", 15)
     page.click("finetune_compare_button")
-    page.wait_until(lambda: page.is_shown(SLIDER), 60, "both are shown")
+    page.wait_until(lambda: page.is_shown(SLIDER), what="both are shown")
     assert "left: ada@1 | right: base of ada@1" in page.read_text(SLIDER)
     sources = page.wait_until(
         lambda: [source for source in page.run(READ_SOURCES, SLIDER) if "compare-" in source]

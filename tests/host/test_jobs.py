@@ -27,7 +27,7 @@ def test_extraction_with_the_settings_of_the_page(
     wrong = submit(face_detector_model="none_such")
     blind = submit(face_detector_score=1.0)
     good = submit(face_mask_padding=[1, 2, 3, 4])
-    wait_for_end(wrong, blind, good, seconds=180)
+    wait_for_end(wrong, blind, good)
     assert "does not accept them" in read_error(wrong)
     assert "no face was found" in read_error(blind)
     assert good.state.status == "done", good.read_log()

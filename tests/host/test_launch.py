@@ -11,6 +11,7 @@ import pytest
 from facefusion_finetune.host.launch import find_linked_feature, make_paths_absolute
 from facefusion_finetune.host.link import link
 from tests.support.host import create_fake_checkout
+from tests.support.waiting import HANGS
 
 FOLDER = Path("/user")
 LAUNCH = "from facefusion_finetune.host.launch import main; main()"
@@ -64,7 +65,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "import os, sys, time\n"
         "try:\n"
         "    print(os.getcwd(), sys.executable, *sys.argv[1:], flush=True)\n"
-        "    time.sleep(60 if 'wait' in sys.argv else 0)\n"
+        "    time.sleep(600 if 'wait' in sys.argv else 0)\n"
         "except KeyboardInterrupt:\n"
         "    print('tidied up', flush=True)\n"
         "    sys.exit(3)\n"
@@ -85,7 +86,7 @@ def launch(environment: dict[str, str], folder: Path, *arguments: str) -> tuple[
         env=environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS,
         check=False,
     )
     return process.returncode, process.stdout.strip(), process.stderr
@@ -145,7 +146,7 @@ def test_ctrl_c_lets_the_host_tidy_up(environment: dict[str, str], tmp_path: Pat
     assert process.stdout is not None
     assert "wait" in process.stdout.readline()
     os.killpg(process.pid, signal.SIGINT)
-    said, errors = process.communicate(timeout=30)
+    said, errors = process.communicate(timeout=HANGS)
     assert said.strip() == "tidied up"
     assert errors == ""
     assert process.returncode == 3

@@ -373,6 +373,15 @@ def test_the_page_shows_what_the_command_line_chose(pages: tuple[list[BuiltPage]
     assert "model 'bob': no such model is active" in pages[1]
 
 
+def test_the_page_looks_at_what_has_changed_every_two_seconds(
+    pages: tuple[list[BuiltPage], str],
+) -> None:
+    for page in pages[0]:
+        clocks = [one["props"] for one in page.components.values() if one["type"] == "timer"]
+        # the host has one of its own
+        assert (2.0, True) in [(clock["value"], clock["active"]) for clock in clocks]
+
+
 def test_the_preview_follows(pages: tuple[list[BuiltPage], str]) -> None:
     page = pages[0][1]
     (preview,) = (

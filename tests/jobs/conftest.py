@@ -1,6 +1,5 @@
 """A queue whose processes can import the tests."""
 
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 
 from facefusion_finetune import home
 from facefusion_finetune.jobs import queue
-from tests.support.job_processes import open_runners
+from tests.support.job_processes import StartRunner, open_runners
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +35,7 @@ def fill_state_disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 @pytest.fixture
-def start_runner(no_runner: None) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start_runner(no_runner: None) -> Iterator[StartRunner]:
     """Starts a runner in a process of its own, whose jobs do what a test asks for."""
     with open_runners() as start:
         yield start

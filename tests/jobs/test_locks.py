@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from facefusion_finetune.jobs import locks
+from tests.support.waiting import HANGS
 
 HOLDER = """
 import sys, time
@@ -43,7 +44,7 @@ def test_a_killed_process_lets_go(tmp_path: Path) -> None:
         with locks.hold(path, seconds=0.1) as is_ours:
             assert not is_ours
         process.send_signal(signal.SIGKILL)
-        with locks.hold(path, seconds=10) as is_ours:
+        with locks.hold(path, seconds=HANGS) as is_ours:
             assert is_ours
 
 

@@ -17,6 +17,7 @@ from facefusion_finetune.jobs.arguments import ExtractArguments
 from facefusion_finetune.jobs.record import FOOTAGE_FOLDER, DamagedJob, Job, JobState
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from tests.support.job_processes import submit
+from tests.support.waiting import HANGS
 
 
 @pytest.fixture
@@ -132,7 +133,7 @@ for _ in range(20):
         thread.start()
     for thread in threads:
         thread.join()
-    assert [process.wait(60) for process in others] == [0, 0]
+    assert [process.wait(HANGS) for process in others] == [0, 0]
     jobs = queue.list_jobs()
     assert len({job.id for job in jobs}) == 80
     assert [queue.count_before(job) for job in jobs[::20]] == [0, 20, 40, 60]

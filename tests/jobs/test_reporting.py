@@ -1,7 +1,6 @@
 """What a working process tells of a job."""
 
 import json
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,6 +12,7 @@ from facefusion_finetune.jobs.record import Job, JobState
 from facefusion_finetune.jobs.reporting import Reporter
 from facefusion_finetune.people.profile import Person
 from tests.support.job_processes import submit
+from tests.support.waiting import HANGS, wait_until
 
 pytestmark = pytest.mark.usefixtures("no_runner")
 
@@ -25,13 +25,12 @@ def job(person: Person, monkeypatch: pytest.MonkeyPatch) -> Job:
 
 def _wait(job: Job, is_as_wanted: Callable[[JobState], bool]) -> JobState:
     """The state on disk, once it is as wanted."""
-    deadline = time.monotonic() + 10
-    while True:
-        state = JobState.model_validate_json(job.state_path.read_bytes())
-        if is_as_wanted(state):
-            return state
-        assert time.monotonic() < deadline, state
-        time.sleep(0.01)
+
+    def read() -> JobState:
+        return JobState.model_validate_json(job.state_path.read_bytes())
+
+    wait_until(lambda: is_as_wanted(read()), read)
+    return read()
 
 
 def test_stages_steps_and_notes_of_a_training(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +101,7 @@ def test_time_left_of_an_extraction(job: Job, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_last_word_is_tried_again_on_a_full_disk(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "LAST_SECONDS", 10)
+    monkeypatch.setattr(reporting, "LAST_SECONDS", HANGS)
     with Reporter(job) as reporter:
         real, refused = job.write_state, []
 

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,14 +15,19 @@ from facefusion_finetune.jobs import locks, processes, queue
 from facefusion_finetune.jobs.record import JobState
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from tests.support.job_processes import (
+    FULL,
+    GO,
+    LOOKS,
     REFUSED,
     RUNNER,
+    StartRunner,
     read_error,
     submit,
-    wait_for,
     wait_for_end,
+    wait_for_more,
     wait_for_work,
 )
+from tests.support.waiting import HANGS, wait_until
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
@@ -142,9 +145,7 @@ def test_stopped_jobs_are_passed_over(person: Person) -> None:
 
 
 @posix
-def test_process_that_is_told_to_end_says_so(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
-) -> None:
+def test_process_that_is_told_to_end_says_so(person: Person, start_runner: StartRunner) -> None:
     job = submit(person, "deaf")
     start_runner()
     wait_for_work(job)
@@ -154,9 +155,7 @@ def test_process_that_is_told_to_end_says_so(
 
 
 @posix
-def test_killed_runner_is_followed_by_another(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
-) -> None:
+def test_killed_runner_is_followed_by_another(person: Person, start_runner: StartRunner) -> None:
     """The job at work goes on, and the next runner neither starts it twice nor overtakes it."""
     job, later = submit(person, "wait"), submit(person)
     runner = start_runner()
@@ -166,19 +165,17 @@ def test_killed_runner_is_followed_by_another(
     runner.wait()
     assert job.state.status == "running"
     second = start_runner()
-    with pytest.raises(subprocess.TimeoutExpired):
-        second.wait(1.5)
+    wait_for_more(LOOKS, 3)
+    assert second.poll() is None
     assert (job.state.status, job.state.pid, later.state.status) == ("running", pid, "queued")
     queue.request_stop(job)
-    assert second.wait(20) == 0
+    assert second.wait(HANGS) == 0
     assert (job.state.status, later.state.status) == ("stopped", "done")
     assert job.read_log().count("doing") == 1
 
 
 @posix
-def test_worker_and_runner_killed(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
-) -> None:
+def test_worker_and_runner_killed(person: Person, start_runner: StartRunner) -> None:
     """As when the machine is switched off."""
     job, later = submit(person, "wait"), submit(person)
     runner = start_runner()
@@ -187,20 +184,17 @@ def test_worker_and_runner_killed(
     runner.wait()
     pid = job.state.pid or 0
     os.kill(pid, signal.SIGKILL)
-    while locks.is_held(job.lock_path):
-        time.sleep(0.01)
+    wait_until(lambda: not locks.is_held(job.lock_path), "what a process held goes with it")
     assert job.state.status == "failed"
-    start_runner().wait(20)
+    assert start_runner().wait(HANGS) == 0
     assert "ended without a word" in read_error(job)
     assert later.state.status == "done"
 
 
-def test_only_one_runner_works(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
-) -> None:
+def test_only_one_runner_works(person: Person, start_runner: StartRunner) -> None:
     jobs = [submit(person, seconds=0.1) for _ in range(4)]
     for runner in [start_runner() for _ in range(3)]:
-        runner.wait(30)
+        assert runner.wait(HANGS) == 0
     wait_for_end(*jobs)
     assert [job.state.status for job in jobs] == ["done"] * 4
     assert [job.read_log().count("doing") for job in jobs] == [1] * 4
@@ -220,51 +214,46 @@ def test_damaged_files_do_not_hold_up_the_queue(person: Person) -> None:
     assert jobs[2].state.status == "done"
 
 
-def test_full_disk_while_a_state_is_written(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
-) -> None:
+def test_full_disk_while_a_state_is_written(person: Person, start_runner: StartRunner) -> None:
     """The job goes on, and says how it ended as soon as there is room again."""
     job = submit(person, "wait")
     runner = start_runner()
     wait_for_work(job)
-    full = home.home_directory() / "full"
+    full = home.home_directory() / FULL
     full.touch()
     queue.request_stop(job)
-    wait_for(full.with_name(REFUSED))
-    time.sleep(0.5)
+    wait_for_more(REFUSED, 3)
     assert not job.state.is_ended
     assert job.state.status == "stopping"
     full.unlink()
     wait_for_end(job)
     assert job.state.status == "stopped"
-    assert runner.wait(20) == 0
+    assert runner.wait(HANGS) == 0
 
 
-def test_full_disk_before_a_job_begins(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]]
-) -> None:
-    full = home.home_directory() / "full"
+def test_full_disk_before_a_job_begins(person: Person, start_runner: StartRunner) -> None:
+    full = home.home_directory() / FULL
     full.touch()
     job, later = submit(person), submit(person)
     runner = start_runner()
-    wait_for(full.with_name(REFUSED))
-    time.sleep(1)
+    wait_for_more(REFUSED, 5)
     assert runner.poll() is None
     full.unlink()
-    assert runner.wait(30) == 0
+    assert runner.wait(HANGS) == 0
     assert "No space left on device" in read_error(job)
     assert later.state.status == "done"
 
 
 def test_folder_that_goes_under_a_job_does_not_come_back(
-    person: Person, start_runner: Callable[[], subprocess.Popen[bytes]], tmp_path: Path
+    person: Person, start_runner: StartRunner, tmp_path: Path
 ) -> None:
     other = add_person("bea", create_consent(None, "Agreed on paper."))
-    job, theirs = submit(person, seconds=1), submit(other)
+    job, theirs = submit(person, "hold"), submit(other)
     runner = start_runner()
     wait_for_work(job)
     # In one step: deleting file by file meets what the job is writing meanwhile.
     person.directory.rename(tmp_path / "gone")
-    assert runner.wait(30) == 0
+    (home.home_directory() / GO).touch()
+    assert runner.wait(HANGS) == 0
     assert theirs.state.status == "done"
     assert not person.directory.exists()

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.job_processes import read_error, submit, wait_for_end
 from tests.support.runs import read_digests
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +38,7 @@ def test_uploaded_footage_is_extracted_by_real_processes(person: Person, footage
     shutil.copytree(footage, folder / "footage")
     arguments = ExtractArguments(paths=[str(folder / "footage")])
     job = queue.submit(person, "extract", arguments, faces="demo", folder=folder)
-    wait_for_end(job, seconds=120)
+    wait_for_end(job)
     state = job.state
     assert state.status == "done", job.read_log()
     assert (state.result["kept"], state.result["faces"], state.result["shots"]) == (36, 36, 6)
@@ -49,10 +49,7 @@ def test_uploaded_footage_is_extracted_by_real_processes(person: Person, footage
     log = job.read_log()
     assert "Extracting frame-0001.png (1 of 36)" in log
     assert "Drawing thumbnails" in log
-    deadline = time.monotonic() + 20
-    while locks.is_held(queue.lock_path()):
-        assert time.monotonic() < deadline, "the runner goes"
-        time.sleep(0.05)
+    wait_until(lambda: not locks.is_held(queue.lock_path()), "the runner goes")
     left = {path.name for path in job.directory.iterdir()}
     assert left == {"job.json", "state.json", "log.txt"}, "what was uploaded is gone"
 

@@ -1,9 +1,7 @@
 """Removing a person while jobs of the person are queued and at work: nothing is written back."""
 
 import os
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,14 @@ from facefusion_finetune.people.profile import Person, add_person, create_consen
 from facefusion_finetune.privacy import removal
 from facefusion_finetune.privacy.inventory import take_inventory
 from facefusion_finetune.privacy.removal import RemovalError, remove_person
-from tests.support.job_processes import open_runners, submit, wait_for_work
+from tests.support.job_processes import (
+    StartRunner,
+    end_in_vain,
+    open_runners,
+    submit,
+    wait_for_work,
+)
+from tests.support.waiting import HANGS
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -21,7 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.fixture
 def start_runner(
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+) -> Iterator[StartRunner]:
     """Starts a runner whose jobs do what a test asks for."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setattr(queue, "ensure_runner", lambda: None)
@@ -34,12 +39,12 @@ def start_runner(
 def test_jobs_end_before_anything_is_deleted(
     extracted: Person,
     home_folder: Path,
-    start_runner: Callable[[], subprocess.Popen[bytes]],
+    start_runner: StartRunner,
     monkeypatch: pytest.MonkeyPatch,
     do: str,
 ) -> None:
-    monkeypatch.setattr(removal, "STOP_SECONDS", 0.5)
-    monkeypatch.setattr(stopping, "END_SECONDS", 2)
+    monkeypatch.setattr(removal, "STOP_SECONDS", HANGS if do == "wait" else 0.1)
+    end_in_vain(monkeypatch)
     other = add_person("bea", create_consent(None, "Agreed on paper."))
     job, queued, theirs = submit(extracted, do), submit(extracted), submit(other)
     (job.directory / "footage").mkdir()
@@ -53,8 +58,7 @@ def test_jobs_end_before_anything_is_deleted(
         job.directory,
         queued.directory,
     }
-    assert runner.wait(20) == 0
-    time.sleep(0.3)
+    assert runner.wait(HANGS) == 0
     assert list_names() == ["bea"]
     assert not extracted.directory.exists(), "nobody brought it back"
     assert theirs.state.status == "done"
@@ -71,16 +75,23 @@ def test_job_that_cannot_be_ended_keeps_everything(
     assert sorted(extracted.directory.rglob("*")) == before
 
 
-def test_extraction_at_work_leaves_nothing(person: Person, footage: Path, tmp_path: Path) -> None:
+def test_extraction_at_work_leaves_nothing(
+    person: Person,
+    footage: Path,
+    tmp_path: Path,
+    start_runner: StartRunner,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A real one, in the middle of its frames."""
-    job = queue.submit(person, "extract", {"paths": [str(footage)]}, faces="demo")
-    staged = person.directory / "extraction"
-    deadline = time.monotonic() + 60
-    while len(list(staged.glob("*.png"))) < 8:
-        assert time.monotonic() < deadline, job.read_log()
-        time.sleep(0.02)
+    monkeypatch.setattr(removal, "STOP_SECONDS", HANGS)
+    monkeypatch.setattr(stopping, "RUNNER_SECONDS", HANGS)
+    arguments, settings = {"paths": [str(footage)]}, {"do": "extract"}
+    job = queue.submit(person, "extract", arguments, settings=settings, faces="demo")
+    runner = start_runner()
+    wait_for_work(job)
+    assert list((person.directory / "extraction").glob("*.png"))
     remove_person("ada").require_complete()
-    time.sleep(1)
+    assert runner.wait(HANGS) == 0
     assert list_names() == []
     assert not person.directory.exists()
     assert not [path for path in tmp_path.rglob("*") if "ada" in path.name]

@@ -8,10 +8,11 @@ from facefusion_finetune.jobs.record import Job
 from tests.support import host as support
 from tests.support.page import Page
 from tests.support.ui import FaceFusionUi
+from tests.support.waiting import HANGS
 
 NOTE = "Bench footage under CC BY 4.0."
 TRAINING = "finetune_training_html"
-PATIENCE = 400
+PATIENCE = 3 * HANGS
 """Seconds that a job may take on a machine that does other work as well."""
 
 
@@ -50,9 +51,13 @@ def start_training(page: Page) -> None:
 
 def wait_for_steps(page: Page) -> None:
     """Wait until the page shows steps of a training."""
-    page.wait_until(
-        lambda: page.read_text(TRAINING).startswith("Training, "), PATIENCE, "it makes steps"
-    )
+
+    def makes_steps() -> bool:
+        text = page.read_text(TRAINING)
+        assert "Failed" not in text, text
+        return text.startswith("Training, ")
+
+    page.wait_until(makes_steps, PATIENCE, "it makes steps")
 
 
 def wait_for_end(page: Page) -> str:

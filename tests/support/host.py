@@ -18,6 +18,7 @@ from facefusion_finetune.host.locate import BENCH_MARKER, PATH_VARIABLE, is_face
 from facefusion_finetune.host.models import card_path, hash_path, model_path, models_directory
 from facefusion_finetune.swappers.card import ModelCard, encode_card, encode_metadata
 from tests.support.vectors import draw_direction
+from tests.support.waiting import HANGS
 
 HOST_MODULES = ("cv2", "gradio", "numpy", "onnx", "onnxruntime", "scipy", "tqdm")
 BENCH_VARIABLE = "FACEFUSION_FINETUNE_BENCH"
@@ -176,7 +177,7 @@ def run_python(host: Path, *arguments: object, **variables: str) -> Result:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=300,
+        timeout=HANGS,
         check=False,
     )
     return Result(process.returncode, process.stdout)
@@ -216,7 +217,8 @@ def create_startup_folder(folder: Path, code: str) -> dict[str, str]:
     """Environment in which every Python runs `code` first."""
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(folder)}
+    former = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": os.pathsep.join([str(folder), *([former] if former else [])])}
 
 
 def create_card(host: Path, person: str, version: int) -> ModelCard:

@@ -1,7 +1,7 @@
 """Processes of the queue with stand-in tasks, which do nothing but what a test asks for.
 
-`python -m tests.support.job_processes runner` works off the queue; with a job's folder as its only
-word it does that job. All but the tasks is the package's own.
+`python -m tests.support.job_processes runner STOP END` works off the queue, with so many seconds of
+patience; with a job's folder as its only word it does that job. All but the tasks is the package's.
 """
 
 import contextlib
@@ -12,24 +12,42 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from facefusion_finetune import home
 from facefusion_finetune.errors import FootageError
-from facefusion_finetune.jobs import queue, tasks, work
+from facefusion_finetune.jobs import processes, queue, runner, stopping, tasks, work
 from facefusion_finetune.jobs.record import STATE_FILE, Job
 from facefusion_finetune.jobs.reporting import Reporter, say
 from facefusion_finetune.jobs.runner import Runner
 from facefusion_finetune.people.profile import Person
+from tests.support.waiting import HANGS, wait_until
 
+if TYPE_CHECKING:
+    from facefusion_finetune.dataset.extraction.extract import Progress
+
+EXTRACT = tasks.TASKS["extract"]
 COMMAND = (sys.executable, "-m", "tests.support.job_processes")
-RUNNER = Runner(COMMAND, stop_seconds=0.5, step_seconds=5, end_seconds=0.5, pause=0.02)
-"""An impatient one."""
+RUNNER = Runner(COMMAND, stop_seconds=HANGS, step_seconds=HANGS, end_seconds=HANGS, pause=0.02)
+"""One that ends no job that ends by itself."""
 TOLD = "ready"
 """A file in the job's folder: the task is at work."""
+GO = "go"
+"""A file in the home: tasks that hold go on."""
+FULL = "full"
+"""A file in the home: the disk is full."""
 REFUSED = "refused"
-"""A file beside the one that stands for a full disk: a state could not be written."""
+"""A file in the home: a byte for each state that could not be written."""
+LOOKS = "looks"
+"""A file in the home: a byte for each pause of a runner, after which it looks again."""
+
+StartRunner = Callable[..., subprocess.Popen[bytes]]
+"""Starts a runner, whose patience for stopping and ending jobs may be given in seconds."""
 
 
 def submit(person: Person, do: str = "done", **values: Any) -> Job:
@@ -39,12 +57,12 @@ def submit(person: Person, do: str = "done", **values: Any) -> Job:
 
 
 @contextlib.contextmanager
-def open_runners() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def open_runners() -> Iterator[StartRunner]:
     """Starts runners in processes of their own, which are gone afterwards."""
     started = []
 
-    def start() -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([*COMMAND, "runner"])
+    def start(stop_seconds: float = HANGS, end_seconds: float = HANGS) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([*COMMAND, "runner", str(stop_seconds), str(end_seconds)])
         started.append(process)
         return process
 
@@ -56,28 +74,37 @@ def open_runners() -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
             process.wait()
 
 
-def wait_for(path: Path, seconds: float = 20.0) -> None:
-    """Wait until a file is there.
-
-    Raises:
-        AssertionError: It takes too long.
-    """
-    deadline = time.monotonic() + seconds
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)
+def wait_for(path: Path) -> None:
+    """Wait until a file is there."""
+    wait_until(path.exists, f"{path} never came")
 
 
-def wait_for_end(*jobs: Job, seconds: float = 30.0) -> None:
-    """Wait until jobs have ended.
+def wait_for_more(name: str, count: int) -> None:
+    """Wait until so many more bytes are in a file of the home, such as `LOOKS`."""
+    path = home.home_directory() / name
+    before = path.stat().st_size if path.exists() else 0
+    wait_until(lambda: path.exists() and path.stat().st_size >= before + count, f"no more {name}")
 
-    Raises:
-        AssertionError: It takes too long.
-    """
-    deadline = time.monotonic() + seconds
-    while not all(job.state.is_ended for job in jobs):
-        assert time.monotonic() < deadline, [(job.state, job.read_log()) for job in jobs]
-        time.sleep(0.05)
+
+def wait_for_end(*jobs: Job) -> None:
+    """Wait until jobs have ended."""
+    wait_until(
+        lambda: all(job.state.is_ended for job in jobs),
+        lambda: [(job.state, job.read_log()) for job in jobs],
+    )
+
+
+def end_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let who ends jobs hardly wait for one that was told to end, but for one that was killed."""
+    kill = processes.kill
+
+    def kill_and_wait(folder: Path) -> None:
+        monkeypatch.setattr(stopping, "END_SECONDS", HANGS)
+        kill(folder)
+
+    monkeypatch.setattr(stopping, "END_SECONDS", 0.1)
+    monkeypatch.setattr(stopping, "RUNNER_SECONDS", HANGS)
+    monkeypatch.setattr(processes, "kill", kill_and_wait)
 
 
 def read_error(job: Job) -> str:
@@ -95,6 +122,8 @@ def do_task(job: Job, reporter: Reporter) -> dict[str, Any]:
     """What the request's settings name."""
     settings = job.request.settings
     do = settings["do"]
+    if do == "extract":
+        return extract_and_hold(job, reporter)
     say(f"doing {do}")
     reporter.tell_stage(settings.get("stage", "Working (1 of 3)"))
     if do == "child":
@@ -104,11 +133,12 @@ def do_task(job: Job, reporter: Reporter) -> dict[str, Any]:
     if do == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     (job.directory / TOLD).touch()
-    while do == "wait":
-        reporter.check()
-        time.sleep(0.01)
-    while do in ("deaf", "stubborn", "child"):
-        time.sleep(0.01)
+    if do == "wait":
+        stay(reporter)
+    if do == "hold":
+        wait_for(home.home_directory() / GO)
+    if do in ("deaf", "stubborn", "child"):
+        stay()
     if do == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if do == "exit":
@@ -125,35 +155,77 @@ def do_task(job: Job, reporter: Reporter) -> dict[str, Any]:
     return {"number": settings.get("number", 0)}
 
 
-def fill_disk_while(path: Path) -> None:
-    """Let no state be written as long as a file is there."""
+def stay(reporter: Reporter | None = None) -> None:
+    """Go on until it is stopped, where it listens, or ended; not for ever if nobody does that."""
+    for _ in range(100_000):
+        if reporter is not None:
+            reporter.check()
+        time.sleep(0.01)
+
+
+def extract_and_hold(job: Job, reporter: Reporter) -> dict[str, Any]:
+    """The package's own extraction, which comes as far as its eighth frame."""
+    seen = 0
+
+    def hold(progress: "Progress") -> None:
+        nonlocal seen
+        Reporter.on_file(reporter, progress)
+        seen += progress.stage == "extracting"
+        if seen == 8:
+            (job.directory / TOLD).touch()
+            stay(reporter)
+
+    reporter.on_file = hold  # type: ignore[method-assign]
+    return EXTRACT(job, reporter)
+
+
+def count(name: str) -> None:
+    """Put one more byte into a file of the home."""
+    with (home.home_directory() / name).open("ab") as file:
+        file.write(b".")
+
+
+def let_disk_fill_up() -> None:
+    """Let no state be written as long as `FULL` is there."""
     real = home.write_text
 
     def write_text(target: Path, content: str, mode: int = 0o600) -> None:
-        if target.name == STATE_FILE and path.exists():
-            path.with_name(REFUSED).touch()
+        if target.name == STATE_FILE and (home.home_directory() / FULL).exists():
+            count(REFUSED)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
         real(target, content, mode)
 
     home.write_text = write_text
 
 
-def main(word: str) -> int:
+def count_looks() -> None:
+    """Let the runner of this process count its pauses."""
+
+    def sleep(seconds: float) -> None:
+        count(LOOKS)
+        time.sleep(seconds)
+
+    runner.time = SimpleNamespace(monotonic=time.monotonic, sleep=sleep, time=time.time)
+
+
+def main(word: str, *seconds: str) -> int:
     """Be a runner, or do a job."""
-    fill_disk_while(home.home_directory() / "full")
+    let_disk_fill_up()
     if word == "runner":
-        RUNNER.run()
+        count_looks()
+        stop, end = map(float, seconds)
+        replace(RUNNER, stop_seconds=stop, end_seconds=end).run()
         return 0
     for kind in tasks.TASKS:
         tasks.TASKS[kind] = do_task  # type: ignore[index]
     return work.main(Path(word))
 
 
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
-
-
 def wait_for_work(job: Job) -> None:
     """Wait until a worker is at work on a job, and has said so."""
     wait_for(job.directory / TOLD)
     wait_for(job.state_path)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -63,11 +63,16 @@ class Page(Tab):
         self.type_text(name, f"{value:g}")
 
     def choose(self, name: str, label: str) -> None:
-        """Choose from a dropdown, also one of many; wait until it is chosen."""
-        self._open_dropdown(name)
-        self.wait_until(
-            lambda: self.run(scripts.CHOOSE, name, label), PATIENCE, f"'{name}' offers '{label}'"
-        )
+        """Choose from a dropdown, also one of many; wait until it is chosen.
+
+        An answer that comes meanwhile draws the dropdown anew, which closes it.
+        """
+
+        def take() -> bool:
+            self._open_dropdown(name)
+            return bool(self.run(scripts.CHOOSE, name, label))
+
+        self.wait_until(take, PATIENCE, f"'{name}' offers '{label}'")
         self.run(scripts.LEAVE)
         self.wait_until(
             lambda: label in self.run(scripts.CHOSEN, name), PATIENCE, f"'{name}' is '{label}'"
@@ -75,8 +80,13 @@ class Page(Tab):
 
     def read_options(self, name: str) -> list[str]:
         """The labels a dropdown offers now."""
-        self._open_dropdown(name)
-        labels: list[str] = self.run(scripts.READ_OPTIONS, name)
+
+        def read() -> list[list[str]]:
+            self._open_dropdown(name)
+            labels: list[str] | None = self.run(scripts.READ_OPTIONS, name)
+            return [] if labels is None else [labels]
+
+        (labels,) = self.wait_until(read, PATIENCE, f"'{name}' shows its options")
         self.run(scripts.LEAVE)
         return labels
 
@@ -108,7 +118,7 @@ class Page(Tab):
             f"'{name}' is {'on' if on else 'off'}",
         )
 
-    def upload(self, name: str, paths: Path | Sequence[Path], seconds: float = 60) -> None:
+    def upload(self, name: str, paths: Path | Sequence[Path], seconds: float = PATIENCE) -> None:
         """Choose files (or one folder, where it takes folders) and wait until they are uploaded."""
         chosen = [paths] if isinstance(paths, Path) else list(paths)
         before = self.run(scripts.UPLOADS)
@@ -175,6 +185,8 @@ class Page(Tab):
     def _open_dropdown(self, name: str) -> None:
         def open_it() -> bool:
             if not self.run(scripts.IS_OPEN, name):
+                # what an answer closed has the focus still, and would not open by a click
+                self.run(scripts.LEAVE)
                 self.find(scripts.PART, name, "input[role=listbox]").click()
             return bool(self.run(scripts.IS_OPEN, name))
 

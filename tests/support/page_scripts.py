@@ -68,6 +68,7 @@ const field = fields.find((field) => field.type !== "range" && isShown(field));
 FIELD = FIND_FIELD + "return field;"
 READ_FIELD = FIND_FIELD + 'return field?.value ?? "";'
 READ_OPTIONS = """
+if (element.querySelector("input[role=listbox]").ariaExpanded !== "true") return null;
 return [...element.querySelectorAll("[role=option]")].map((option) => option.ariaLabel);
 """
 IS_OPEN = 'return element.querySelector("input[role=listbox]").ariaExpanded === "true";'

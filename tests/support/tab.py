@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from tests.support import page_scripts as scripts
 from tests.support.ui import FaceFusionUi
+from tests.support.waiting import HANGS
 
 if TYPE_CHECKING:  # without selenium, tests say that it is missing instead of failing here
     from selenium.webdriver.chrome.webdriver import WebDriver
     from selenium.webdriver.remote.webelement import WebElement
 
-PATIENCE = 30.0
+PATIENCE = HANGS
 """Seconds an act waits for its component."""
 USUAL_ERRORS = (
     "fonts.googleapis.com",

@@ -16,6 +16,7 @@ import psutil
 
 from facefusion_finetune.home import HOME_VARIABLE
 from tests.support.host import BENCH_OPTIONS
+from tests.support.waiting import HANGS
 
 OPTIONS = (*BENCH_OPTIONS, "--face-swapper-model", "inswapper_128")
 """What the bench's models need; its only swapper is not the host's default one."""
@@ -63,7 +64,7 @@ class FaceFusionUi:
     def __exit__(self, *reason: object) -> None:
         self.close()
 
-    def start(self, seconds: float = 120) -> None:
+    def start(self, seconds: float = HANGS) -> None:
         """Start it and wait until it serves; see `launch` and `wait`."""
         self.launch()
         self.wait(seconds)
@@ -96,7 +97,7 @@ class FaceFusionUi:
                 start_new_session=True,
             )
 
-    def wait(self, seconds: float = 120) -> None:
+    def wait(self, seconds: float = HANGS) -> None:
         """Wait until the page is served.
 
         Raises:

@@ -28,6 +28,7 @@ from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.tiny_training import TinyWorld
+from tests.support.waiting import HANGS
 
 TODAY = date(2030, 5, 3)
 
@@ -324,7 +325,7 @@ except ConsentError as error:
         )
         for rank in range(2)
     ]
-    done = [process.communicate(timeout=120) for process in processes]
+    done = [process.communicate(timeout=HANGS) for process in processes]
     assert "another of its processes found no valid consent" in done[0][0], done[0][1]
     assert "it is withdrawn" in done[1][0], done[1][1]
     assert load_checkpoint(tmp_path / "0" / "checkpoints" / "last.safetensors").step == 3

@@ -24,6 +24,7 @@ from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import read_digests
 from tests.support.stopped_training import Stopper, train_until_stopped
 from tests.support.tiny_training import TinyWorld, are_same
+from tests.support.waiting import HANGS
 
 
 @pytest.mark.parametrize("stops", [(1,), (7,), (7, 8, 13), (20,)])
@@ -156,7 +157,7 @@ def test_all_processes_stop_at_the_same_step(tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
-        timeout=120,
+        timeout=HANGS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     many = torch.load(tmp_path / "many" / "final.pt", weights_only=True)

@@ -1,13 +1,13 @@
 """What goes on beside the networks."""
 
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
 from facefusion_finetune.dataset.footage.background import READ_AHEAD, BackgroundTasks, read_ahead
 from facefusion_finetune.errors import FootageError, UnreadableError
+from tests.support.waiting import HANGS, wait_until
 
 
 def _count(made: list[int], total: int, error: Exception | None = None) -> Iterator[int]:
@@ -20,11 +20,15 @@ def _count(made: list[int], total: int, error: Exception | None = None) -> Itera
 
 def test_items_come_in_their_order_and_only_some_ahead() -> None:
     made: list[int] = []
+    ahead = READ_AHEAD + 1
+    """Those that wait, and the one that does not fit in."""
     with read_ahead(_count(made, 50)) as items:
-        assert next(items) == 0
-        time.sleep(0.3)
-        assert len(made) <= READ_AHEAD + 3
-        assert list(items) == list(range(1, 50))
+        for number in range(50):
+            assert next(items) == number
+            most = min(number + 1 + ahead, 50)
+            wait_until(lambda most=most: len(made) >= most, "it is that far ahead")
+            assert len(made) == most
+        assert list(items) == []
     assert made == list(range(50))
 
 
@@ -88,11 +92,16 @@ def test_closing_drops_what_has_not_begun() -> None:
 
     def first() -> None:
         began.set()
-        go.wait(5)
+        assert go.wait(HANGS)
         done.append("first")
 
     tasks = BackgroundTasks({"first": first, "second": lambda: done.append("second")})
-    assert began.wait(5)
-    threading.Timer(0.1, go.set).start()
-    tasks.close()
+    assert began.wait(HANGS)
+    closing = threading.Thread(target=tasks.close)
+    closing.start()
+    wait_until(lambda: tasks.is_done("second"), "it is dropped")
+    assert closing.is_alive(), "what has begun is waited for"
+    go.set()
+    closing.join(HANGS)
+    assert not closing.is_alive()
     assert done == ["first"]

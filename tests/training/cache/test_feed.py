@@ -40,6 +40,7 @@ from tests.support.feeds import (
     create_feed,
     create_settings,
 )
+from tests.support.waiting import HANGS
 
 
 @pytest.fixture
@@ -307,12 +308,12 @@ def test_closing_ends_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     def wait(self: Frontier, target: Tensor, source: Tensor) -> tuple[Tensor, ...]:
         if threading.current_thread().name == "cache chunk 1":
             began.set()
-            assert go_on.wait(20)
+            assert go_on.wait(HANGS)
         return freeze_before(self, target, source)
 
     monkeypatch.setattr(Frontier, "run_frozen", wait)
     feed.run(feed.draw(0), 0)
-    assert began.wait(20)
+    assert began.wait(HANGS)
     go_on.set()
     feed.close()
     assert not any(thread.name.startswith("cache") for thread in threading.enumerate())

@@ -26,6 +26,7 @@ from tests.support.tiny_training import (
     create_run,
     measure_difference,
 )
+from tests.support.waiting import HANGS
 
 SETTINGS = ("steps=20", "validate_every=4", "patience=99")
 RETURNED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
@@ -41,7 +42,7 @@ def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tenso
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", **RETURNED},
         check=False,
-        timeout=120,
+        timeout=HANGS,
     )
     assert done.returncode == code, done.stderr[-3000:]
     return {} if code else torch.load(folder / "final.pt", weights_only=True)

@@ -18,6 +18,7 @@ from facefusion_finetune.training.engine.schedule import find_rate, group_by_sca
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
 from tests.support.tiny_training import TinyWorld, measure_difference, spoil_once
+from tests.support.waiting import HANGS
 
 
 def test_a_whole_run(tmp_path: Path) -> None:
@@ -287,7 +288,7 @@ def test_two_processes_compute_the_same(tmp_path: Path) -> None:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         check=False,
-        timeout=120,
+        timeout=HANGS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     many = torch.load(tmp_path / "many" / "final.pt", weights_only=True)
