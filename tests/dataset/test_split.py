@@ -168,7 +168,8 @@ def test_several_shots_are_told_how_many_crops_are_missing() -> None:
     with pytest.raises(DatasetError) as caught:
         _require(records, 50)
     assert (
-        f"{len(split.train)} can be used for training and {len(split.held_out)} are held out" in caught.value.why
+        f"{len(split.train)} can be used for training and {len(split.held_out)} are held out"
+        in caught.value.why
     )
     missing = -(-4 * (50 - len(split.train)) // 3)
     assert f"at least {missing} more usable crops" in caught.value.todo

@@ -42,7 +42,7 @@ def test_every_format_gives_the_picture(
 
 def test_heic_is_read_by_libheif(tmp_path: Path) -> None:
     """The encoder is under the GPL and not in pi-heif, so that the file comes with the tests."""
-    path = Path(__file__).parents[2] / "data" / "quarters.heic"
+    path = Path(__file__).parents[1] / "data" / "quarters.heic"
     frame = read_image(path)
     assert frame.shape == (48, 64, 3)
     height, width = frame.shape[:2]

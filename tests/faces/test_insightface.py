@@ -230,7 +230,9 @@ def test_footage_is_refused_without_the_content_models(
 ) -> None:
     detector = Detector([], [])
     analyser = create_analyser(monkeypatch, create_pack(tmp_path / "p"), detector, Landmarker())
-    with pytest.raises(FootageError, match=r"nsfw_1\.onnx is missing, .*unchecked footage is not used"):
+    with pytest.raises(
+        FootageError, match=r"nsfw_1\.onnx is missing, .*unchecked footage is not used"
+    ):
         analyser.is_frame_blocked(numpy.zeros((64, 64, 3), numpy.uint8))
 
 

@@ -197,7 +197,10 @@ def test_each_lack_is_said_and_nothing_else() -> None:
     for records, words in (
         (few_shots, "Only 2 shots: film 3 more of about 20 s each"),
         (full[::4], "Only 30 crops, and even 40 are few: film 30 s"),
-        (_change(full, size=60.0), "at most 60 pixels wide in half of the crops, while a swapper of 128 pixels needs 96"),
+        (
+            _change(full, size=60.0),
+            "at most 60 pixels wide in half of the crops, while a swapper of 128 pixels needs 96",
+        ),
         (full + blurred, "60 of 180 crops are blurred"),
         (
             _change(full[:half], glasses=0.1) + full[half:],

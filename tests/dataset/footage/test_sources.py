@@ -55,7 +55,11 @@ def test_same_file_counts_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("missing", "no such file"), ("notes.txt", "neither that of an image nor of a video"), ("", "no image")],
+    [
+        ("missing", "no such file"),
+        ("notes.txt", "neither that of an image nor of a video"),
+        ("", "no image"),
+    ],
 )
 def test_nothing_to_read(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "notes.txt").write_text("hello")
