@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from facefusion_finetune.damage import parse_json
-from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.demo.geometry import FRAME_SIZE
 from facefusion_finetune.demo.landmarks import bound_face, locate_landmarks
 from facefusion_finetune.demo.people import (
@@ -26,6 +25,7 @@ from facefusion_finetune.demo.people import (
 )
 from facefusion_finetune.demo.render import render
 from facefusion_finetune.errors import FootageError
+from facefusion_finetune.faces.images import encode_png
 from facefusion_finetune.home import write_bytes, write_text
 
 WORLD_FILE = "world.json"

@@ -13,7 +13,6 @@ from pathlib import Path
 import jinja2
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.evaluation.pictures import Picture
 from facefusion_finetune.evaluation.plots import (
     choose_digits,
@@ -32,6 +31,7 @@ from facefusion_finetune.evaluation.report import (
     Role,
     Verdict,
 )
+from facefusion_finetune.faces.images import encode_png
 
 GROUPS = (
     "outcomes",

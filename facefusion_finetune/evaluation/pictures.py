@@ -9,7 +9,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.png import encode_png
+from facefusion_finetune.faces.images import encode_png
 
 TITLE_HEIGHT = 22
 GAP = 4

@@ -1,4 +1,4 @@
-"""Reads an image file as a frame: upright, eight bits, opaque.
+"""Reads an image file as a frame: upright, eight bits, opaque; and encodes pictures as PNG.
 
 OpenCV decodes what it can, as in FaceFusion; Pillow reads the size before anything is decoded,
 provides the transparency, and decodes what OpenCV cannot (HEIC via libheif).
@@ -108,3 +108,20 @@ def _refuse_size(path: Path, size: str) -> UnreadableError:
 
 def _refuse(path: Path, why: str, todo: str) -> UnreadableError:
     return UnreadableError(str(path), why, todo)
+
+
+def encode_png(picture: NDArray[numpy.uint8], level: int | None = None) -> bytes:
+    """A picture as the bytes of a PNG file.
+
+    Args:
+        picture: (H, W, 3) BGR, or (H, W) grey.
+        level: Compression level, 0 to 9; None for OpenCV's default.
+
+    Raises:
+        OSError: OpenCV cannot encode the picture.
+    """
+    options = [] if level is None else [cv2.IMWRITE_PNG_COMPRESSION, level]
+    success, buffer = cv2.imencode(".png", picture, options)
+    if not success:
+        raise OSError(f"a picture of shape {picture.shape} cannot be encoded")
+    return bytes(buffer.tobytes())

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.evaluation.report import Report, summarise_report
+from facefusion_finetune.faces.images import encode_png
 from facefusion_finetune.registry.bases import write_run_model
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata

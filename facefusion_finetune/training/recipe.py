@@ -85,8 +85,11 @@ def train_person(
     """
     request.check()
     person.require_consent()
-    begin = _resume if request.resume else _begin
-    begun = begin(person, analyser, request, observer or Observer(), world)
+    observer = observer or Observer()
+    if request.resume:
+        begun = _resume(person, analyser, request, observer, world)
+    else:
+        begun = _begin(person, analyser, request, observer, world)
     with watch_consent(begun.context.run):
         return _carry_out(begun, request)
 

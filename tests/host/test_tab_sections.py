@@ -429,7 +429,7 @@ def make_run() -> Callable[[Person], Any]:
 
 
 def test_options_of_commands_are_named_as_on_the_page(uis: SimpleNamespace, ruth: Person) -> None:
-    from facefusion_finetune.evaluation.notes import SELF_GRADED, STAND_IN_TARGETS
+    from facefusion_finetune.evaluation.build import SELF_GRADED, STAND_IN_TARGETS
 
     job = _submit(ruth)
     resume = "Go on: facefusion-finetune train ruth --resume."

@@ -25,8 +25,8 @@ from facefusion_finetune import home
 from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.errors import FinetuneError, StoppedError
+from facefusion_finetune.faces.images import encode_png
 from facefusion_finetune.people.profile import Person
 
 SETTINGS = "settings.json"

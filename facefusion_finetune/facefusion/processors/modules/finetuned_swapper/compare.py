@@ -16,7 +16,6 @@ from facefusion import content_analyser, inference_manager, state_manager, visio
 from facefusion.filesystem import is_image, is_video
 
 from facefusion_finetune import home
-from facefusion_finetune.dataset.png import encode_png
 from facefusion_finetune.dataset.review.thumbnails import thumbnails_directory
 from facefusion_finetune.errors import FinetuneError, FootageError, RegistryError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import (
@@ -25,6 +24,7 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import 
     swap,
 )
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
+from facefusion_finetune.faces.images import encode_png
 from facefusion_finetune.host import adapter
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.people.profile import Person, confirm_consent, load_person
