@@ -37,6 +37,7 @@ from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.runs.run import create_run, find_run, load_run, next_version
 from tests.support.commands import Result, run_command
 from tests.support.damage import KINDS, can_be_damaged, damaged
+from tests.support.host import create_fake_checkout
 from tests.support.runs import create_finished_run
 
 DAMAGED, OTHER = "ada", "bea"
@@ -77,9 +78,7 @@ def world(
     found = World(folder / "home", folder / "facefusion", folder / "spare")
     found.spare.mkdir()
     shutil.copytree(judged_home, found.home)
-    (found.host / "facefusion").mkdir(parents=True)
-    (found.host / "facefusion.py").touch()
-    (found.host / "facefusion" / "metadata.py").write_text("METADATA = { 'version': '3.8.1' }")
+    create_fake_checkout(found.host)
     with home.use_home(found.home), pytest.MonkeyPatch.context() as patch:
         patch.setattr(queue, "ensure_runner", lambda: None)
         other = add_person(OTHER, create_consent(None, "Another drawn person agrees."))

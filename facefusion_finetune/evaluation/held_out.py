@@ -143,6 +143,9 @@ class HeldOutJudge:
             }
         )
         path = self._run.previews_directory / f"step_{step:06d}.png"
+        # Somebody may have deleted the pictures. Without parents: a person who is being removed
+        # must not come back.
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         save_picture(path, grid)
         return path
 
