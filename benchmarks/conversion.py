@@ -1,10 +1,10 @@
-"""How long a true-width swapper takes to open and convert, and how much memory.
+"""Time and memory needed to open and convert a swapper of real width.
 
     python -m benchmarks.conversion [--folder DIR]
 
 Builds inswapper_128 and simswap_256 with their real channel counts and random weights, then opens
-and converts each in a fresh process. Memory is the process's peak above what it held after its
-imports, and in all; both also as multiples of the file.
+and converts each in a fresh process. Memory is given as the process's peak above its level after
+the imports, and in total; both also as multiples of the file size.
 """
 
 import argparse
@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 NAMES = ("inswapper_128", "simswap_256")
-LONGEST = 15.0
+MAX_SECONDS = 15.0
 """Seconds."""
-MOST = 3.0
-"""Peak memory above the imports, in sizes of the file."""
+MAX_MEMORY = 3.0
+"""Peak memory above the level after the imports, as a multiple of the file size."""
 
 
 def read_peak() -> int:
@@ -30,7 +30,7 @@ def read_peak() -> int:
 
 
 def convert(path: Path) -> dict[str, float]:
-    """Open and convert in this process; seconds and bytes."""
+    """Open and convert in this process; times in seconds, memory in bytes."""
     import numpy
 
     from facefusion_finetune.swappers.convert.network import TorchSwapper
@@ -62,7 +62,9 @@ def convert(path: Path) -> dict[str, float]:
 def main() -> None:
     """Print the figures; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--folder", type=Path, help="where the files are kept; else thrown away")
+    parser.add_argument(
+        "--folder", type=Path, help="where to keep the files; otherwise they are deleted"
+    )
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -89,12 +91,12 @@ def main() -> None:
             size = path.stat().st_size
             added = figures["peak"] - figures["before"]
             seconds = figures["open"] + figures["convert"]
-            missed |= seconds > LONGEST or added > MOST * size
+            missed |= seconds > MAX_SECONDS or added > MAX_MEMORY * size
             print(
                 f"{name}: {size / 1e6:.0f} MB; opened in {figures['open']:.2f} s, converted in"
-                f" {figures['convert']:.2f} s (target {LONGEST:.0f} s in all); memory"
+                f" {figures['convert']:.2f} s (target {MAX_SECONDS:.0f} s in total); memory"
                 f" {added / 1e6:.0f} MB above the imports, {added / size:.2f} x the file (target"
-                f" {MOST:.0f} x); {figures['peak'] / 1e6:.0f} MB in all,"
+                f" {MAX_MEMORY:.0f} x); {figures['peak'] / 1e6:.0f} MB in total,"
                 f" {figures['peak'] / size:.2f} x; parity {figures['parity']:.1e}"
             )
     if missed:

@@ -1,8 +1,8 @@
-"""What a judgement costs: `python -m benchmarks.evaluation`.
+"""What an evaluation costs: `python -m benchmarks.evaluation`.
 
-Trains 100 steps of the preset `balanced` on a drawn person and judges the run on 60 held-out pairs,
-in one process: times are compared as a ratio. The judgement is all of `evaluate`: crops are loaded,
-pairs made, both models run, every figure measured, report and pictures written.
+Trains 100 steps of the preset `balanced` on a drawn person and evaluates the run on 60 held-out
+pairs, in one process: times are compared as a ratio. The evaluation is all of `evaluate`: loading
+crops, making pairs, running both models, measuring every figure, writing report and pictures.
 """
 
 import argparse
@@ -32,7 +32,7 @@ TARGET_RATIO = 1.0
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """Seconds of `STEPS` training steps and of one judgement, and how much was judged."""
+    """Seconds of `STEPS` training steps and of one evaluation, and how much was evaluated."""
     write_footage(folder / "person", PERSON, SHOTS, FRAMES, seed=1)
     targets = [folder / f"target-{number}" for number in range(TARGETS)]
     for number, target in enumerate(targets, 1):
@@ -86,7 +86,7 @@ def main() -> None:
     print(
         f"{STEPS} training steps: {figures['training_seconds']} s; judging {PAIRS} held-out pairs"
         f" and {figures['targets']:.0f} targets: {figures['judging_seconds']} s; ratio"
-        f" {figures['ratio']} (at most {TARGET_RATIO} is wanted)."
+        f" {figures['ratio']} (target: at most {TARGET_RATIO})."
     )
 
 

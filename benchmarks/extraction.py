@@ -1,11 +1,11 @@
-"""Where the time of an extraction goes, and what it holds in memory.
+"""Where an extraction spends its time, and how much memory it uses.
 
     python -m benchmarks.extraction [--frames 5000] [--true-width]
 
 Extracts one long video, made of the bench's clips, through FaceFusion with the bench's stand-in
-models, and measures how much of the time the networks run, and how the process grows. The stand-ins
-are much lighter than the published networks; `--true-width` puts a recogniser of the published
-size (random weights) in the place of its stand-in, which is still the only one of that size.
+models, and measures how much of the time the networks run, and how much the process grows. The
+stand-ins are much lighter than the published networks; `--true-width` replaces the stand-in for
+the recogniser by a network of the published size (random weights); the others stay light.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from tests.support.families.recogniser import build_recogniser
 PERSONS = ("asl_a", "asl_b", "asl_c")
 FRAMES_PER_SECOND = 6.0
 SETTLED = 250
-"""Frames after which all networks and buffers are there."""
+"""Frames after which all networks are loaded and all buffers allocated."""
 TARGET_SHARE = 0.85
 TARGET_GROWTH = 200.0
 """MB."""
@@ -38,7 +38,7 @@ TARGET_GROWTH = 200.0
 
 @dataclass
 class Profile:
-    """Runs of networks, as (start, end) in seconds."""
+    """Network runs, as (start, end) in seconds."""
 
     runs: list[tuple[float, float]] = field(default_factory=list)
 
@@ -56,7 +56,7 @@ class Profile:
         onnxruntime.InferenceSession.run = timed
 
     def measure(self, start: float, end: float) -> tuple[float, float]:
-        """Seconds in networks summed up, and seconds in which at least one runs."""
+        """Total seconds of all network runs, and seconds during which at least one runs."""
         inside = sorted(run for run in self.runs if run[0] >= start and run[1] <= end)
         union, latest = 0.0, start
         for begin, finish in inside:
@@ -66,7 +66,7 @@ class Profile:
 
 
 def make_video(path: Path, frames: int) -> Path:
-    """The bench's clips one after another, as often as the frames need."""
+    """Concatenate the bench's clips, looped until there are enough frames."""
     clips = [
         clip for person in PERSONS for clip in sorted(support.find_footage(person, "").iterdir())
     ]
@@ -84,8 +84,8 @@ def make_video(path: Path, frames: int) -> Path:
     return path
 
 
-def put_true_recogniser(host: Path) -> None:
-    """A recogniser of the published size in place of the stand-in."""
+def replace_recogniser(host: Path) -> None:
+    """Replace the stand-in by a recogniser of the published size."""
     path = host / ".assets" / "models" / "arcface_w600k_r50.onnx"
     model = build_recogniser(width=1.0)
     (wanted,) = (value.name for value in onnx.load(path).graph.input)
@@ -110,7 +110,7 @@ def extract(host: Path, video: Path, frames: int) -> dict[str, float]:
     from facefusion_finetune.host.locate import read_host
     from facefusion_finetune.people.profile import add_person, create_consent
 
-    # The stand-in for a recogniser tells nobody apart; here everybody is one person.
+    # The stand-in recogniser cannot tell people apart; here everybody counts as one person.
     settings = support.BENCH_SETTINGS | {"log_level": "warn", "reference_face_distance": 1.0}
     analyser = FaceFusionAnalyser(read_host(host, str(host)), settings)
     person = add_person("bench", create_consent(None, "Footage of a bench."))
@@ -162,22 +162,22 @@ def main() -> None:
         folder = Path(name)
         host = support.furnish(checkout, folder / "facefusion")
         if arguments.true_width:
-            put_true_recogniser(host)
+            replace_recogniser(host)
         video = make_video(folder / "long.mp4", arguments.frames)
         command = [sys.executable, "-m", "benchmarks.extraction"]
         command += ["--frames", str(arguments.frames), "--inside", str(host), str(video)]
-        # FaceFusion alone in its process, so that the memory is the extraction's.
+        # FaceFusion runs in its own process, so that the memory measured is the extraction's.
         environment = os.environ | {home.HOME_VARIABLE: str(folder / "home")}
         process = subprocess.run(command, check=True, capture_output=True, env=environment)
         figures = json.loads(process.stdout.splitlines()[-1])
     print(
         f"{figures['frames']:.0f} frames in {figures['seconds']:.0f} s,"
-        f" {figures['milliseconds_per_frame']:.0f} ms a frame, of which networks ran"
+        f" {figures['milliseconds_per_frame']:.0f} ms per frame, of which networks ran for"
         f" {figures['networks_per_frame']:.0f} ms; {figures['kept']:.0f} crops kept"
     )
     print(
         f"share of the time in which networks run: {figures['share_in_networks']:.2f}"
-        f" (at least {TARGET_SHARE} is wanted)"
+        f" (target: at least {TARGET_SHARE})"
     )
     print(
         f"memory: {figures['settled_mb']:.0f} MB after {SETTLED} frames, at most"

@@ -1,11 +1,11 @@
-"""Every swapper family there and back, as a table.
+"""Convert, train and write back every swapper family, as a table.
 
     python -m benchmarks.families [--write docs/swappers.md]
 
-For each of FaceFusion's 13 swappers a graph with its true topology, reduced width and random
+For each of FaceFusion's 13 swappers, a graph with the real topology, reduced width and random
 weights is converted, compared with onnxruntime at batch 1, 2 and 4, trained for one step, written
-back and compared again. Figures are shares of the output's range. Random weights tell that the
-function is the same, not that a published file converts: those cannot be had here.
+back and compared again. Figures are fractions of the output's range. Random weights show that the
+function is the same, not that a published file converts: published files are not available here.
 """
 
 import argparse
@@ -34,7 +34,7 @@ BEGIN, END = "<!-- table: python -m benchmarks.families -->", "<!-- end of table
 
 @dataclass(frozen=True)
 class Row:
-    """What was seen of one family."""
+    """The results of one family."""
 
     name: str
     opset: int
@@ -42,23 +42,23 @@ class Row:
     nodes: int
     trained: str
     cache: float
-    """MiB a sample."""
+    """MiB per sample."""
     live: float
-    """Share of the multiplications that run at each step."""
+    """Share of the multiplications that run in each step."""
     batching: str
     parity: tuple[float, ...]
     """For each of `BATCHES`."""
     reached: bool
-    """Whether gradients reached exactly what is trained."""
+    """Whether gradients reached the trained tensors and no others."""
     written: float
-    """Difference of the written file to PyTorch."""
+    """Difference between the written file and PyTorch."""
     identical: bool
-    """Whether everything else is as it was, bit for bit."""
+    """Whether everything else is unchanged, bit for bit."""
     passed: bool
 
 
 def measure(name: str, folder: Path) -> Row:
-    """Send one family there and back."""
+    """Convert, train and write back one family."""
     path = folder / f"{name}.onnx"
     path.write_bytes(build(name).SerializeToString())
     graph = read_swapper(path)
@@ -119,7 +119,7 @@ def _take_step(
 
 
 def _is_identical(first: Path, second: Path, trained: set[str]) -> bool:
-    """Whether two files differ in the trained initializers alone, and in all of these."""
+    """Whether two files differ in all of the trained initializers, and in nothing else."""
     models = [onnx.load(str(path)) for path in (first, second)]
     tensors = [
         [(tensor.name, tensor.SerializeToString()) for tensor in model.graph.initializer]
@@ -157,7 +157,7 @@ def format_table(rows: list[Row]) -> str:
 def main() -> None:
     """Print the table; exit code 1 if a family fails."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--write", type=Path, help="put it between the marks of this file")
+    parser.add_argument("--write", type=Path, help="write the table between this file's markers")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = [measure(name, Path(folder)) for name in ENTRIES]

@@ -1,9 +1,9 @@
-"""How long the crops of a person take to appear in the tab, in Chromium.
+"""How long a person's crops take to appear in the tab, in Chromium.
 
     python -m benchmarks.gallery [--crops 500] [--rounds 5]
 
-Chooses, in turns, a person with many crops and one with none; times from the choice until every
-thumbnail in sight is painted.
+Alternately selects a person with many crops and one with none; measures the time from the selection
+until every visible thumbnail is painted.
 """
 
 import argparse
@@ -23,14 +23,14 @@ from tests.support.ui import FaceFusionUi
 
 TARGET = 2.0
 """Seconds until the first paint."""
-LEAST_IN_SIGHT = 8
-"""Thumbnails; with fewer, the gallery is not what was meant to be measured."""
+MIN_VISIBLE = 8
+"""Thumbnails; with fewer, the benchmark would not measure a full gallery."""
 MANY, NONE = "many", "none"
 PERSON, ABOUT_PERSON = "finetune_person_dropdown", "finetune_person_html"
 GALLERY = "finetune_crops_html"
 
 WATCH = """
-const inSight = (image, frame) => {
+const isVisible = (image, frame) => {
     const box = image.getBoundingClientRect();
     return box.bottom > frame.top && box.top < frame.bottom && box.top < innerHeight;
 };
@@ -43,10 +43,10 @@ const watch = (event) => {
         const gallery = find(name);
         const frame = gallery.getBoundingClientRect();
         const all = [...gallery.querySelectorAll("img")];
-        const images = all.filter((image) => inSight(image, frame));
+        const images = all.filter((image) => isVisible(image, frame));
         const complete = images.every((image) => image.complete && image.naturalWidth);
         if (!images.length || !complete) { requestAnimationFrame(look); return; }
-        // what is drawn now is on the screen when the next frame is asked for
+        // what is drawn now is on the screen when the next frame is requested
         requestAnimationFrame(() => {
             window.painted = [(performance.now() - started) / 1000, images.length];
         });
@@ -56,27 +56,27 @@ const watch = (event) => {
 document.addEventListener("mousedown", watch, true);
 element.scrollIntoView({block: "end"});
 """
-"""Times the next choice from a dropdown; the gallery is empty before."""
+"""Times the next selection in a dropdown; the gallery is empty before it."""
 COUNT = 'return element.querySelectorAll("img").length;'
 
 
 def add_people(crops: int) -> None:
-    """Add the two persons to the current home; the page begins with the latest, who has no crops.
+    """Add both persons to the current home; the page starts with the latest, who has no crops.
 
     Args:
-        crops: How many of them the other one has.
+        crops: Number of crops of the other one.
     """
     add_person_with_crops(MANY, crops)
     add_person(NONE, create_consent(None, "A stand-in for benchmarks."))
 
 
 def create_ui(checkout: Path, folder: Path, crops: int) -> FaceFusionUi:
-    """A furnished, linked FaceFusion with its tab and the two persons, not yet started.
+    """A furnished, linked FaceFusion with its tab and both persons, not yet started.
 
     Args:
         checkout: A FaceFusion folder; only read.
-        folder: Where everything goes.
-        crops: How many of them the one person has.
+        folder: Where everything is written.
+        crops: Number of crops of the first person.
     """
     host = support.furnish(checkout, folder / "facefusion-copy")
     ui = FaceFusionUi(host, folder / "ui", "--ui-layouts", "finetune", "default")
@@ -87,14 +87,14 @@ def create_ui(checkout: Path, folder: Path, crops: int) -> FaceFusionUi:
 
 
 def time_paint(page: Page) -> tuple[float, int]:
-    """Seconds until the thumbnails in sight are painted, and how many these are."""
+    """Seconds until the visible thumbnails are painted, and their number."""
     page.choose(PERSON, NONE)
     page.wait_for_text(ABOUT_PERSON, "0 crops")
     page.wait_until(lambda: not page.run(COUNT, GALLERY), what="the gallery is empty")
     page.run(WATCH, GALLERY)
     page.choose(PERSON, MANY)
     seconds, count = page.wait_until(
-        lambda: page.run("return window.painted;"), 120, "the thumbnails in sight are painted"
+        lambda: page.run("return window.painted;"), 120, "the visible thumbnails are painted"
     )
     return float(seconds), int(count)
 
@@ -120,12 +120,12 @@ def main() -> None:
         paints = [time_paint(page) for _ in range(arguments.rounds)]
         total = page.run(COUNT, GALLERY)
     seconds = statistics.median(seconds for seconds, _ in paints)
-    in_sight = min(count for _, count in paints)
+    visible = min(count for _, count in paints)
     print(
-        f"{total} thumbnails, {in_sight} in sight: painted after {seconds:.2f} s, median of"
+        f"{total} thumbnails, {visible} visible: painted after {seconds:.2f} s, median of"
         f" {arguments.rounds}, slowest {max(paints)[0]:.2f} s (target: below {TARGET:.1f} s)"
     )
-    sys.exit(0 if seconds < TARGET and in_sight >= LEAST_IN_SIGHT else 1)
+    sys.exit(0 if seconds < TARGET and visible >= MIN_VISIBLE else 1)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How much later FaceFusion starts with the plug-in linked.
+"""How much longer FaceFusion takes to start with the plug-in linked.
 
     python -m benchmarks.headless_start [--rounds 15]
 
-Times `headless-run --help` in two copies of the same checkout, one linked, in turns, so that a busy
-machine slows both alike. Prints the medians and their ratio.
+Times `headless-run --help` alternately in two copies of the same checkout, one linked, so that a
+busy machine slows both equally. Prints the medians and their ratio.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from facefusion_finetune.host.link import link
 from facefusion_finetune.host.locate import locate
 
 TARGET = 1.10
-"""The linked start may take this many times the unlinked one."""
+"""The linked start may take this many times as long as the unlinked one."""
 
 
 def time_start(host: Path) -> float:
@@ -34,16 +34,16 @@ def time_start(host: Path) -> float:
 
 
 def measure(checkout: Path, folder: Path, rounds: int) -> tuple[float, float]:
-    """Median seconds of the unlinked and the linked start.
+    """Median seconds of the unlinked and of the linked start.
 
     Args:
         checkout: A FaceFusion folder; only read.
-        folder: Where the two copies go.
-        rounds: How often each is started.
+        folder: Where the two copies are placed.
+        rounds: How many times each is started.
     """
-    left_out = shutil.ignore_patterns(".git", ".assets", ".caches", ".jobs", "__pycache__")
+    ignored = shutil.ignore_patterns(".git", ".assets", ".caches", ".jobs", "__pycache__")
     hosts = [
-        Path(shutil.copytree(checkout, folder / name, ignore=left_out))
+        Path(shutil.copytree(checkout, folder / name, ignore=ignored))
         for name in ("unlinked", "linked")
     ]
     link(hosts[1])
@@ -64,10 +64,12 @@ def main() -> None:
     except HostError as error:
         sys.exit(str(error))
     with tempfile.TemporaryDirectory() as folder:
-        os.environ[HOME_VARIABLE] = folder  # the user's own linked host is not forgotten
+        os.environ[HOME_VARIABLE] = folder  # keeps the record of the user's own linked host
         unlinked, linked = measure(checkout, Path(folder), rounds)
     ratio = linked / unlinked
-    print(f"unlinked {unlinked:.3f} s, linked {linked:.3f} s, medians of {rounds} in turns")
+    print(
+        f"unlinked {unlinked:.3f} s, linked {linked:.3f} s, medians of {rounds} alternating rounds"
+    )
     print(f"ratio {ratio:.3f} (target: below {TARGET:.2f})")
     sys.exit(0 if ratio < TARGET else 1)
 

@@ -1,11 +1,11 @@
-"""How small a linked model is, and how fast it loads, beside its base and the plain file.
+"""Size and load time of a linked model, against its base and the standalone file.
 
     python -m benchmarks.linked_load [--rounds 5] [--width 1.0]
 
-Builds an inswapper of true width (554 MB, random weights), moves the weights of its decoder, writes
-the result linked and plain, and opens base, linked and plain file in turns as FaceFusion does, each
-in a process of its own, so that a busy machine slows all alike and none finds another's memory.
-The peak memory is read as Linux gives it.
+Builds an inswapper of real width (554 MB, random weights), changes the weights of its decoder,
+writes the result as a linked and as a standalone file, and opens base, linked and standalone file
+alternately as FaceFusion does, each in a process of its own, so that a busy machine slows all
+equally and none reuses another's memory. The peak memory is read from /proc, so Linux only.
 """
 
 import argparse
@@ -29,9 +29,9 @@ from facefusion_finetune.swappers.files.writeback import save_model
 from tests.support.families import build
 from tests.support.runs import create_card, move_weights
 
-LARGEST_MB = 30
-MOST_TIME = 0.6
-"""The linked file may take this share of the base's time to load."""
+MAX_MB = 30
+MAX_TIME_SHARE = 0.6
+"""The linked file may take at most this fraction of the base's load time."""
 
 DECODER = tuple(f"Conv_{n}.{part}" for n in (590, 594, 596, 612) for part in ("weight", "bias"))
 
@@ -63,7 +63,7 @@ elif kind == "emap":
     matrix = onnx.numpy_helper.to_array(model.graph.initializer[-1])
     figures["digest"] = hashlib.sha256(matrix.tobytes()).hexdigest()
 elif kind == "whole":
-    # All that is done before the first frame: by FaceFusion for its base, by our processor.
+    # Everything done before the first frame: by FaceFusion for its base, by our processor.
     def start():
         zlib.crc32(path.read_bytes())
         linked = path.stem == "jane-1"
@@ -82,7 +82,7 @@ print(json.dumps(figures))
 
 
 def write_models(folder: Path, width: float) -> dict[str, Path]:
-    """Write base, linked and plain file, the linked one with its base beside it."""
+    """Write base, linked and standalone file, the linked one with its base next to it."""
     base_path = folder / "inswapper_128.onnx"
     onnx.save(build("inswapper_128", width=width), str(base_path))
     base = open_model(base_path)
@@ -98,16 +98,20 @@ def write_models(folder: Path, width: float) -> dict[str, Path]:
         licence="none",
     )
     card = create_card("jane", 1, options)
-    paths = {"base": base_path, "plain": folder / "plain.onnx", "linked": folder / "jane-1.onnx"}
+    paths = {
+        "base": base_path,
+        "standalone": folder / "standalone.onnx",
+        "linked": folder / "jane-1.onnx",
+    }
     weights = move_weights(base, DECODER, by=1e-4)
     beside = place_base(base_path, digest_file(base_path), options.name, folder)
-    save_model(base, paths["plain"], weights, encode_metadata(card))
+    save_model(base, paths["standalone"], weights, encode_metadata(card))
     save_model(base, paths["linked"], weights, encode_metadata(card), link=beside.name)
     return paths
 
 
 def measure(path: Path, kind: str) -> dict[str, float | str]:
-    """Figures of one fresh process; seconds, and MB of memory at the peak."""
+    """Figures from one fresh process: seconds, and peak memory in MB."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(path), kind],
         check=True,
@@ -134,7 +138,7 @@ def main() -> None:
         os.environ[HOME_VARIABLE] = name
         folder = Path(name)
         if shutil.disk_usage(folder).free < 4e9 * options.width:
-            sys.exit(f"{folder}: less than 4 GB are free")
+            sys.exit(f"{folder}: less than 4 GB of free disk space")
         paths = write_models(folder, options.width)
         rows: dict[tuple[str, str], list[dict[str, float | str]]] = {}
         for number in range(options.rounds + 1):
@@ -148,29 +152,29 @@ def main() -> None:
     for which, size in sizes.items():
         session, emap = rows["session", which], rows["emap", which]
         print(
-            f"{which:7} {size:7.1f} MB; session {summarise(session, 'load'):.2f} s, first run"
+            f"{which:10} {size:7.1f} MB; session {summarise(session, 'load'):.2f} s, first run"
             f" {summarise(session, 'first run'):.2f} s, peak {summarise(session, 'peak'):.0f} MB;"
             f" onnx.load for the emap {summarise(emap, 'load'):.2f} s, peak"
             f" {summarise(emap, 'peak'):.0f} MB"
         )
-    print(f"checking the base's digest, once in a process: {check:.2f} s")
-    print(f"medians of {options.rounds} rounds in turns")
+    print(f"checking the base's digest, once per process: {check:.2f} s")
+    print(f"medians of {options.rounds} alternating rounds")
     equal = all(
         len({row["digest"] for which in pair for row in rows[kind, which]}) == 1
-        for kind, pair in (("session", ("plain", "linked")), ("emap", tuple(paths)))
+        for kind, pair in (("session", ("standalone", "linked")), ("emap", tuple(paths)))
     )
     ratio = summarise(rows["session", "linked"], "load") / summarise(
         rows["session", "base"], "load"
     )
-    print(f"outputs and emaps bit for bit equal: {'yes' if equal else 'NO'}")
-    print(f"size {sizes['linked']:.1f} MB (target: below {LARGEST_MB} MB)")
-    print(f"loading {ratio:.2f} of the base's time (target: at most {MOST_TIME})")
+    print(f"outputs and emaps identical bit for bit: {'yes' if equal else 'NO'}")
+    print(f"size {sizes['linked']:.1f} MB (target: below {MAX_MB} MB)")
+    print(f"load time {ratio:.2f} of the base's (target: at most {MAX_TIME_SHARE})")
     whole = {which: summarise(rows["whole", which], "load") for which in ("base", "linked")}
     print(
-        f"all before the first frame, checks and emap included: {whole['linked']:.2f} s against"
-        f" {whole['base']:.2f} s of the base, {whole['linked'] / whole['base']:.2f} of it"
+        f"everything before the first frame, including checks and emap: {whole['linked']:.2f} s,"
+        f" {whole['linked'] / whole['base']:.2f} of the base's {whole['base']:.2f} s"
     )
-    sys.exit(0 if equal and sizes["linked"] < LARGEST_MB and ratio <= MOST_TIME else 1)
+    sys.exit(0 if equal and sizes["linked"] < MAX_MB and ratio <= MAX_TIME_SHARE else 1)
 
 
 if __name__ == "__main__":

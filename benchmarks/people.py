@@ -1,13 +1,13 @@
-"""What each preset does for people whom no network has seen, as a table.
+"""What each preset achieves for people no network was trained on, as a table.
 
     python -m benchmarks.people [--persons 6] [--preset NAME ...] [--seed 1] [--json]
         [--output people-benchmark] [--write README.md]
 
-For each drawn person the demo's base is tuned with each preset, and judged on what no step has
-seen; in the drawn world the true swap is known. `centroid` in place of a preset trains nothing: it
-compares the base driven by the person's centroid (after) with the base driven by the vector of one
-frame (before). Intervals hold 95 %; whole people are drawn, then blocks of their frames. What is
-done is kept in the output folder: the same command goes on where it was interrupted.
+For each drawn person the demo's base is tuned with each preset and evaluated on held-out material;
+in the drawn world the true swap is known. `centroid` instead of a preset trains nothing: it
+compares the base driven by the person's centroid (after) with the base driven by the embedding of
+one frame (before). Intervals are at 95 %; the bootstrap draws whole people, then blocks of their
+frames. Results are kept in the output folder: after an interruption, the same command continues.
 """
 
 import argparse
@@ -44,11 +44,11 @@ from facefusion_finetune.runs.observer import Observer
 
 PRESETS = ("reconstruction", "balanced", CENTROID)
 MARKER, MARK = "benchmark.json", {"benchmark": "people"}
-"""Tells the benchmark's folders from others."""
+"""Identifies the benchmark's own folders."""
 BEGIN, END = "<!-- table: python -m benchmarks.people -->", "<!-- end of table -->"
 
 Tune = Callable[[Subject, str, Observer], tuple[Report, float | None]]
-"""As `tune_subject`."""
+"""Same signature as `tune_subject`."""
 
 
 def measure(
@@ -59,21 +59,22 @@ def measure(
     tune: Tune = tune_subject,
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Row]:
-    """Tune and judge what is missing in the output folder, and sum up.
+    """Tune and evaluate what is missing in the output folder, and summarise.
 
     Args:
-        persons: How many people.
-        seed: Decides who.
+        persons: Number of people.
+        seed: Selects the people.
         presets: Names or paths of presets, or `CENTROID`.
-        output: Folder that keeps everything.
-        tune: Makes one person's model and judges it.
-        say: Told about the progress.
+        output: Folder for people, runs and results.
+        tune: Tunes and evaluates one person's model.
+        say: Called with progress messages.
 
     Returns:
-        One row for each preset.
+        One row per preset.
 
     Raises:
-        UsageError: No such preset, a number out of range, or the folder holds something else.
+        UsageError: A preset does not exist, a number is out of range, or the folder contains
+            something else.
     """
     digests = {preset: digest_preset(preset) for preset in presets}
     output = output.expanduser().resolve()
@@ -99,7 +100,7 @@ def measure(
 
 
 def digest_preset(preset: str) -> str:
-    """sha256 of all its settings.
+    """SHA-256 of all settings of a preset, hexadecimal.
 
     Raises:
         UsageError: There is no such preset, or it is not valid.
@@ -109,17 +110,17 @@ def digest_preset(preset: str) -> str:
     if not preset.endswith(".toml") and preset not in list_presets():
         raise UsageError(
             f"--preset {preset}",
-            "there is none of that name.",
+            "no such preset.",
             f"Use one of {', '.join(list_presets())}, {CENTROID}, or the path of a .toml file.",
         )
     return digest_text(load_preset(preset).model_dump_json())
 
 
 def open_output(folder: Path) -> None:
-    """Create the folder that keeps everything, or make sure that it is one.
+    """Create the output folder, or check that it is one of this benchmark.
 
     Raises:
-        UsageError: It holds something else, or cannot be made.
+        UsageError: It contains something else, or cannot be created.
     """
     marker = folder / MARKER
     try:
@@ -131,7 +132,7 @@ def open_output(folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(
             f"--output {folder}",
-            "it holds something other than this benchmark's results.",
+            "it contains something other than this benchmark's results.",
             "Choose a new folder; nothing was changed.",
         )
     try:
@@ -139,12 +140,14 @@ def open_output(folder: Path) -> None:
         home.write_text(marker, json.dumps(MARK) + "\n")
     except OSError as error:
         raise UsageError(
-            f"--output {folder}", f"it cannot be made ({error.strerror}).", "Choose another folder."
+            f"--output {folder}",
+            f"it cannot be created ({error.strerror}).",
+            "Choose another folder.",
         ) from error
 
 
 def format_table(rows: list[Row]) -> str:
-    """The rows as a Markdown table whose columns are aligned."""
+    """The rows as a Markdown table with aligned columns."""
     lines = [
         (
             *("preset", "people", "L1 to the true swap", "judge, cosine", "others' L1"),
@@ -187,7 +190,7 @@ def format_change(figure: Figure, digits: int) -> str:
     change = figure.change
     if figure.before is None:
         return "-"
-    # without the sign of a zero, which says nothing
+    # Adding 0.0 turns -0.0 into 0.0.
     numbers = [
         f"{round(value, digits) + 0.0:+.{digits}f}"
         for value in (change.mean, change.low, change.high)
@@ -197,15 +200,15 @@ def format_change(figure: Figure, digits: int) -> str:
 
 
 def replace_table(text: str, table: str) -> str:
-    """The text with the table between its marks.
+    """The text with the table between its markers.
 
     Raises:
-        ValueError: It has no such marks.
+        ValueError: The markers are missing.
     """
     head, begin, rest = text.partition(BEGIN)
     _, end, tail = rest.partition(END)
     if not begin or not end:
-        raise ValueError(f"it lacks the lines {BEGIN} and {END} that the table goes between")
+        raise ValueError(f"it lacks the lines {BEGIN} and {END} that enclose the table")
     return f"{head}{BEGIN}\n{table}\n{END}{tail}"
 
 
@@ -214,21 +217,21 @@ def main(arguments: list[str] | None = None, tune: Tune = tune_subject) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.people", description=(__doc__ or "").splitlines()[0]
     )
-    parser.add_argument("--persons", type=int, default=6, help="how many people (6)")
+    parser.add_argument("--persons", type=int, default=6, help="number of people (6)")
     parser.add_argument(
         "--preset",
         action="append",
         help=f"name, .toml file or {CENTROID}; may be repeated ({', '.join(PRESETS)})",
     )
-    parser.add_argument("--seed", type=int, default=1, help="decides who the people are (1)")
+    parser.add_argument("--seed", type=int, default=1, help="selects the people (1)")
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("people-benchmark"),
-        help="folder that keeps what is done (people-benchmark)",
+        help="folder for people, runs and results (people-benchmark)",
     )
-    parser.add_argument("--json", action="store_true", help="print JSON in place of the table")
-    parser.add_argument("--write", type=Path, help="put the table between the marks of this file")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    parser.add_argument("--write", type=Path, help="write the table between this file's markers")
     options = parser.parse_args(arguments)
     try:
         if options.write:
@@ -240,7 +243,7 @@ def main(arguments: list[str] | None = None, tune: Tune = tune_subject) -> None:
     except FinetuneError as error:
         _fail(f"{error.given}\n  why:  {error.why}\n  do:   {error.todo}", error.exit_code)
     except KeyboardInterrupt:
-        _fail("interrupted; the same command goes on from here", 130)
+        _fail("interrupted; the same command continues from here", 130)
     if options.json:
         values = {
             "seed": options.seed,
@@ -261,10 +264,10 @@ def _observe(label: str, say: Callable[[str], None]) -> Observer:
 
 
 def _insert(path: Path, table: str | None) -> None:
-    """Put a table into a file; None only makes sure that it can go there.
+    """Write a table into a file; None only checks that this is possible.
 
     Raises:
-        UsageError: The file cannot be read, or has no place for it.
+        UsageError: The file cannot be read, or lacks the markers.
     """
     try:
         text = path.read_text("utf-8")
@@ -272,7 +275,7 @@ def _insert(path: Path, table: str | None) -> None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"--write {path}", f"{why}.", "Give a Markdown file with both lines."
+            f"--write {path}", f"{why}.", "Give a Markdown file that contains both lines."
         ) from error
     if table is not None:
         home.write_text(path, replaced, 0o644)

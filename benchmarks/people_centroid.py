@@ -1,4 +1,4 @@
-"""What a person's centroid brings over the vector of one frame, with nothing trained."""
+"""What a person's centroid gains over the embedding of one frame, without any training."""
 
 import shutil
 from datetime import UTC, datetime
@@ -30,29 +30,29 @@ from facefusion_finetune.swappers.sessions import create_session, run_session
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
 
 PRESET = "reconstruction"
-"""A run's record needs one; nothing is trained by it."""
-FEWEST_CROPS = 2
+"""A run's record requires one; nothing is trained with it."""
+MIN_CROPS = 2
 
 
 def compare_centroid(
     person: Person, analyser: FaceAnalyser, world: World, folder: Path, seed: int
 ) -> Report:
-    """Judge the base driven by the centroid against the base driven by one frame's vector.
+    """Evaluate the base driven by the centroid against the base driven by one frame's embedding.
 
     Args:
-        person: With crops.
-        analyser: That knows the footage.
-        world: Whom the person is swapped onto.
-        folder: Gets report and targets; what it holds is deleted.
-        seed: For the record.
+        person: Who has crops.
+        analyser: Knows the footage.
+        world: The people the person is swapped onto.
+        folder: For report and targets; its previous content is deleted.
+        seed: Stored in the run's record.
 
     Returns:
-        The report: before is one frame's vector, after is the centroid.
+        The report: "before" is one frame's embedding, "after" is the centroid.
     """
     options = resolve_base(SWAPPER, analyser)
     graph = open_base(options, analyser)
     maker = SourceMaker(options, graph.emap)
-    crops = split_crops(person, analyser, options, FEWEST_CROPS)
+    crops = split_crops(person, analyser, options, MIN_CROPS)
     shutil.rmtree(folder, ignore_errors=True)
     run = write_record(
         home.create_private_directory(folder),
@@ -77,7 +77,7 @@ def compare_centroid(
         ),
     )
     centroid = create_centroid(stack_embeddings([crop.record for crop in crops.train]))
-    # Rounded as a tuned model's file carries it.
+    # Rounded as stored in a tuned model's file.
     vector = centroid.astype(numpy.float32).astype(numpy.float64)
     source = maker.create_vector(vector)
     frame = stack_embeddings([choose_frame(crops.train).record])[0]
@@ -104,7 +104,7 @@ def compare_centroid(
 
 
 def choose_frame(train: list[AlignedCrop]) -> AlignedCrop:
-    """The crop nearest the middle of the first training shot."""
+    """The middle crop of the first training shot."""
     records = [crop.record for crop in train]
     first = min(records, key=lambda record: (record.source, record.frame)).shot
     shot = [crop for crop in train if crop.record.shot == first]

@@ -1,4 +1,4 @@
-"""What is kept of each person and preset, and what is said of a preset over all people."""
+"""The stored result per person and preset, and a preset's verdict over all people."""
 
 import hashlib
 import json
@@ -24,28 +24,28 @@ from facefusion_finetune.evaluation.report import Report, Verdict
 from facefusion_finetune.runs.crops import spread
 
 OUTCOMES = {"true_swap": "true swap", "judge_targets": "judge"}
-"""Figures that decide about a gain, and what the table calls them."""
+"""Figures that decide whether there is a gain, and their names in the table."""
 UNHARMED_OTHERS = {
     "others_l1": ("others drift", OTHERS_ERROR),
     "others_towards_person": ("others towards the person", UNHARMED["others_towards_person"]),
 }
-"""Figures of other people's swaps, what the table calls their harm, and the gate's margins."""
+"""Figures of other people's swaps, the names of their harm in the table, and the gate's margins."""
 KEYS = (*OUTCOMES, *UNHARMED_OTHERS)
 
-FEWEST_PEOPLE = 2
-"""With fewer the intervals hold frames of one person only, so that there is no verdict."""
+MIN_PEOPLE = 2
+"""With fewer, the intervals cover frames of one person only, so there is no verdict."""
 
 
 class World(BaseModel):
-    """What everybody's result depends on."""
+    """What every result depends on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     package_version: str
     networks: dict[str, str]
-    """sha256 of the demo's networks, by file name."""
+    """SHA-256 of the demo's networks, by file name."""
     footage: tuple[int, ...]
-    """Numbers of shots, frames and others that are drawn of each person."""
+    """Numbers of shots, frames and other people drawn for each person."""
 
 
 class Settings(BaseModel):
@@ -55,13 +55,13 @@ class Settings(BaseModel):
 
     world: World
     person: int
-    """Seed."""
+    """The person's seed."""
     preset: str
-    """sha256 of its content."""
+    """SHA-256 of the preset's content."""
 
 
 class Scores(BaseModel):
-    """One figure of one person, pair by pair, as `report.json` holds it."""
+    """One figure of one person, pair by pair, as in `report.json`."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -74,20 +74,20 @@ class Scores(BaseModel):
     def _check_lengths(self) -> "Scores":
         columns = (self.clips, self.parts, self.before, self.after)
         if len({len(column) for column in columns}) > 1:
-            raise ValueError("its columns differ in length")
+            raise ValueError("the columns differ in length")
         return self
 
 
 class Result(BaseModel):
-    """What came of tuning the base to one person with one preset."""
+    """The result of tuning the base to one person with one preset."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     settings: Settings
     is_proven: bool
-    """Whether the gate let the model through."""
+    """Whether the model passed the gate."""
     seconds: float | None
-    """From the crops to the last step; None where nothing was trained, or not in one go."""
+    """From the crops to the last step; None if nothing was trained, or training was interrupted."""
     scores: dict[str, Scores]
 
     @model_validator(mode="after")
@@ -99,11 +99,11 @@ class Result(BaseModel):
 
 
 def create_result(settings: Settings, report: Report, seconds: float | None) -> Result:
-    """Pick what the benchmark needs out of a report.
+    """Extract from a report what the benchmark needs.
 
     Args:
         settings: Of the result.
-        report: With scores of all `KEYS`.
+        report: Has scores for all `KEYS`.
         seconds: See `Result`.
     """
     scores = {key: Scores.model_validate(report.values[key], from_attributes=True) for key in KEYS}
@@ -111,7 +111,7 @@ def create_result(settings: Settings, report: Report, seconds: float | None) -> 
 
 
 def read_result(path: Path, settings: Settings) -> Result | None:
-    """The result kept there; None where there is none, a damaged one, or one of other settings."""
+    """The stored result; None if missing, damaged, or made with other settings."""
     try:
         result = Result.model_validate_json(path.read_bytes())
     except (OSError, ValidationError):
@@ -120,41 +120,41 @@ def read_result(path: Path, settings: Settings) -> Result | None:
 
 
 def write_result(path: Path, result: Result) -> None:
-    """Keep a result, whole or not at all."""
+    """Store a result atomically."""
     home.create_private_directory(path.parent)
     home.write_text(path, json.dumps(result.model_dump(mode="json"), indent=1) + "\n")
 
 
 def digest_text(text: str) -> str:
-    """sha256, hexadecimal."""
+    """SHA-256, hexadecimal."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is said of a preset."""
+    """A preset's results and verdict."""
 
     preset: str
     results: Sequence[Result]
-    """One a person."""
+    """One per person."""
     figures: dict[str, Figure]
-    """Of `KEYS`, over all people."""
+    """One for each of `KEYS`, over all people."""
     verdict: Verdict
     reason: str
 
     @property
     def seconds(self) -> float | None:
-        """Median over people; None where nothing was trained."""
+        """Median over people; None if nothing was trained."""
         known = [result.seconds for result in self.results if result.seconds is not None]
         return statistics.median(known) if known else None
 
     @property
     def passes(self) -> int:
-        """How many people's models the gate let through."""
+        """Number of people whose model passed the gate."""
         return sum(result.is_proven for result in self.results)
 
     def as_dict(self) -> dict[str, Any]:
-        """For programs."""
+        """As JSON-serialisable values."""
         return {
             "preset": self.preset,
             "persons": len(self.results),
@@ -170,27 +170,29 @@ class Row:
 
 
 def summarise(preset: str, results: Sequence[Result]) -> Row:
-    """What a preset does, over all people.
+    """Summarise a preset's results over all people.
 
     Args:
-        preset: As it was given.
-        results: One a person.
+        preset: As given.
+        results: One per person.
     """
     figures = {key: pool(key, results) for key in KEYS}
-    if len(results) < FEWEST_PEOPLE:
-        return Row(preset, results, figures, "no difference", "one person says nothing of others")
+    if len(results) < MIN_PEOPLE:
+        return Row(
+            preset, results, figures, "no difference", "one person says nothing about others"
+        )
     return Row(preset, results, figures, *decide(figures))
 
 
 def pool(key: str, results: Sequence[Result]) -> Figure:
-    """One figure over all people, with an interval from whole people, then their own blocks.
+    """One figure over all people; its bootstrap interval draws people, then their blocks.
 
-    Everybody weighs alike: of each as many pairs are taken, spread over all, as of whoever has the
-    fewest.
+    Everybody has the same weight: from each person, evenly spread, as many pairs are taken as the
+    person with the fewest has.
 
     Args:
         key: One of `KEYS`.
-        results: One a person.
+        results: One per person.
     """
     tables = [_list_pairs(key, result) for result in results]
     fewest = min(len(table) for table in tables)
@@ -202,12 +204,12 @@ def pool(key: str, results: Sequence[Result]) -> Figure:
 
 
 def decide(figures: dict[str, Figure]) -> tuple[Verdict, str]:
-    """The verdict on a preset, and what decided it.
+    """The verdict on a preset, and the reason.
 
-    A preset is better if the distance to the true swap or the judge's likeness gains with its whole
-    interval, the other one does not lose, and the swaps of other people stay within the gate's
-    margins with their whole intervals. It is worse if one of all these lies wholly on the wrong
-    side.
+    A preset is better if the whole interval of the distance to the true swap or of the judge's
+    likeness shows a gain, the other one shows no loss, and the whole intervals of other people's
+    swaps stay within the gate's margins. It is worse if any of these intervals lies entirely on the
+    wrong side.
     """
     if any(figure.change.low is None for figure in figures.values()):
         return "no difference", "too few pairs for an interval"
@@ -221,9 +223,9 @@ def decide(figures: dict[str, Figure]) -> tuple[Verdict, str]:
     won = [name for key, name in OUTCOMES.items() if ends[key][1] < 0]
     if not won:
         return "no difference", "no gain shown"
-    doubts = [name for key, (name, _) in limits.items() if ends[key][1] > margins[key]]
-    if doubts:
-        return "no difference", f"gains ({', '.join(won)}), but perhaps {', '.join(doubts)}"
+    at_risk = [name for key, (name, _) in limits.items() if ends[key][1] > margins[key]]
+    if at_risk:
+        return "no difference", f"gains ({', '.join(won)}), but possibly {', '.join(at_risk)}"
     return "better", ", ".join(won)
 
 

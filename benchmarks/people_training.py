@@ -1,4 +1,4 @@
-"""The benchmark's people: their footage and crops, drawn once, and one model a preset."""
+"""The benchmark's people: footage and crops, drawn once, and one model per preset."""
 
 import shutil
 import time
@@ -35,14 +35,14 @@ from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 
 CENTROID = "centroid"
-"""In place of a preset: the base as it is, driven by the person's centroid."""
+"""Instead of a preset: the unchanged base, driven by the person's centroid."""
 
 FIRST_SEED = FIRST_UNSEEN_SEED + 2_000_000
-"""Beyond everybody who helps to train or to measure the demo's networks, and its true swaps."""
-SEEDS_OF_EACH = 10
-"""The person's own, then those of the people swapped onto."""
-MOST_PEOPLE = 1000
-MOST_SEEDS = 100_000
+"""Beyond every person used to train or measure the demo's networks and its true swaps."""
+SEEDS_PER_PERSON = 10
+"""The person's own seed, then those of the people swapped onto."""
+MAX_PEOPLE = 1000
+MAX_SEEDS = 100_000
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ class Subject:
     """One person of the benchmark."""
 
     seed: int
-    """Draws the person, the footage and every run."""
+    """Seeds the person, the footage and every run."""
     folder: Path
-    """Of footage, crops and runs."""
+    """For footage, crops and runs."""
 
     @property
     def targets(self) -> list[int]:
@@ -61,35 +61,35 @@ class Subject:
 
 
 def choose_subjects(persons: int, seed: int, folder: Path) -> list[Subject]:
-    """People whom nothing else in the demo's world has seen.
+    """Choose people used nowhere else in the demo world.
 
     Args:
         persons: How many.
-        seed: Decides who.
-        folder: Gets one folder for each.
+        seed: Selects the people.
+        folder: Parent of one folder per person.
 
     Raises:
-        UsageError: There are not as many, or the seed is out of range.
+        UsageError: The number of people or the seed is out of range.
     """
-    if not 1 <= persons <= MOST_PEOPLE:
+    if not 1 <= persons <= MAX_PEOPLE:
         raise UsageError(
             f"--persons {persons}",
-            "that many people cannot be measured.",
-            f"Give a number from 1 to {MOST_PEOPLE}.",
+            "the number of people is out of range.",
+            f"Give a number from 1 to {MAX_PEOPLE}.",
         )
-    if not 0 <= seed < MOST_SEEDS:
+    if not 0 <= seed < MAX_SEEDS:
         raise UsageError(
-            f"--seed {seed}", "it is out of range.", f"Give a number from 0 to {MOST_SEEDS - 1}."
+            f"--seed {seed}", "it is out of range.", f"Give a number from 0 to {MAX_SEEDS - 1}."
         )
     assert FIRST_SEED >= FIRST_OTHER_SEED + OTHERS
-    assert TARGETS < SEEDS_OF_EACH
-    first = FIRST_SEED + seed * MOST_PEOPLE * SEEDS_OF_EACH
-    seeds = [first + index * SEEDS_OF_EACH for index in range(persons)]
+    assert TARGETS < SEEDS_PER_PERSON
+    first = FIRST_SEED + seed * MAX_PEOPLE * SEEDS_PER_PERSON
+    seeds = [first + index * SEEDS_PER_PERSON for index in range(persons)]
     return [Subject(seed, folder / f"person-{seed}") for seed in seeds]
 
 
 def describe_world() -> World:
-    """The demo's world as it is now."""
+    """The current demo world."""
     files = [path for path in WEIGHTS.iterdir() if path.suffix in {".onnx", ".npy"}]
     return World(
         package_version=__version__,
@@ -99,12 +99,12 @@ def describe_world() -> World:
 
 
 def tune_subject(subject: Subject, preset: str, observer: Observer) -> tuple[Report, float | None]:
-    """Tune the base to a person, or go on where that was interrupted, and judge the model.
+    """Tune the base to a person, resuming an interrupted run, and evaluate the model.
 
     Args:
-        subject: Who; footage and crops are made where they are missing.
+        subject: The person; missing footage and crops are created.
         preset: Name or path of a preset, or `CENTROID`.
-        observer: Told about the progress.
+        observer: Receives progress.
 
     Returns:
         The report, and the seconds up to the last step; see `Result.seconds`.
@@ -116,7 +116,7 @@ def tune_subject(subject: Subject, preset: str, observer: Observer) -> tuple[Rep
         person = load_person(NAME)
         world = create_world(footage[1:], analyser, subject.seed)
         if preset == CENTROID:
-            observer.on_stage("Judging")
+            observer.on_stage("Evaluating")
             folder = subject.folder / CENTROID
             return compare_centroid(person, analyser, world, folder, subject.seed), None
         request = TrainRequest(base=SWAPPER, preset=preset, seed=subject.seed)
@@ -125,33 +125,33 @@ def tune_subject(subject: Subject, preset: str, observer: Observer) -> tuple[Rep
             try:
                 _, report = train_person(person, analyser, resumed, observer, world)
             except FinetuneError as error:
-                observer.on_stage(f"Starting anew, because it cannot go on: {error}")
+                observer.on_stage(f"Starting over, because the run cannot be resumed: {error}")
                 _keep_unfinished(person, None, subject.seed)
             else:
-                assert report is not None, "one process trains"
+                assert report is not None, "only one process trains"
                 return report, None
         clock = _Clock(observer)
         _, report = train_person(person, analyser, request, clock.observer, world)
-        assert report is not None, "one process trains"
+        assert report is not None, "only one process trains"
         return report, clock.seconds
 
 
 class _Clock:
-    """Takes the time from its making to the last step of a training."""
+    """Measures the time from its creation to the last training step."""
 
     def __init__(self, observer: Observer) -> None:
         self._began = time.perf_counter()
-        self._told = observer.on_step
+        self._on_step = observer.on_step
         self.seconds = 0.0
         self.observer = Observer(observer.on_stage, self._note)
 
     def _note(self, step: int, total: int, values: dict[str, float]) -> None:
         self.seconds = time.perf_counter() - self._began
-        self._told(step, total, values)
+        self._on_step(step, total, values)
 
 
 def _prepare(subject: Subject, observer: Observer) -> None:
-    """Draw footage and extract it, unless that was done in this same world."""
+    """Draw footage and extract it, unless already done in the same world."""
     record, world = subject.folder / "world.json", describe_world()
     if _read_world(record) == world:
         return
@@ -168,7 +168,7 @@ def _prepare(subject: Subject, observer: Observer) -> None:
 
 
 def _list_footage(subject: Subject) -> list[Path]:
-    """Folders of the person's and of the others' frames."""
+    """Folders with the person's and the others' frames."""
     folder = subject.folder / "footage"
     return [folder / NAME, *(folder / "others" / str(seed) for seed in subject.targets)]
 
@@ -181,12 +181,16 @@ def _read_world(path: Path) -> World | None:
 
 
 def _keep_unfinished(person: Person, preset: str | None, seed: int) -> bool:
-    """Whether the last unfinished run is one of that preset; all other unfinished ones go."""
+    """Keep the latest unfinished run if made with that preset and seed; delete all others.
+
+    Returns:
+        Whether one was kept.
+    """
     wanted = load_preset(preset) if preset else None
     try:
         unfinished = [run for run in list_runs(person) if not run.is_finished]
     except TrainingError:
-        # A run's settings are damaged, so that no run can be found among them.
+        # A run's settings are damaged, so the runs cannot be listed.
         shutil.rmtree(person.runs_directory)
         return False
     kept = False

@@ -1,11 +1,11 @@
-"""What an extraction drops of footage with planted faults, and what it keeps of good frames.
+"""How many frames with planted faults an extraction drops, and how many good frames it keeps.
 
     python -m benchmarks.planted_faults [--seed 3] [--every 4] [--write docs/dataset.md]
 
-Every person of the bench, with some frames of another one, through FaceFusion with the bench's
-stand-in models. Twice: as FaceFusion would tell people apart, and with everybody taken for one
-person, so that the checks of quality alone have to find the faults. The bench's occluder is blind;
-the last column has one that sees the planted object in its place.
+Runs every person of the bench, with some frames of another one, through FaceFusion with the bench's
+stand-in models. Twice: with people distinguished as in FaceFusion, and with everybody taken for one
+person, so that the quality checks alone have to find the faults. The bench's occluder detects
+nothing; the last column replaces it by one that detects the planted object.
 """
 
 import argparse
@@ -34,17 +34,17 @@ STRANGERS = {
     "headpose_f": "asl_a",
     "headpose_m": "asl_a",
 }
-"""Whose frames are mixed in: somebody whom the stand-in for a recogniser tells apart."""
+"""Whose frames are mixed in: a person the stand-in recogniser can distinguish."""
 BEGIN, END = "<!-- table: python -m benchmarks.planted_faults -->", "<!-- end of table -->"
-DISTANCES = {"told apart": 0.1, "one person": 1.0}
-"""FaceFusion's `reference_face_distance`. The stand-in's vectors of two people have a cosine of up
-to 0.84, those of one person 0.93 and more; 0.1 stands for 0.8."""
+DISTANCES = {"distinguished": 0.1, "one person": 1.0}
+"""FaceFusion's `reference_face_distance`. The stand-in's embeddings of two people have a cosine of
+up to 0.84, those of one person 0.93 or more; 0.1 corresponds to a cosine of 0.8."""
 
 Tallies = dict[str, Tally]
 
 
 def measure(folder: Path, analyser: FaceFusionAnalyser, seed: int, every: int) -> list[Tallies]:
-    """Tallies over all persons: told apart, as one person, and that with an occluder that sees."""
+    """Tallies over all persons: distinguished, as one person, and as one with a seeing occluder."""
     state: Any = importlib.import_module("facefusion.state_manager")
     masker: Any = importlib.import_module("facefusion.face_masker")
     sums: list[Tallies] = [{}, {}, {}]
@@ -55,13 +55,13 @@ def measure(folder: Path, analyser: FaceFusionAnalyser, seed: int, every: int) -
             sorted(support.find_footage(name, "").iterdir()) for name in (person, stranger)
         )
         plant_footage(planted, mine, theirs, analyser, seed, every)
-        # A picture of the person, as a user would give one where others are shown too.
+        # A picture of the person, as a user would give where the footage also shows others.
         good = sorted((planted / GOOD).rglob("*.png"))
         settings = ExtractSettings((good[len(good) // 2],))
         own = [path for path in planted.iterdir() if path.name != "another"]
         for place, (distance, paths, occlude) in enumerate(
             (
-                (DISTANCES["told apart"], [planted], blind),
+                (DISTANCES["distinguished"], [planted], blind),
                 (DISTANCES["one person"], own, blind),
                 (DISTANCES["one person"], own, see_object),
             )
@@ -80,8 +80,8 @@ def format_table(sums: list[Tallies]) -> str:
     """The tallies as a Markdown table."""
     apart, alone, seen = sums
     lines = [
-        "| planted | frames | dropped | named by the checks of quality alone | the same, with an"
-        " occluder that sees |",
+        "| planted | frames | dropped | found by the quality checks alone | the same, with a seeing"
+        " occluder |",
         "|---|---|---|---|---|",
     ]
     for kind in (*FAULTS, "another"):
@@ -105,7 +105,7 @@ def _add(sums: Tallies, more: Tallies) -> None:
 
 
 def main() -> None:
-    """Measure, print, and write where asked."""
+    """Measure, print, and write the table if requested."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--every", type=int, default=4)

@@ -1,4 +1,4 @@
-"""The training benchmark's part for a GPU: images a second, and from crops to a written model."""
+"""The training benchmark on a GPU: images per second, and from crops to a written model."""
 
 import itertools
 import statistics
@@ -29,13 +29,13 @@ from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from facefusion_finetune.training.losses.swap_loss import SwapLoss
 
 CROPS = 100
-ROWS_OF_EACH = 4
-"""Cycle pairs, and as many prior pairs, of each crop: what `balanced` makes."""
+PAIRS_PER_CROP = 4
+"""Cycle pairs per crop, and as many prior pairs: what `balanced` makes."""
 STEPS = 300
 BATCH = 16
 WARM_UP = 10
 MATRIX = 8192
-"""Side of the matrices that the chip's rate is measured with."""
+"""Side of the matrices used to measure the chip's rate."""
 LOSSES = LossWeights(l1=1.0, high_pass=0.5, identity=0.2, perceptual=0.3)
 
 
@@ -48,25 +48,25 @@ def measure_cuda(
     batch: int = BATCH,
     matrix: int = MATRIX,
 ) -> dict[str, float]:
-    """From crops in memory to a written model, once, and how fast its steps are.
+    """Measure one run from crops in memory to a written model, and the speed of its steps.
 
-    The wall time holds the conversion, the base's swaps that pairs are made of (their pasting is
-    the host's and is left out), the cache, all steps and the writing of the model.
+    The wall time includes the conversion, the base's swaps that pairs are made of (pasting them
+    back is the host's work and is not included), the cache, all steps and writing the model.
 
     Args:
         folder: For the graphs, the cache and the model.
         device: A GPU.
-        width: Share of the true channel counts.
-        crops: How many.
-        steps: Of the training.
-        batch: Samples of a step.
-        matrix: Side of the matrices that the chip's rate is measured with.
+        width: Fraction of the real channel counts.
+        crops: Number of crops.
+        steps: Number of training steps.
+        batch: Samples per step.
+        matrix: Side of the matrices used to measure the chip's rate.
     """
     options = write_base(folder, width)
     recogniser = TorchRecogniser(write_recogniser(folder, width)).to(device)
     loss = _create_loss(folder, recogniser, device)
     rate = measure_matrix_rate(device, matrix)
-    count = crops * ROWS_OF_EACH
+    count = crops * PAIRS_PER_CROP
     pairs = create_pairs({"cycle": count, "prior": count}, options.size, crops)
     _settle(device)
 
@@ -74,7 +74,7 @@ def measure_cuda(
     trained = create_trained(options, "decoder")
     trained.swapper.to(device)
     kind = torch.device(device).type
-    # Processors without such instructions compute bf16 many times slower than fp32.
+    # CPUs without bf16 instructions compute it many times slower than fp32.
     autocast = partial(torch.autocast, kind, torch.bfloat16, enabled=kind != "cpu")
     direct = replace(
         create_direct(trained),
@@ -114,7 +114,7 @@ def measure_cuda(
 
 
 def measure_matrix_rate(device: str, side: int = MATRIX) -> float:
-    """Operations a second of a large product of bf16 matrices; a multiplication counts as two."""
+    """Operations per second of a large bf16 matrix product; a multiply-add counts as two."""
     first, second = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
     rates = []
     for _ in range(10):
@@ -128,7 +128,7 @@ def measure_matrix_rate(device: str, side: int = MATRIX) -> float:
 
 
 def _create_loss(folder: Path, recogniser: TorchRecogniser, device: str) -> SwapLoss:
-    """Identity and VGG features beside the pictures, by random networks of true width."""
+    """Image, identity and VGG losses, by random networks of real width."""
     torch.manual_seed(0)
     features = vgg.make_layers(vgg.cfgs["E"]).state_dict()
     path = folder / "vgg19.pth"
@@ -138,7 +138,7 @@ def _create_loss(folder: Path, recogniser: TorchRecogniser, device: str) -> Swap
 
 
 def _swap_all(direct: DirectFeed) -> None:
-    """The base's swap of every row, as pairs are made of."""
+    """Run the base's swap of every row, from which pairs are made."""
     pairs = direct.draws.pairs
     with torch.no_grad(), direct.autocast():
         for start in range(0, len(pairs), BATCH):
@@ -150,7 +150,7 @@ def _swap_all(direct: DirectFeed) -> None:
 def _count_operations(
     trained: Trained, feed: Feed, loss: SwapLoss, autocast: Callable[[], torch.autocast]
 ) -> float:
-    """Of one step, forward and backward, losses included."""
+    """Operations of one step, forward and backward, including the losses."""
     counter = FlopCounterMode(display=False)
     with counter, autocast():
         take_step(trained, feed, loss)

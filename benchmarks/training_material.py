@@ -1,4 +1,4 @@
-"""What the training benchmark trains: true-width graphs with random weights, and drawn pairs."""
+"""Material of the training benchmark: graphs of real width with random weights, and pairs."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ BASE = "inswapper_128"
 
 
 def write_base(folder: Path, width: float = 1.0) -> SwapperOptions:
-    """Write an inswapper_128 with random weights; `width` 1 is the true one."""
+    """Write an inswapper_128 with random weights; `width` is the fraction of the real channels."""
     path = folder / f"{BASE}.onnx"
     path.write_bytes(build(BASE, width=width).SerializeToString())
     return SwapperOptions(
@@ -50,13 +50,13 @@ def create_pairs(
     crops: int | None = None,
     seed: int = 0,
 ) -> PairSet:
-    """Pairs of random pictures, driven by random unit vectors.
+    """Create pairs of random pictures, driven by random unit vectors.
 
     Args:
-        counts: Of each kind.
+        counts: Number of pairs of each kind.
         size: Width and height in pixels.
-        crops: How many they are made from; as many as there are pairs if not given.
-        seed: Draws them.
+        crops: Number of crops they are made from; the number of pairs if not given.
+        seed: Of the random generator.
     """
     generator = numpy.random.default_rng(seed)
     width, height = size

@@ -1,4 +1,4 @@
-"""Steps of the training benchmark: with the cache, without it, and as a naive loop takes them."""
+"""Steps of the training benchmark: with the cache, without it, and as in a naive loop."""
 
 import statistics
 import time
@@ -32,11 +32,11 @@ from facefusion_finetune.training.pairs.pair_set import Batch
 
 BATCH = 4
 STEPS = 1000
-"""That a training is said to have, so that a cache is worth its while."""
+"""Declared length of a training, such that a cache pays off."""
 FRAME = 640
-"""Width and height of a frame that a face is looked for in."""
+"""Width and height of the frames for face detection."""
 CHOICES = ("last_2", "decoder")
-PICTURES = LossWeights(l1=1.0, high_pass=0.5)
+IMAGE_LOSSES = LossWeights(l1=1.0, high_pass=0.5)
 WITH_IDENTITY = LossWeights(l1=1.0, high_pass=0.5, identity=0.2)
 
 Step = Callable[[], object]
@@ -45,15 +45,15 @@ Picture = NDArray[numpy.uint8]
 
 @dataclass(frozen=True)
 class Trained:
-    """A swapper in training, of which a step can be taken."""
+    """A swapper in training, with its optimiser."""
 
     swapper: TorchSwapper
     options: SwapperOptions
     optimiser: torch.optim.Optimizer
     preset: Preset
 
-    def learn(self, output: Tensor, batch: Batch, loss: SwapLoss) -> None:
-        """From the swapper's output to changed weights."""
+    def update(self, output: Tensor, batch: Batch, loss: SwapLoss) -> None:
+        """Update the weights from the swapper's output."""
         totals, _ = loss(scale_to_rgb(output.float(), self.options), batch)
         self.optimiser.zero_grad()
         totals.mean().backward()
@@ -62,7 +62,7 @@ class Trained:
 
 
 def create_trained(options: SwapperOptions, choice: str) -> Trained:
-    """Convert a base to train the layers of a choice."""
+    """Convert a base such that the chosen layers are trainable."""
     graph = read_swapper(options.path)
     swapper = TorchSwapper(graph, select_layers(graph, choice))
     optimiser = torch.optim.Adam(swapper.trained.values(), lr=1e-4, betas=(0.9, 0.99))
@@ -75,7 +75,7 @@ def create_loss(
     perceptual: Perceptual | None = None,
     device: str = "cpu",
 ) -> SwapLoss:
-    """The loss of `balanced` with other terms."""
+    """The loss of `balanced` with other weights."""
     preset = load_preset("balanced").model_copy(update={"losses": weights})
     centroid = torch.nn.functional.normalize(torch.ones(512), dim=0).to(device)
     return SwapLoss(preset, recogniser, centroid, perceptual=perceptual)
@@ -89,19 +89,19 @@ def create_direct(trained: Trained) -> DirectFeed:
 
 
 def take_step(trained: Trained, feed: Feed, loss: SwapLoss, step: int = 0) -> None:
-    """One step of ours: draw, run, compare, differentiate, update."""
+    """Take one step of ours: draw, forward, loss, backward, update."""
     output, batch = feed.run(feed.draw(step), step)
-    trained.learn(output, batch, loss)
+    trained.update(output, batch, loss)
 
 
 class NaiveLoop:
-    """A step as published trainers take it, with everything inside.
+    """A step as in published trainers, with everything done in the loop.
 
-    In each step, of each of the frames: a face is looked for in the frame, it is embedded, the
-    frozen network swaps somebody else onto it, the swap is pasted and the face cropped again; then
-    the network runs on the crops and everything is differentiated, to every weight. The optimiser
-    updates the same layers as ours. The teacher is the network itself without gradients, which
-    costs as much as a second one.
+    In each step, for each of the frames: the face is detected and embedded, the frozen network
+    swaps another identity onto it, the swap is pasted back and the face cropped again; then the
+    network runs on the crops, and gradients are computed for every weight. The optimiser updates
+    the same layers as ours. The teacher is the network itself without gradients, which costs as
+    much as a second network.
     """
 
     def __init__(self, trained: Trained, recogniser: TorchRecogniser, loss: SwapLoss) -> None:
@@ -115,10 +115,10 @@ class NaiveLoop:
         side = trained.options.size[0]
         self._matrix = numpy.array([[side / 320, 0, -side / 2], [0, side / 320, -side / 2]])
         self.detecting = 0.0
-        """Seconds of the last step that detection took."""
+        """Seconds the detection took in the last step."""
 
     def take_step(self) -> None:
-        """One step."""
+        """Take one step."""
         swapper, direct = self._trained.swapper, self._direct
         for parameter in swapper.parameters():
             parameter.requires_grad_(True).grad = None
@@ -133,13 +133,13 @@ class NaiveLoop:
         again = []
         for frame, swap in zip(self._frames, swapped.numpy(), strict=True):
             again.append(self._warp(self._paste(frame, swap)))
-        self._trained.learn(swapper(_to_input(again), batch.source), batch, self._loss)
+        self._trained.update(swapper(_to_input(again), batch.source), batch, self._loss)
 
     def _warp(self, frame: Picture) -> Picture:
         return cv2.warpAffine(frame, self._matrix, self._trained.options.size)
 
     def _paste(self, frame: Picture, swap: NDArray[numpy.float32]) -> Picture:
-        """Lay a swapped crop, (3, H, W) in 0..1, over the frame with a soft edge."""
+        """Paste a swapped crop, (3, H, W) in 0..1, back into the frame with a soft edge."""
         crop = numpy.ascontiguousarray(swap.transpose(1, 2, 0)[..., ::-1] * 255)
         height, width = crop.shape[:2]
         mask = numpy.zeros((height, width), numpy.float32)
@@ -153,7 +153,7 @@ class NaiveLoop:
 
 
 def create_detector() -> nn.Module:
-    """Plain convolutions with about the multiplications of SCRFD-10G: 7.2e9 a frame of 640."""
+    """Plain convolutions with about the multiplications of SCRFD-10G: 7.2e9 per 640 x 640 frame."""
     layers: list[nn.Module] = []
     taken = 3
     for made, convolutions in ((32, 2), (64, 3), (128, 3), (256, 2)):
@@ -167,9 +167,9 @@ def create_detector() -> nn.Module:
 def time_rounds(
     steps: dict[str, Step], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds of each step in each round, by the clock and of all processors.
+    """Seconds of each step in each round: wall time and processor time.
 
-    Within a round the steps take turns.
+    The steps alternate within a round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     worked: dict[str, list[float]] = {name: [] for name in steps}
@@ -183,16 +183,16 @@ def time_rounds(
 
 
 def measure_steps(folder: Path, rounds: int, width: float = 1.0) -> dict[str, float]:
-    """Median seconds of every kind of step, and ratios.
+    """Median seconds of each kind of step, and ratios.
 
     Args:
         folder: For the graphs and the caches.
-        rounds: How often each step is taken.
-        width: Share of the true channel counts.
+        rounds: How many times each step is taken.
+        width: Fraction of the real channel counts.
     """
     options = write_base(folder, width)
     recogniser = TorchRecogniser(write_recogniser(folder, width))
-    pictures = create_loss(PICTURES)
+    pictures = create_loss(IMAGE_LOSSES)
     identity = create_loss(WITH_IDENTITY, recogniser)
     steps: dict[str, Step] = {}
     feeds: list[Feed] = []
@@ -213,7 +213,7 @@ def measure_steps(folder: Path, rounds: int, width: float = 1.0) -> dict[str, fl
         detecting.append(naive.detecting)
 
     steps["naive"] = take_naive_step
-    # The first run of a step sets up the libraries, which does not matter to the slow ones.
+    # The first run of a step initialises the libraries, which is negligible for the slow ones.
     for name, step in steps.items():
         if name.endswith(("cached", "whole")):
             step()
@@ -223,12 +223,12 @@ def measure_steps(folder: Path, rounds: int, width: float = 1.0) -> dict[str, fl
     figures = {name: statistics.median(values) for name, values in seconds.items()}
     figures["detection"] = statistics.median(detecting)
     figures |= _compare(seconds, detecting)
-    # On a machine that others use, too, the work tells more than the clock.
+    # On a machine shared with others, processor time says more than wall time.
     return figures | {f"{name} of work": value for name, value in _compare(worked).items()}
 
 
 def _compare(seconds: dict[str, list[float]], detecting: Sequence[float] = ()) -> dict[str, float]:
-    """Medians over the rounds of how many times longer one step takes than another."""
+    """Ratios between the times of two steps, as medians over the rounds."""
 
     def divide(long: Sequence[float], short: Sequence[float]) -> float:
         return statistics.median(a / b for a, b in zip(long, short, strict=True))

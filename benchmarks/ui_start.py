@@ -1,10 +1,10 @@
-"""How much later FaceFusion's page is served with the plug-in.
+"""How much longer FaceFusion's page takes to be served with the plug-in.
 
     python -m benchmarks.ui_start [--rounds 7]
 
 Times from the start of the process until the page answers with 200, for copies of one furnished
-checkout: without the plug-in, with it linked, and with its tab as well. They take turns, so that a
-busy machine slows all alike. Prints the medians and their ratios.
+checkout: without the plug-in, with it linked, and with its tab as well. They alternate, so that a
+busy machine slows all equally. Prints the medians and their ratios.
 """
 
 import argparse
@@ -27,14 +27,14 @@ WITHOUT, LINKED, WITH_TAB = "without", "linked", "linked, with the tab"
 
 
 def create_uis(furnished: Path, folder: Path) -> dict[str, FaceFusionUi]:
-    """The three to compare.
+    """The three instances to compare.
 
     Args:
-        furnished: A furnished FaceFusion that is not linked; left as it is.
-        folder: Where a linked copy goes, and what they write.
+        furnished: A furnished FaceFusion that is not linked; left unchanged.
+        folder: For the linked copy and everything they write.
     """
     linked = support.furnish_like(furnished, furnished, folder / "linked")
-    with use_home(folder / "home"):  # the user's own linked host is not forgotten
+    with use_home(folder / "home"):  # keeps the record of the user's own linked host
         link(linked)
     return {
         WITHOUT: FaceFusionUi(furnished, folder / "1"),
@@ -44,7 +44,7 @@ def create_uis(furnished: Path, folder: Path) -> dict[str, FaceFusionUi]:
 
 
 def time_start(ui: FaceFusionUi) -> float:
-    """Seconds from the start until the page is served; it is stopped again."""
+    """Seconds from the start until the page is served; then stops it."""
     started = time.perf_counter()
     try:
         ui.start()
@@ -54,11 +54,11 @@ def time_start(ui: FaceFusionUi) -> float:
 
 
 def measure(starts: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median seconds by name, measured in turns.
+    """Median seconds by name, measured alternately.
 
     Args:
-        starts: By name, what starts once and returns its seconds.
-        rounds: How often each is started, after a first time that does not count.
+        starts: By name, a function that starts once and returns the seconds.
+        rounds: How many times each is started, after a first start that does not count.
     """
     for start in starts.values():
         start()  # the first start compiles
@@ -68,7 +68,7 @@ def measure(starts: Mapping[str, Callable[[], float]], rounds: int) -> dict[str,
 
 
 def describe(medians: Mapping[str, float]) -> list[str]:
-    """A line for each, with its ratio to the one without the plug-in."""
+    """One line each, with the ratio to the one without the plug-in."""
     return [
         f"{name}: {seconds:.2f} s, ratio {seconds / medians[WITHOUT]:.3f}"
         for name, seconds in medians.items()
@@ -93,7 +93,7 @@ def main() -> None:
         uis = create_uis(support.furnish(checkout, folder / "without"), folder)
         medians = measure({name: partial(time_start, ui) for name, ui in uis.items()}, rounds)
     print("\n".join(describe(medians)))
-    print(f"medians of {rounds} in turns; target: ratio at most {TARGET:.2f}")
+    print(f"medians of {rounds} alternating rounds; target: ratio at most {TARGET:.2f}")
     sys.exit(0 if is_met(medians) else 1)
 
 

@@ -137,7 +137,7 @@ def test_one_person_is_no_verdict() -> None:
     high = row.figures["true_swap"].change.high
     assert high is not None
     assert high < 0
-    assert (row.verdict, row.reason) == ("no difference", "one person says nothing of others")
+    assert (row.verdict, row.reason) == ("no difference", "one person says nothing about others")
 
 
 def test_people_are_nobody_elses(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_table_goes_between_the_marks(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--write", "missing.md"], "No such file"),
         (["--output", "."], "something other than"),
         (["--output", "plain.md"], "something other than"),
-        (["--output", "plain.md/out"], "cannot be made"),
+        (["--output", "plain.md/out"], "cannot be created"),
     ],
 )
 def test_wrong_use_is_said_before_anything_is_done(

@@ -78,7 +78,7 @@ def test_the_part_for_a_gpu_runs_on_a_cpu_too(tmp_path: Path) -> None:
     assert figures["images a second"] == pytest.approx(1 / figures["step seconds"])
     # Forward and backward of VGG19's first ten convolutions alone.
     assert figures["operations a step"] > 2 * 3 * 2e9
-    assert "images a second" in describe_cuda(figures)
+    assert "images per second" in describe_cuda(figures)
 
 
 def test_missed_targets_are_named() -> None:
