@@ -89,7 +89,7 @@ def measure(name: str, folder: Path) -> Row:
         f"{len(layers)} of {len(graph.partition.candidates)}",
         cost.cut_bytes / 2**20,
         cost.live_macs / cost.macs,
-        "as it is" if swapper.network.batchable else "mapped",
+        "native" if swapper.network.batchable else "mapped",
         parity,
         reached,
         written,
