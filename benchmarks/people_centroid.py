@@ -11,7 +11,7 @@ from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import digest_dataset, stack_embeddings
 from facefusion_finetune.demo.analyser import SWAPPER
 from facefusion_finetune.evaluation.build import write_report
-from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
+from facefusion_finetune.evaluation.held_out import EvaluationInputs, HeldOutEvaluator
 from facefusion_finetune.evaluation.judges import open_judge, open_recogniser
 from facefusion_finetune.evaluation.material import make_swaps
 from facefusion_finetune.evaluation.report import Report
@@ -84,12 +84,12 @@ def compare_centroid(
     session = create_session(options.path, options.name)
     base = BaseSwapper(lambda targets, sources: run_session(session, targets, sources), options)
     judge = open_judge(None, analyser)
-    material = HeldOutJudge(
+    material = HeldOutEvaluator(
         RunContext(run, analyser, options, graph, crops),
         maker,
         PersonSource(vector, source),
         session,
-        Judgement(judge, world),
+        EvaluationInputs(judge, world),
     ).material
     return write_report(
         run,

@@ -16,7 +16,7 @@ from benchmarks.training_material import create_pairs, write_base, write_recogni
 from benchmarks.training_steps import Trained, create_direct, create_loss, create_trained, take_step
 from facefusion_finetune.presets.preset import LossWeights, PairMix
 from facefusion_finetune.swappers.files.writeback import save_model
-from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.chunks import BatchSampler
 from facefusion_finetune.training.cache.feed import (
     CachedFeed,
     CacheSettings,
@@ -78,7 +78,7 @@ def measure_cuda(
     autocast = partial(torch.autocast, kind, torch.bfloat16, enabled=kind != "cpu")
     direct = replace(
         create_direct(trained),
-        draws=Draws(pairs, PairMix(cycle=5, prior=3), batch, seed=0, steps=steps),
+        sampler=BatchSampler(pairs, PairMix(cycle=5, prior=3), batch, seed=0, steps=steps),
         device=device,
         autocast=autocast,
     )
@@ -139,7 +139,7 @@ def _create_loss(folder: Path, recogniser: TorchRecogniser, device: str) -> Swap
 
 def _swap_all(direct: DirectFeed) -> None:
     """Run the base's swap of every row, from which pairs are made."""
-    pairs = direct.draws.pairs
+    pairs = direct.sampler.pairs
     with torch.no_grad(), direct.autocast():
         for start in range(0, len(pairs), BATCH):
             rows = range(start, min(len(pairs), start + BATCH))

@@ -80,7 +80,9 @@ def create_pairs(
         source=numpy.arange(rows),
         sources=sources / numpy.linalg.norm(sources, axis=1, keepdims=True),
         pictures=paint(rows, height, width, 3),
-        made=generator.random((counts.get("prior", 0), 3, height, width)).astype(numpy.float16),
+        prior_truths=generator.random((counts.get("prior", 0), 3, height, width)).astype(
+            numpy.float16
+        ),
         anchors=generator.random(anchor).astype(numpy.float32),
         face=paint(crops, height, width),
         features=paint(crops, height, width),

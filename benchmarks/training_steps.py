@@ -17,7 +17,7 @@ from facefusion_finetune.presets.preset import LossWeights, PairMix, Preset, loa
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.chunks import BatchSampler
 from facefusion_finetune.training.cache.feed import (
     CachedFeed,
     CacheSettings,
@@ -84,8 +84,8 @@ def create_loss(
 def create_direct(trained: Trained) -> DirectFeed:
     """One batch of cycle pairs, for the whole swapper."""
     pairs = create_pairs({"cycle": BATCH}, trained.options.size)
-    draws = Draws(pairs, PairMix(cycle=1), BATCH, seed=0, steps=STEPS)
-    return DirectFeed(trained.swapper, draws, trained.options, "cpu")
+    sampler = BatchSampler(pairs, PairMix(cycle=1), BATCH, seed=0, steps=STEPS)
+    return DirectFeed(trained.swapper, sampler, trained.options, "cpu")
 
 
 def take_step(trained: Trained, feed: Feed, loss: SwapLoss, step: int = 0) -> None:
@@ -126,7 +126,7 @@ class NaiveLoop:
             began = time.perf_counter()
             self._detector(_to_input(self._frames))
             self.detecting = time.perf_counter() - began
-            batch = direct.draws.pairs.select(direct.draw(0), direct.options, "cpu")
+            batch = direct.sampler.pairs.select(direct.draw(0), direct.options, "cpu")
             crops = _to_input([self._warp(frame) for frame in self._frames])
             self._recogniser(crops, batch.matrix)
             swapped = scale_to_rgb(swapper(crops, batch.source), direct.options)

@@ -40,9 +40,13 @@ def list_errors() -> list[type[Exception]]:
 
 
 def test_all_errors_of_the_package_are_found() -> None:
-    assert {"FinetuneError", "UsageError", "DamagedError", "RemovalError", "WireError"} <= {
-        kind.__name__ for kind in list_errors()
-    }
+    assert {
+        "FinetuneError",
+        "UsageError",
+        "DamagedCheckpointError",
+        "RemovalError",
+        "WireError",
+    } <= {kind.__name__ for kind in list_errors()}
 
 
 @pytest.mark.parametrize("kind", list_errors())

@@ -48,7 +48,7 @@ PREVIEW_PAIRS = 4
 
 
 @dataclass(frozen=True)
-class Judgement:
+class EvaluationInputs:
     """What a run is to be judged by, besides its own held-out crops."""
 
     judge: Judge | None = None
@@ -58,7 +58,7 @@ class Judgement:
     somebody else swapped on."""
 
 
-class HeldOutJudge:
+class HeldOutEvaluator:
     """Scores and shows what base and tuned model make of frames no step has seen."""
 
     def __init__(
@@ -67,7 +67,7 @@ class HeldOutJudge:
         maker: SourceMaker,
         person: PersonSource,
         base_session: onnxruntime.InferenceSession,
-        judgement: Judgement,
+        judgement: EvaluationInputs,
     ) -> None:
         """Make the held-out material.
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from facefusion_finetune.errors import TrainingError
-from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
+from facefusion_finetune.evaluation.held_out import EvaluationInputs, HeldOutEvaluator
 from facefusion_finetune.evaluation.judges import reopen_judge
 from facefusion_finetune.evaluation.report import Report, summarise_report
 from facefusion_finetune.evaluation.truths import World
@@ -64,12 +64,12 @@ def evaluate_run(
         reload_crops(person, run, analyser, options),
     )
     card = read_card(run.model_path)
-    jury = HeldOutJudge(
+    jury = HeldOutEvaluator(
         context,
         SourceMaker(options, context.graph.emap),
         restore_person(card, context.graph.emap),
         create_session(options.path, options.name),
-        Judgement(judge, targets),
+        EvaluationInputs(judge, targets),
     )
     report = jury.write_report(create_session(run.model_path, run.reference))
     judged = replace(card, judge_result=summarise_report(report))

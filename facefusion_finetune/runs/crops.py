@@ -19,7 +19,7 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 
 Item = TypeVar("Item")
 
-SHOTS_TO_KEEP_BACK = 6
+MIN_SHOTS_FOR_VALIDATION = 6
 """Training shots from which on one of them is kept back; fewer are all needed."""
 
 
@@ -31,7 +31,7 @@ class RunCrops:
     """All of the person's."""
     train: list[AlignedCrop]
     held_out: list[AlignedCrop]
-    kept_back: list[AlignedCrop] = field(default_factory=list)
+    validation: list[AlignedCrop] = field(default_factory=list)
     """Of a shot that tells when training has done its work; they neither train nor judge."""
 
 
@@ -40,7 +40,7 @@ def split_crops(
     analyser: FaceGeometry,
     options: SwapperOptions,
     needed: int,
-    keep_back: bool = False,
+    with_validation: bool = False,
 ) -> RunCrops:
     """Split the person's crops for a new run; no training crop looks like a held-out one.
 
@@ -49,7 +49,7 @@ def split_crops(
         analyser: Aligns them.
         options: Of the base.
         needed: How many crops have to train.
-        keep_back: Keep a training shot back, where there are `SHOTS_TO_KEEP_BACK` and enough crops.
+        with_validation: Use a training shot as validation set, if there are enough shots and crops.
 
     Raises:
         DatasetError: There are too few, or some are damaged.
@@ -65,7 +65,7 @@ def split_crops(
     )
     kept = [crop for crop, is_alike in zip(train, alike, strict=True) if not is_alike]
     require_split(person.name, records, len(kept), len(held_out), needed)
-    shot = _choose_shot(kept, needed) if keep_back else None
+    shot = _choose_shot(kept, needed) if with_validation else None
     return RunCrops(
         records,
         [crop for crop in kept if crop.record.shot != shot],
@@ -77,7 +77,7 @@ def split_crops(
 def _choose_shot(crops: list[AlignedCrop], needed: int) -> str | None:
     """The shot to keep back: it follows from the shots' names alone; None if all are needed."""
     counts = Counter(crop.record.shot for crop in crops)
-    if len(counts) < SHOTS_TO_KEEP_BACK:
+    if len(counts) < MIN_SHOTS_FOR_VALIDATION:
         return None
     largest = max(sorted(counts), key=lambda shot: counts[shot])
     shots = sorted(counts, key=lambda shot: hashlib.sha256(shot.encode("utf-8")).hexdigest())
@@ -103,11 +103,11 @@ def reload_crops(
             f"{len(missing)} of its crops are no longer among the person's.",
             "Train anew, without --resume.",
         )
-    train, held_out, kept_back = (
+    train, held_out, validation = (
         load_crops(person, [known[identifier] for identifier in part], analyser, options)
         for part in (run.config.train, run.config.held_out, run.config.kept_back)
     )
-    return RunCrops(records, train, held_out, kept_back)
+    return RunCrops(records, train, held_out, validation)
 
 
 def spread(items: list[Item], count: int) -> list[Item]:

@@ -1,1 +1,1 @@
-"""The recipe: pairs, losses, cached features, the engine, and what a run begins and ends with."""
+"""The training recipe: pairs, losses, activation cache, engine, and a run's setup and finish."""

@@ -1,4 +1,4 @@
-"""A dry run: two real steps, what they took, and what a whole run would take."""
+"""A dry run: two real steps, their measured cost, and the estimated cost of the whole run."""
 
 import math
 import sys
@@ -16,41 +16,41 @@ from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.training.engine.accelerator import name_precision
 from facefusion_finetune.training.engine.gradients import Gradients
 from facefusion_finetune.training.engine.loop import Trainer
-from facefusion_finetune.training.engine.schedule import Schedule, find_rate
+from facefusion_finetune.training.engine.schedule import Schedule, compute_learning_rate
 from facefusion_finetune.training.engine.state import TrainingState
 
 STEPS = 2
-"""The first one sets up memory and kernels; the second one tells the time."""
+"""The first step is a warm-up for memory and kernels; the second one is timed."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would be."""
+    """Measurements and estimates for a run."""
 
     device: str
     precision: str
     processes: int
     batch_size: int
     micro_batch: int
-    """Samples that a process computes at once."""
+    """Samples per forward and backward pass of a process."""
     steps: int
     seconds_per_step: float
     seconds_per_look: float
-    """At what is kept back; 0 where nobody looks."""
+    """Duration of one validation; 0 without a validation set."""
     seconds: float
-    """Of all steps and looks, without the preparation before and the judging after."""
+    """Estimate for all steps and validations, excluding preparation and final evaluation."""
     peak_bytes: int
-    """Most memory held: of the device on CUDA, else of this process since it began."""
+    """Peak memory: of the device on CUDA, otherwise of this process since it started."""
     cache_bytes: int
-    """Room that the frozen part's results take."""
+    """Size of the cache of the frozen layers' activations."""
     pairs: dict[str, int]
     """Number of pairs of each kind."""
     trained: dict[str, list[int]]
-    """Shape of each trained tensor, by name."""
+    """Shape of each trainable tensor, by name."""
 
     @property
     def parameters(self) -> int:
-        """How many numbers are trained."""
+        """Number of trainable parameters."""
         return sum(torch.Size(shape).numel() for shape in self.trained.values())
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,14 +59,14 @@ class DryRun:
 
 
 def measure_steps(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int = 0) -> DryRun:
-    """Do the first steps of a run, without previews, checkpoints and metrics.
+    """Run the first steps of a training without previews, checkpoints or metrics.
 
-    The weights are afterwards what they were.
+    The weights are restored afterwards.
 
     Args:
-        trainer: Of the run; nothing is written to its folder.
+        trainer: The run's trainer; nothing is written to the run's folder.
         pairs: Number of pairs of each kind.
-        cache_bytes: Room that the frozen part's results take.
+        cache_bytes: Size of the cache of the frozen layers' activations.
 
     Raises:
         TrainingError: Not even one sample fits into memory, or the loss is NaN or infinite.
@@ -87,7 +87,7 @@ def measure_steps(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int =
     )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    step_seconds = look_seconds = 0.0
+    step_seconds = validation_seconds = 0.0
     try:
         for step in range(STEPS):
             began = time.perf_counter()
@@ -96,23 +96,23 @@ def measure_steps(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int =
                 raise TrainingError(
                     f"step {step + 1}",
                     "the loss is NaN or infinite.",
-                    "Look at the crops, or use a precision of fp32.",
+                    "Check the crops, or use --precision fp32.",
                 )
             state.clip()
-            state.update(find_rate(preset, trainer.steps, step))
-            state.average_in(step)
+            state.update(compute_learning_rate(preset, trainer.steps, step))
+            state.update_average(step)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             step_seconds = time.perf_counter() - began
-        looks = 0
+        validations = 0
         if trainer.validate is not None and preset.validate_every:
             began = time.perf_counter()
             with state.averaged():
                 trainer.validate()
-            look_seconds = time.perf_counter() - began
-            looks = 1 + Schedule(preset.validate_every, trainer.steps, True).count_left(0)
+            validation_seconds = time.perf_counter() - began
+            validations = 1 + Schedule(preset.validate_every, trainer.steps, True).count_left(0)
     finally:
-        state.place(before)
+        state.load(before)
         for tensor in state.trained.values():
             tensor.grad = None
     return DryRun(
@@ -123,8 +123,8 @@ def measure_steps(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int =
         micro_batch=gradients.micro_batch,
         steps=trainer.steps,
         seconds_per_step=step_seconds,
-        seconds_per_look=look_seconds,
-        seconds=trainer.steps * step_seconds + looks * look_seconds,
+        seconds_per_look=validation_seconds,
+        seconds=trainer.steps * step_seconds + validations * validation_seconds,
         peak_bytes=measure_peak_memory(device),
         cache_bytes=cache_bytes,
         pairs=dict(pairs),
@@ -133,11 +133,11 @@ def measure_steps(trainer: Trainer, pairs: Mapping[str, int], cache_bytes: int =
 
 
 def create_table(dry_run: DryRun) -> Table:
-    """A dry run for people."""
+    """A dry run as a table for the terminal."""
     table = Table(title="Dry run: nothing was written", show_header=False)
     table.add_column(style="bold")
     table.add_column()
-    parts = f"{dry_run.micro_batch} at once, {dry_run.processes} process(es)"
+    parts = f"{dry_run.micro_batch} at a time, {dry_run.processes} process(es)"
     pairs = ", ".join(f"{count} {kind}" for kind, count in dry_run.pairs.items() if count)
     for name, text in (
         ("device", f"{dry_run.device}, {dry_run.precision}"),
@@ -155,20 +155,20 @@ def create_table(dry_run: DryRun) -> Table:
 
 
 def measure_peak_memory(device: torch.device) -> int:
-    """Most bytes held: of a CUDA device, else by this process since it began."""
+    """Peak memory in bytes: of a CUDA device, otherwise of this process since it started."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     try:
         import resource
     except ImportError:
-        # Windows has no such module.
+        # Windows lacks this module.
         return int(psutil.Process().memory_info().peak_wset)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 
 
 def format_bytes(count: int) -> str:
-    """For people, as in `1.5 GB`."""
+    """A human-readable size such as `1.5 GB`."""
     size, unit = float(count), "B"
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if size < 1000 or unit == "TB":

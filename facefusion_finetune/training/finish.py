@@ -1,4 +1,4 @@
-"""The end of a run: the card, and the model file that carries it."""
+"""The end of a run: the model card, and the model file that contains it."""
 
 import base64
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,7 @@ def create_card(
     person: PersonSource,
     report: Report,
 ) -> ModelCard:
-    """What the tuned model is, for its metadata and for the file beside it."""
+    """The tuned model's card, for its metadata and for the JSON file beside it."""
     config, family = run.config, options.family
     picture = (
         base64.b64encode(encode_png(person.source)).decode("ascii") if family.picture else None
@@ -56,7 +56,7 @@ def create_card(
 
 @contextmanager
 def write_candidate(run: Run, base: ModelFile, weights: Weights) -> Iterator[Path]:
-    """The tuned model as a file without a card, to be judged; gone afterwards.
+    """Write the tuned model to a temporary file without a card, for evaluation.
 
     Errors as in `write_model`.
     """
@@ -69,13 +69,13 @@ def write_candidate(run: Run, base: ModelFile, weights: Weights) -> Iterator[Pat
 
 
 def write_model(run: Run, base: ModelFile, weights: Weights, card: ModelCard) -> str | None:
-    """Write `model.onnx` with its card; from then on the run is finished.
+    """Write `model.onnx` with its card; this marks the run as finished.
 
     Returns:
-        None for a file linked to its base, else why it holds all weights itself.
+        None for a file linked to its base, otherwise the reason why it contains all weights.
 
     Raises:
-        RegistryError: The base file has changed since the run began.
+        RegistryError: The base file has changed since the run started.
         TrainingError: The file cannot be written, for example because the disk is full.
     """
     return _write(run, base, run.model_path, weights, encode_metadata(card))
@@ -91,6 +91,6 @@ def _write(
         raise TrainingError(
             str(path),
             f"the tuned model cannot be written ({error.strerror}).",
-            f"Make room, then: facefusion-finetune train {config.person} --resume. The trained"
-            " weights are in the checkpoint.",
+            f"Free some space, then run: facefusion-finetune train {config.person} --resume. The"
+            " trained weights are in the checkpoint.",
         ) from error

@@ -1,6 +1,7 @@
-"""The network of a run: the base in PyTorch, checked against its file, then with trainable layers.
+"""The network of a run: the base converted to PyTorch and checked, then made trainable.
 
-What trains is either layers of the base itself, or branches beside them behind an identity gate.
+Either layers of the base itself are trained, or branches in parallel to them, scaled by an identity
+gate.
 """
 
 from dataclasses import dataclass
@@ -30,24 +31,24 @@ PARITY_CROPS = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """A few inputs that every network of the run has to agree on."""
+    """A few inputs on which the networks of the run must agree."""
 
     targets: NDArray[numpy.float32]
-    """(n, 3, H, W), as the swapper takes them."""
+    """(n, 3, H, W), normalised as the swapper's input."""
     sources: NDArray[numpy.float32]
     """(n, ...)."""
 
 
 @dataclass(frozen=True)
 class ConvertedBase:
-    """G0, the frozen base, in PyTorch and as onnxruntime runs its file."""
+    """G0, the frozen base, in PyTorch and as an onnxruntime session of its file."""
 
     torch: TorchSwapper
     session: onnxruntime.InferenceSession
     layers: tuple[Layer, ...]
-    """The preset's trainable layers; free already where there is no identity gate."""
+    """The preset's trainable layers; already trainable in `torch` without an identity gate."""
     targets: NDArray[numpy.float32]
-    """(n, 3, H, W): crops of a sample."""
+    """(n, 3, H, W), the sample's inputs."""
     swapper: BaseSwapper
 
     def sample(self, person: PersonSource) -> Sample:
@@ -58,20 +59,20 @@ class ConvertedBase:
 
 @dataclass(frozen=True)
 class TunableNetwork:
-    """The swapper that trains, and the graph that its weights are written back into."""
+    """The swapper being trained, and the graph its weights are written back to."""
 
     graph: SwapperGraph
-    """Of the base, with branches where the preset asks for them."""
+    """The base's graph, with branches if the preset is gated."""
     torch: TorchSwapper
 
 
 def convert_base(
     context: RunContext, person: PersonSource, accelerator: Accelerator
 ) -> ConvertedBase:
-    """Convert the base, and check that PyTorch computes what its file does.
+    """Convert the base, and check that PyTorch and onnxruntime give the same outputs.
 
     Raises:
-        SwapperError: The base cannot be converted, or the two differ.
+        SwapperError: The base cannot be converted, or the outputs differ.
     """
     options, graph, preset = context.options, context.graph, context.run.config.preset
     layers = select_layers(graph, preset.layers)
@@ -90,19 +91,19 @@ def convert_base(
     return base
 
 
-def free_layers(
+def create_trainable(
     context: RunContext, base: ConvertedBase, sources: SourceTable, accelerator: Accelerator
 ) -> TunableNetwork:
-    """Make what the preset trains trainable: gated branches, low-rank factors, or the layers.
+    """Create the parameters the preset trains: gated branches, low-rank factors, or the layers.
 
     Args:
-        context: Of the run.
-        base: Converted.
-        sources: The identity gate opens for the person's, and stays shut for the others'.
-        accelerator: Where it is computed.
+        context: The run's context.
+        base: The converted base.
+        sources: The identity gate opens for the person's sources and stays closed for others'.
+        accelerator: Has the device.
 
     Raises:
-        SwapperError: The person's sources cannot be told from other people's.
+        SwapperError: The person's sources cannot be distinguished from other people's.
     """
     config = context.run.config
     preset = config.preset

@@ -1,4 +1,4 @@
-"""What a run is to be, with everything looked at and nothing written."""
+"""Plans a run: everything is checked, nothing is written."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,7 +23,7 @@ from facefusion_finetune.training.request import TrainRequest
 
 @dataclass(frozen=True)
 class Plan:
-    """A run's settings, and what was opened to make them."""
+    """A run's settings, and what was loaded to determine them."""
 
     config: RunConfig
     options: SwapperOptions
@@ -31,7 +31,7 @@ class Plan:
     crops: RunCrops
 
     def create_context(self, run: Run, analyser: FaceAnalyser, observer: Observer) -> RunContext:
-        """The context of the run that was made of it."""
+        """The context of the run created from this plan."""
         return RunContext(run, analyser, self.options, self.graph, self.crops, observer)
 
 
@@ -41,13 +41,13 @@ def plan_run(
     request: TrainRequest,
     judge: JudgeRecord | None,
 ) -> Plan:
-    """Look at everything a training needs.
+    """Check everything a training needs, and determine its settings.
 
     Args:
-        person: With consent on record and crops extracted.
-        analyser: Aligns them.
-        request: What to train, and how it is carried out.
-        judge: The judge, where it is a file of the user's.
+        person: Has consent on record and extracted crops.
+        analyser: Aligns the crops.
+        request: What to train, and how.
+        judge: The judge, if the user gave a file.
 
     Raises:
         ConsentError, DatasetError, SwapperError, UsageError: As `train_person`.
@@ -79,7 +79,7 @@ def plan_run(
         seed=request.seed,
         train=[crop.record.id for crop in crops.train],
         held_out=[crop.record.id for crop in crops.held_out],
-        kept_back=[crop.record.id for crop in crops.kept_back],
+        kept_back=[crop.record.id for crop in crops.validation],
         preset=preset,
         judge=judge,
         others=[str(path.expanduser().resolve()) for path in request.others],

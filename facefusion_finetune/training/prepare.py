@@ -1,4 +1,4 @@
-"""What a training begins with: sources, pairs, a swapper with trainable layers, and the trainer."""
+"""Prepares a training: sources, pairs, a swapper with trainable layers, and the trainer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from facefusion_finetune.runs.sources import SourceTable, gather_sources
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
 from facefusion_finetune.swappers.source import PersonSource, SourceMaker
-from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.chunks import BatchSampler
 from facefusion_finetune.training.cache.feed import CacheSettings, DirectFeed, Feed, choose_feed
 from facefusion_finetune.training.cache.header import Origin, check_folder
 from facefusion_finetune.training.engine.checkpoint import identify_run
@@ -42,21 +42,21 @@ from facefusion_finetune.training.network import (
     Sample,
     TunableNetwork,
     convert_base,
-    free_layers,
+    create_trainable,
 )
 from facefusion_finetune.training.pairs.build import create_pairs
 from facefusion_finetune.training.pairs.pair_set import PairSet
 from facefusion_finetune.training.request import TrainRequest
-from facefusion_finetune.training.validation import KeptBackScore, create_validation
+from facefusion_finetune.training.validation import ValidationScore, create_validation_pairs
 from facefusion_finetune.training.vector import tune_vector
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """Everything up to the first step."""
+    """Everything needed before the first step."""
 
     graph: SwapperGraph
-    """Of the base, with branches where the preset asks for them."""
+    """The base's graph, with branches if the preset is gated."""
     swapper: TorchSwapper
     person: PersonSource
     """As deployed."""
@@ -69,7 +69,7 @@ class Preparation:
     create_trainer: Callable[[Feed], Trainer]
 
     def open_feed(self, observer: Observer) -> Feed:
-        """Fill the cache where it pays; see `choose_feed`."""
+        """Fill the cache if it saves enough; see `choose_feed`."""
         return choose_feed(
             self.direct,
             self.cache,
@@ -79,10 +79,10 @@ class Preparation:
 
 
 def find_cache(run: Run, request: TrainRequest, accelerator: Accelerator) -> CacheSettings:
-    """Where a run's cache lies; each process has its own.
+    """The location and size limit of this process's cache.
 
     Raises:
-        TrainingError: The folder holds something else, or another run's cache.
+        TrainingError: The folder contains other files or another run's cache.
     """
     folder = request.cache or run.directory / "cache"
     if accelerator.num_processes > 1:
@@ -98,16 +98,16 @@ def prepare_training(
 ) -> Preparation:
     """Do everything up to the first step.
 
-    It depends on nothing but the run's settings and files, so that a resumed run comes to the same.
+    The result depends only on the run's settings and files, so a resumed run gets the same.
 
     Args:
-        context: Of the run.
-        request: How it is carried out.
-        accelerator: Where it is computed.
+        context: The run's context.
+        request: How to carry out the training.
+        accelerator: Has the device.
 
     Raises:
-        TrainingError: The cache belongs to another run, the base leaves the person in all swaps, or
-            nobody else is shown where others should be.
+        TrainingError: The cache belongs to another run, the person remains visible in all of the
+            base's swaps, or the footage of others shows nobody else.
         SwapperError: The base cannot be converted or gated.
     """
     set_seed(context.run.config.seed)
@@ -120,7 +120,7 @@ def prepare_training(
     if context.run.config.preset.vector is not None:
         material = _tune_vector(context, material, base, pairs, loss, accelerator)
         pairs = _make_pairs(context, material, base)
-    network = free_layers(context, base, material.sources, accelerator)
+    network = create_trainable(context, base, material.sources, accelerator)
     validate = _create_score(context, material, base, network, accelerator)
     direct = _create_feed(context, network, pairs, accelerator)
     return Preparation(
@@ -139,10 +139,10 @@ def prepare_training(
 
 @dataclass(frozen=True)
 class _Material:
-    """Who drives the swaps, and whose frames train beside the person's."""
+    """The sources that drive the swaps, and other people's training frames."""
 
     centroid: NDArray[numpy.float64]
-    """(512,), mean direction of the embeddings of the crops that train."""
+    """(512,), mean direction of the training crops' embeddings."""
     maker: SourceMaker
     sources: SourceTable
     others: list[AlignedCrop]
@@ -152,7 +152,7 @@ class _Material:
 def _gather_material(context: RunContext, accelerator: Accelerator) -> _Material:
     train, analyser = context.crops.train, context.analyser
     embeddings = stack_embeddings([crop.record for crop in train])
-    # Rounded as the file carries it: what is trained and judged on is what is deployed.
+    # Rounded as stored in the file, so that training and evaluation use the deployed values.
     centroid = create_centroid(embeddings).astype(numpy.float32).astype(numpy.float64)
     maker = SourceMaker(context.options, context.graph.emap)
     sources = gather_sources(train, centroid, maker, analyser, context.run.config.seed)
@@ -160,7 +160,7 @@ def _gather_material(context: RunContext, accelerator: Accelerator) -> _Material
 
 
 def _gather_others(context: RunContext, accelerator: Accelerator) -> list[AlignedCrop]:
-    """Crops of other people that train; the run keeps them once they are cut out."""
+    """Training crops of other people; the run keeps them once extracted."""
     run, analyser = context.run, context.analyser
     paths = [Path(path) for path in run.config.others]
     with accelerator.main_process_first():
@@ -205,7 +205,7 @@ def _tune_vector(
     loss: SwapLoss,
     accelerator: Accelerator,
 ) -> _Material:
-    """The material with the person's vector tuned, before any weight is."""
+    """The material with a tuned person vector; no weight is trained yet."""
     config = context.run.config
     assert config.preset.vector is not None
     context.observer.on_stage("Tuning the vector")
@@ -230,15 +230,15 @@ def _create_score(
     base: ConvertedBase,
     network: TunableNetwork,
     accelerator: Accelerator,
-) -> KeptBackScore | None:
-    """What tells when training has done its work; None where no shot is kept back for it."""
-    if not context.crops.kept_back:
+) -> ValidationScore | None:
+    """The score for early stopping; None without a validation set."""
+    if not context.crops.validation:
         return None
-    context.observer.on_stage("Making pairs of the shot kept back")
-    pairs = create_validation(
-        context.crops.kept_back, material.sources, base.swapper, context.analyser
+    context.observer.on_stage("Making validation pairs")
+    pairs = create_validation_pairs(
+        context.crops.validation, material.sources, base.swapper, context.analyser
     )
-    return KeptBackScore(network.torch, pairs, context.options, str(accelerator.device))
+    return ValidationScore(network.torch, pairs, context.options, str(accelerator.device))
 
 
 def _create_feed(
@@ -247,16 +247,16 @@ def _create_feed(
     config = context.run.config
     preset = config.preset
     steps = preset.count_steps(len(context.crops.train))
-    draws = Draws(pairs, preset.pairs, preset.batch_size, config.seed, steps)
+    sampler = BatchSampler(pairs, preset.pairs, preset.batch_size, config.seed, steps)
     device = str(accelerator.device)
-    return DirectFeed(network.torch, draws, context.options, device, accelerator.autocast)
+    return DirectFeed(network.torch, sampler, context.options, device, accelerator.autocast)
 
 
 def _create_trainer(
     context: RunContext,
     network: TunableNetwork,
     loss: SwapLoss,
-    validate: KeptBackScore | None,
+    validate: ValidationScore | None,
     accelerator: Accelerator,
     feed: Feed,
 ) -> Trainer:
@@ -272,5 +272,5 @@ def _create_trainer(
         run=context.run,
         identity=identify_run(config),
         validate=validate,
-        permit=partial(check_consent, context.run),
+        check_consent=partial(check_consent, context.run),
     )

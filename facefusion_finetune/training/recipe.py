@@ -7,8 +7,8 @@ from pathlib import Path
 from accelerate import Accelerator
 
 from facefusion_finetune.errors import TrainingError, UsageError
-from facefusion_finetune.evaluation.held_out import HeldOutJudge, Judgement
-from facefusion_finetune.evaluation.judges import Judge, open_judge, reopen_judge
+from facefusion_finetune.evaluation.held_out import EvaluationInputs, HeldOutEvaluator
+from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
 from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
@@ -44,8 +44,8 @@ from facefusion_finetune.training.prepare import Preparation, find_cache, prepar
 from facefusion_finetune.training.request import TrainRequest
 
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
-"""Largest difference between the trained network and the written file, in output ranges. A file of
-half precision computes more coarsely than what was trained."""
+"""Maximum difference between the outputs of the trained network and of the written file, as a share
+of the output range. A half-precision file is less exact than the trained network."""
 
 
 def train_person(
@@ -55,61 +55,61 @@ def train_person(
     observer: Observer | None = None,
     world: World | None = None,
 ) -> tuple[Run, Report | None]:
-    """Tune a base swapper to a person and judge the result on held-out crops.
+    """Tune a base swapper to a person and evaluate the result on held-out crops.
 
-    With `request.resume`, the person's last unfinished run continues with the recipe it was started
-    with; of the request, judge, targets and how the training is carried out count then.
+    With `request.resume`, the person's last unfinished run continues with its own settings; of the
+    request, only the judge, the targets and how to carry out the training are used.
 
     Args:
-        person: With consent on record and crops extracted.
-        analyser: Aligns, masks and pastes, as whoever will swap does.
-        request: What to train, what judges it, how it is carried out.
-        observer: Told about the progress.
-        world: A drawn world, whose true swaps are known; in place of the request's targets.
+        person: Has consent on record and extracted crops.
+        analyser: Aligns, masks and pastes back, the same way as at inference.
+        request: What to train, how to evaluate it, and how to carry it out.
+        observer: Receives the progress.
+        world: A synthetic world with known true swaps, in place of the request's targets.
 
     Returns:
-        The finished run and its report; no report in a process that is not the main one.
+        The finished run and its report; the report is None except in the main process.
 
     Raises:
-        ConsentError: No valid consent is on record, or not any more at a checkpoint or before the
-            model is judged or written. The run's last checkpoint stays, so that it can be resumed
-            once the consent is renewed; of a person who was removed nothing is left.
-        StoppedError: The observer wanted it to stop; it can be resumed.
+        ConsentError: No valid consent is on record at the start, at a checkpoint, or before the
+            model is evaluated or written. The run's last checkpoint is kept, so the run can be
+            resumed once the consent is renewed; of a removed person nothing is kept.
+        StoppedError: The observer requested a stop; the run can be resumed.
         DatasetError: There are too few crops, or some are damaged.
-        SwapperError: The base cannot be tuned, or its licence forbids what is asked for.
-        UsageError: The request cannot be carried out on this machine, or the same footage is to
-            train and to judge.
+        SwapperError: The base cannot be tuned, or its licence forbids the requested use.
+        UsageError: This machine cannot carry out the request, or the same footage is given for
+            training and for evaluation.
         EvaluationError: The judge cannot be used, or the targets show nobody else.
-        TrainingError: The loss stays NaN, the memory does not suffice for one sample, the cache is
-            another run's, there is nothing to resume, or the base file has changed.
+        TrainingError: The loss stays NaN, memory is too small for one sample, the cache belongs to
+            another run, there is nothing to resume, or the base file has changed.
     """
     request.check()
     person.require_consent()
     observer = observer or Observer()
     if request.resume:
-        begun = _resume(person, analyser, request, observer, world)
+        started = _resume(person, analyser, request, observer, world)
     else:
-        begun = _begin(person, analyser, request, observer, world)
-    with watch_consent(begun.context.run):
-        return _carry_out(begun, request)
+        started = _start(person, analyser, request, observer, world)
+    with watch_consent(started.context.run):
+        return _carry_out(started, request)
 
 
 @dataclass(frozen=True)
-class _Begun:
-    """A run on disk that can be carried out."""
+class _StartedRun:
+    """A run on disk that is ready to be trained."""
 
     context: RunContext
-    judgement: Judgement
+    inputs: EvaluationInputs
     accelerator: Accelerator
 
 
-def _begin(
+def _start(
     person: Person,
     analyser: FaceAnalyser,
     request: TrainRequest,
     observer: Observer,
     world: World | None,
-) -> _Begun:
+) -> _StartedRun:
     judge = open_judge(request.judge, analyser)
     record = (
         JudgeRecord(path=str(request.judge.resolve()), sha256=judge.sha256)
@@ -123,16 +123,17 @@ def _begin(
     directory = person.runs_directory / str(plan.config.version)
     accelerator = create_accelerator(request.precision, request.trackers, directory / "trackers")
     find_cache(Run(directory, plan.config), request, accelerator)
-    # Looking at the crops may have taken long.
+    # Loading the crops may have taken long.
     confirm_consent(person.name)
-    # Every process has made the same plan by now; one of them puts it down.
+    # All processes have made the same plan; one of them writes it.
     with accelerator.main_process_first():
         if accelerator.is_main_process:
             run = create_run(person, plan.config)
         else:
             run = find_run(person, plan.config.version)
     context = plan.create_context(run, analyser, observer)
-    return _Begun(context, _create_judgement(judge, request, world), accelerator)
+    inputs = EvaluationInputs(judge, world or list(request.targets) or None)
+    return _StartedRun(context, inputs, accelerator)
 
 
 def _resume(
@@ -141,7 +142,7 @@ def _resume(
     request: TrainRequest,
     observer: Observer,
     world: World | None,
-) -> _Begun:
+) -> _StartedRun:
     run = find_unfinished(person)
     options = resolve_base(run.config.base_argument, analyser)
     if request.commercial:
@@ -154,18 +155,15 @@ def _resume(
         request.precision, request.trackers, run.directory / "trackers"
     )
     context = RunContext(run, analyser, options, graph, crops, observer)
-    return _Begun(context, _create_judgement(judge, request, world), accelerator)
-
-
-def _create_judgement(judge: Judge | None, request: TrainRequest, world: World | None) -> Judgement:
-    return Judgement(judge, world or list(request.targets) or None)
+    inputs = EvaluationInputs(judge, world or list(request.targets) or None)
+    return _StartedRun(context, inputs, accelerator)
 
 
 def find_unfinished(person: Person) -> Run:
-    """The person's last run that can be gone on with.
+    """The person's last run that can be resumed.
 
     Raises:
-        TrainingError: There is none, or its settings are damaged.
+        TrainingError: There is no such run, or its settings are damaged.
     """
     for run in reversed(scan_runs(person)):
         if run.is_finished:
@@ -175,7 +173,7 @@ def find_unfinished(person: Person) -> Run:
         return run
     raise TrainingError(
         f"person {person.name!r}",
-        "no training of this person was interrupted, so there is nothing to resume.",
+        "this person has no interrupted training, so there is nothing to resume.",
         "Train without --resume.",
     )
 
@@ -186,19 +184,19 @@ def dry_run_person(
     request: TrainRequest,
     observer: Observer | None = None,
 ) -> DryRun:
-    """Do a training's first two steps, and keep nothing of them.
+    """Run a training's first two steps and discard them.
 
-    Args and errors as in `train_person`; UsageError also where a run is to be resumed.
+    Args and errors as in `train_person`; UsageError also if the request resumes a run.
     """
     if request.resume:
         raise UsageError(
-            "a dry run with resume",
-            "a dry run trains anew, so there is no run to continue.",
-            "Leave one of them out.",
+            "dry run with resume",
+            "a dry run starts from scratch, so there is no run to resume.",
+            "Remove one of the two.",
         )
     request.check()
     plan = plan_run(person, analyser, request, None)
-    # In the person's folder, so that what a killed dry run leaves is removed with the person.
+    # In the person's folder, so that leftovers of a killed dry run are removed with the person.
     with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=person.directory) as folder:
         run = write_record(Path(folder), plan.config)
         context = plan.create_context(run, analyser, observer or Observer())
@@ -210,53 +208,53 @@ def dry_run_person(
         )
 
 
-def _carry_out(begun: _Begun, request: TrainRequest) -> tuple[Run, Report | None]:
-    context, accelerator = begun.context, begun.accelerator
+def _carry_out(started: _StartedRun, request: TrainRequest) -> tuple[Run, Report | None]:
+    context, accelerator = started.context, started.accelerator
     run, observer = context.run, context.observer
     observer.on_run(run.record.version)
     check_consent(run)
     prepared = prepare_training(context, request, accelerator)
-    jury = None
+    evaluator = None
     if accelerator.is_main_process:
         observer.on_stage("Making held-out pairs")
-        jury = HeldOutJudge(
+        evaluator = HeldOutEvaluator(
             context,
             prepared.maker,
             prepared.person,
             prepared.base_session,
-            begun.judgement,
+            started.inputs,
         )
         check_consent(run)
         remember_cache(run, request.cache)
     feed = prepared.open_feed(observer)
     observer.on_stage(STEPS_STAGE)
     try:
-        prepared.create_trainer(feed).optimise(
+        prepared.create_trainer(feed).train(
             request.resume and has_checkpoint(run.checkpoint_path),
             observer,
-            lambda step: jury.draw_preview(step, prepared.swapper.run) if jury else None,
+            lambda step: evaluator.draw_preview(step, prepared.swapper.run) if evaluator else None,
         )
     finally:
         feed.close()
-    if jury is None:
+    if evaluator is None:
         remove_cache(prepared.cache.folder)
         return run, None
-    return run, _finish(context, prepared, jury)
+    return run, _finish(context, prepared, evaluator)
 
 
-def _finish(context: RunContext, prepared: Preparation, jury: HeldOutJudge) -> Report:
-    """Write the weights back, judge the file, and write the model with its card."""
+def _finish(context: RunContext, prepared: Preparation, evaluator: HeldOutEvaluator) -> Report:
+    """Write the weights back, evaluate the file, and write the model with its card."""
     run, observer = context.run, context.observer
     graph, sample = prepared.graph, prepared.sample
-    observer.on_stage("Writing back and judging")
+    observer.on_stage("Writing the weights back and evaluating")
     check_consent(run)
     weights = prepared.swapper.export_weights()
     with write_candidate(run, graph.file, weights) as path:
         session = create_session(path, run.reference)
         limit = WRITTEN_PARITY_LIMITS[graph.precision]
         check_parity(prepared.swapper, session, sample.targets, sample.sources, limit)
-        report = jury.write_report(session)
-    # The consent may have been renewed since the run began; the model is made with the latest.
+        report = evaluator.write_report(session)
+    # The consent may have been renewed since the run started; the model records the latest.
     consent = check_consent(run)
     card = replace(
         create_card(run, context.options, prepared.person, report), consent_digest=consent.sha256

@@ -1,4 +1,4 @@
-"""What a training may be told: one request, whether the command line, a job or a program asks."""
+"""The options of a training, shared by the command line, jobs and Python programs."""
 
 import importlib.util
 import re
@@ -17,14 +17,14 @@ TRACKERS: Mapping[str, tuple[str, ...]] = {
     "tensorboard": ("tensorboard", "tensorboardX"),
     "mlflow": ("mlflow",),
 }
-"""By accelerate's name: the modules of which one has to be installed."""
+"""By accelerate's name: modules of which at least one must be installed."""
 
 DEFAULT_CACHE = "4GB"
 
 JUDGE_VARIABLE = "FACEFUSION_FINETUNE_JUDGE"
-"""File of an independent recogniser, for requests that name none."""
+"""ONNX file of an independent recogniser; the default of `judge`."""
 CACHE_VARIABLE = "FACEFUSION_FINETUNE_CACHE"
-"""Cache folder, for requests that name none."""
+"""Cache folder; the default of `cache`."""
 
 _UNITS = "KMGT"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.ASCII)
@@ -39,7 +39,7 @@ def parse_size(text: str) -> int:
     match = _SIZE.fullmatch(text.strip().upper())
     if match is None or (match[3] and not match[2]):
         raise UsageError(
-            f"size {text!r}", "it is not a number of bytes.", "For example: 4GB, 512MB or 1.5GiB."
+            f"size {text!r}", "it is not a valid size.", "Use for example 4GB, 512MB or 1.5GiB."
         )
     power = _UNITS.index(match[2]) + 1 if match[2] else 0
     base = 1024 if match[3] else 1000
@@ -51,41 +51,41 @@ def _read_size(value: object) -> object:
 
 
 class TrainRequest(BaseModel):
-    """What to train, what judges it, and how it is carried out."""
+    """What to train, how to evaluate it, and how to carry it out."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     base: str = "inswapper_128"
-    """FaceFusion's name of a swapper, or the path of an ONNX file; see `resolve_base`."""
+    """FaceFusion's name for a swapper, or the path of an ONNX file; see `resolve_base`."""
     preset: str = "balanced"
-    """Name, or the path of a .toml file."""
+    """A preset's name, or the path of a .toml file."""
     seed: int = Field(default=0, ge=0)
-    """Of everything that is drawn."""
+    """Seed of all random numbers."""
     resume: bool = False
-    """Continue the person's last unfinished run; base, preset, seed and others are the run's."""
+    """Resume the person's last unfinished run with its own base, preset, seed and others."""
     judge: Path | None = None
-    """ONNX file of an independent recogniser; without it, the run's or the analyser's own judge."""
+    """ONNX file of an independent recogniser; if None, the run's or the analyser's own judge."""
     targets: tuple[Path, ...] = ()
-    """Footage of other people that the person is swapped onto to be judged."""
+    """Footage of other people that the person is swapped onto for evaluation."""
     others: tuple[Path, ...] = ()
-    """Footage of other people, for pairs with their frames."""
+    """Footage of other people, for training pairs with their frames."""
     commercial: bool = False
     """Refuse a base whose licence does not allow commercial use."""
     precision: Precision = "auto"
-    """What the networks compute in while training; the weights stay in fp32."""
+    """Precision of the forward and backward passes; the weights stay in fp32."""
     cache: Path | None = None
-    """Folder for the frozen part's results; None for the run's own folder."""
+    """Folder of the cache of the frozen layers' activations; None for the run's own folder."""
     cache_size: Annotated[int, BeforeValidator(_read_size), Field(ge=0)] = parse_size(DEFAULT_CACHE)
-    """Most bytes they may take, 0 for no cache; given as a number or as text such as `4GB`."""
+    """Maximum cache size in bytes, as a number or as text such as `4GB`; 0 turns the cache off."""
     trackers: tuple[str, ...] = ()
-    """Where metrics are logged beside metrics.jsonl: `tensorboard`, `mlflow`."""
+    """Experiment trackers in addition to metrics.jsonl: `tensorboard`, `mlflow`."""
 
     @classmethod
     def parse(cls, **values: Any) -> Self:
-        """A request from values that somebody typed.
+        """Create a request from user input.
 
         Raises:
-            UsageError: One of them is unknown or not possible.
+            UsageError: An option is unknown or has an invalid value.
         """
         try:
             return cls.model_validate(values)
@@ -93,20 +93,16 @@ class TrainRequest(BaseModel):
             fault = error.errors(include_url=False)[0]
             name = ".".join(map(str, fault["loc"]))
             given = str(fault["input"])[:80]
-            raise UsageError(
-                f"{name} {given}", f"{fault['msg']}.", "Give another value."
-            ) from error
+            raise UsageError(f"{name} {given}", f"{fault['msg']}.", "Use another value.") from error
 
     def check(self) -> None:
-        """Make sure that this machine can do what is asked for, before anything is opened.
+        """Check that this machine can carry out the request, before anything is opened.
 
         Raises:
             UsageError: The cache is a file, or a tracker is unknown or not installed.
         """
         if self.cache is not None and self.cache.exists() and not self.cache.is_dir():
-            raise UsageError(
-                f"cache {self.cache}", "it is a file.", "Give a folder, or a new name."
-            )
+            raise UsageError(f"cache {self.cache}", "it is a file.", "Use a folder, or a new name.")
         for name in self.trackers:
             _check_tracker(name)
 
@@ -115,11 +111,11 @@ def _check_tracker(name: str) -> None:
     modules = TRACKERS.get(name)
     if modules is None:
         raise UsageError(
-            f"tracker {name!r}", "no such tracker.", f"Use one of {', '.join(TRACKERS)}."
+            f"tracker {name!r}", "unknown tracker.", f"Use one of {', '.join(TRACKERS)}."
         )
     if not any(importlib.util.find_spec(module) for module in modules):
         raise UsageError(
             f"tracker {name!r}",
             "it is not installed.",
-            f"pip install 'facefusion-finetune[{name}]'; metrics.jsonl is written without it.",
+            f"Run pip install 'facefusion-finetune[{name}]'; metrics.jsonl needs no tracker.",
         )

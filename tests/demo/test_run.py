@@ -33,7 +33,7 @@ def test_demo_leaves_model_report_and_pictures(
         assert path.is_relative_to(output)
         assert str(path) in text
     assert stages[:2] == ["Drawing footage", "Extracting"]
-    assert stages[-1] == "Writing back and judging"
+    assert stages[-1] == "Writing the weights back and evaluating"
     assert not home_folder.exists()
 
 

@@ -98,7 +98,7 @@ def test_nothing_is_left_on_the_disk(
     transfer.export_model(trained, run, output)
     cache = tmp_path / "scratch" / "cache"
     # Of so few steps a cache does not pay.
-    monkeypatch.setattr(feed, "WORTHWHILE", -1e9)
+    monkeypatch.setattr(feed, "MIN_SAVING", -1e9)
 
     def stop(done: int, total: int, values: dict[str, float]) -> None:
         raise KeyboardInterrupt

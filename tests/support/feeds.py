@@ -15,7 +15,7 @@ from benchmarks.training_material import create_pairs
 from facefusion_finetune.presets.preset import PairMix
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
-from facefusion_finetune.training.cache.chunks import Draws
+from facefusion_finetune.training.cache.chunks import BatchSampler
 from facefusion_finetune.training.cache.feed import CacheSettings, DirectFeed, choose_feed
 from tests.support.inswapper import write_inswapper
 
@@ -41,8 +41,8 @@ def create_feed(
     options = write_inswapper(folder / f"{layers}-{steps}.onnx")
     graph = read_swapper(options.path)
     swapper = TorchSwapper(graph, select_layers(graph, layers))
-    draws = Draws(create_pairs(counts, (64, 64)), MIX, 4, seed=5, steps=steps)
-    return DirectFeed(swapper, draws, options, "cpu")
+    sampler = BatchSampler(create_pairs(counts, (64, 64)), MIX, 4, seed=5, steps=steps)
+    return DirectFeed(swapper, sampler, options, "cpu")
 
 
 def create_settings(folder: Path, limit: int = PLENTY) -> CacheSettings:

@@ -35,7 +35,7 @@ def train_until_stopped(
     world: TinyWorld, stopper: Stopper, resume: bool = False
 ) -> dict[str, Tensor]:
     """Train until the stopper stops it; the weights, if it never does."""
-    world.create_trainer().optimise(resume, stopper.create_observer(), world.previews.append)
+    world.create_trainer().train(resume, stopper.create_observer(), world.previews.append)
     return {name: tensor.detach().clone() for name, tensor in world.swapper.trained.items()}
 
 

@@ -195,7 +195,7 @@ class TinyWorld:
             on_step(step)
 
         observer = Observer(on_step=tell, on_note=self.notes.append)
-        self.create_trainer(validate).optimise(resume, observer, self.previews.append)
+        self.create_trainer(validate).train(resume, observer, self.previews.append)
         return {name: tensor.detach().clone() for name, tensor in self.swapper.trained.items()}
 
     def read_metrics(self) -> list[dict[str, Any]]:

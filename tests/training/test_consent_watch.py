@@ -55,7 +55,7 @@ def calendar(monkeypatch: pytest.MonkeyPatch) -> type[_Today]:
 @pytest.fixture
 def always_cached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Use a cache although it does not pay for so few steps."""
-    monkeypatch.setattr(feed, "WORTHWHILE", -1e9)
+    monkeypatch.setattr(feed, "MIN_SAVING", -1e9)
 
 
 def _at_step(step: int, act: Callable[[], object]) -> Observer:
@@ -138,7 +138,7 @@ def test_consent_that_expires_at_midnight(
 
 
 @pytest.mark.parametrize(
-    "moment", ["Making held-out pairs", "Training", "Writing back and judging"]
+    "moment", ["Making held-out pairs", "Training", "Writing the weights back and evaluating"]
 )
 def test_consent_withdrawn_between_the_steps(
     extracted: Person, analyser: DemoAnalyser, preset_file: Path, moment: str
@@ -159,7 +159,7 @@ def test_consent_withdrawn_between_the_steps(
     run = find_run(extracted, None)
     _check_stopped(run)
     assert not run.report_path.exists()
-    assert run.checkpoint_path.exists() == (moment == "Writing back and judging")
+    assert run.checkpoint_path.exists() == (moment == "Writing the weights back and evaluating")
 
 
 def test_consent_withdrawn_while_judging_makes_no_model(
@@ -306,7 +306,7 @@ def permit():
 
 world = TinyWorld(Path({str(tmp_path)!r}) / os.environ["RANK"])
 try:
-    replace(world.create_trainer(), permit=permit).optimise(False, Observer(), print)
+    replace(world.create_trainer(), check_consent=permit).train(False, Observer(), print)
 except ConsentError as error:
     print("stopped:", error.why)
 """
@@ -326,7 +326,7 @@ except ConsentError as error:
         for rank in range(2)
     ]
     done = [process.communicate(timeout=HANGS) for process in processes]
-    assert "another of its processes found no valid consent" in done[0][0], done[0][1]
+    assert "another process of it found no valid consent" in done[0][0], done[0][1]
     assert "it is withdrawn" in done[1][0], done[1][1]
     assert load_checkpoint(tmp_path / "0" / "checkpoints" / "last.safetensors").step == 3
 

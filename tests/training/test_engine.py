@@ -75,7 +75,7 @@ anchor = 0.5
 
 @pytest.fixture
 def engine_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setattr(crops, "SHOTS_TO_KEEP_BACK", 3)
+    monkeypatch.setattr(crops, "MIN_SHOTS_FOR_VALIDATION", 3)
     path = tmp_path / "engine.toml"
     path.write_text(PRESET)
     return str(path)
@@ -144,7 +144,7 @@ from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 
-crops.SHOTS_TO_KEEP_BACK = 3
+crops.MIN_SHOTS_FOR_VALIDATION = 3
 writes = 0
 real = home.write_whole
 

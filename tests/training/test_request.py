@@ -20,7 +20,7 @@ def test_size(text: str, size: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "GB", "4 parsecs", "-1GB", "4GBs", "4iB", "1,5GB", "nan"])
 def test_text_that_is_not_a_size(text: str) -> None:
-    with pytest.raises(UsageError, match="not a number of bytes"):
+    with pytest.raises(UsageError, match="not a valid size"):
         parse_size(text)
 
 
@@ -49,7 +49,7 @@ def test_defaults() -> None:
     [
         ({"precision": "fp64"}, "precision fp64.*'auto', 'fp32', 'bf16' or 'fp16'"),
         ({"seed": -1}, "seed -1"),
-        ({"cache_size": "plenty"}, "not a number of bytes"),
+        ({"cache_size": "plenty"}, "not a valid size"),
         ({"cache_size": -1}, "cache_size -1"),
         ({"cache": Path(__file__)}, "it is a file"),
         ({"trackers": ["excel"]}, "Use one of tensorboard"),

@@ -39,7 +39,7 @@ def test_stopped_and_resumed_to_the_same_bits(tmp_path: Path, stops: tuple[int, 
         with pytest.raises(StoppedError, match=f"after step {stop} of 20") as stopped:
             train_until_stopped(world, stopper, resume=done > 0)
         assert stopped.value.exit_code == 1
-        assert stopped.value.todo == "Go on: facefusion-finetune train ada --resume."
+        assert stopped.value.todo == "Resume with: facefusion-finetune train ada --resume."
         assert stopper.seen == list(range(done + 1, stop + 1)), "no step is done twice"
         assert load_checkpoint(world.run.checkpoint_path).step == stop
         done = stop
@@ -75,13 +75,13 @@ def test_checkpoint_that_is_due_is_written_once(
 def test_nothing_is_kept_without_consent(tmp_path: Path) -> None:
     world = TinyWorld(tmp_path, steps=20, checkpoint_every=5)
 
-    def permit() -> None:
+    def check_consent() -> None:
         if len(world.feed.runs) > 6:
             raise ConsentError("the person", "it has ended.", "Ask again.")
 
-    trainer = replace(world.create_trainer(), permit=permit)
+    trainer = replace(world.create_trainer(), check_consent=check_consent)
     with pytest.raises(ConsentError):
-        trainer.optimise(False, Stopper(7).create_observer(), world.previews.append)
+        trainer.train(False, Stopper(7).create_observer(), world.previews.append)
     assert load_checkpoint(world.run.checkpoint_path).step == 5
 
 

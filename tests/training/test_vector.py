@@ -88,7 +88,7 @@ class Bench:
             source=rows % len(sources),
             sources=sources,
             pictures=numpy.concatenate([inputs, truths]),
-            made=numpy.zeros((0, 3, height, width), numpy.float16),
+            prior_truths=numpy.zeros((0, 3, height, width), numpy.float16),
             anchors=numpy.zeros((0, 3, height // 8, width // 8), numpy.float32),
             face=masks,
             features=masks,
@@ -210,7 +210,7 @@ def test_too_little_memory_halves_the_parts(bench: Bench) -> None:
     assert cramped.sizes[:6] == [4, 2, 1, 1, 1, 1]
     assert set(cramped.sizes[6:]) == {1}
     numpy.testing.assert_allclose(tuned.vector, bench.tune().vector, atol=1e-4)
-    with pytest.raises(TrainingError, match="does not suffice for one sample"):
+    with pytest.raises(TrainingError, match="memory is too small for one sample"):
         bench.tune(loss=Cramped(bench.loss, limit=0))
 
 
@@ -251,7 +251,7 @@ def test_a_loss_that_is_no_number(bench: Bench) -> None:
     def spoil(output: Tensor, batch: object) -> tuple[Tensor, dict[str, Tensor]]:
         return output.flatten(1).sum(dim=1) * float("nan"), {}
 
-    with pytest.raises(TrainingError, match="vector, step 1: the loss is not a number"):
+    with pytest.raises(TrainingError, match="vector, step 1: the loss became NaN or infinite"):
         bench.tune(loss=spoil)
 
 

@@ -1,1 +1,1 @@
-"""What the frozen part made of each pair, kept: steps run only what is trained."""
+"""Cache of the frozen layers' activations for each pair: steps run only the trained layers."""

@@ -1,7 +1,7 @@
-"""Training on more rows than a cache holds: in chunks, one in use while the next one is filled.
+"""Trains on more rows than the cache holds: in chunks, one in use while the next one is filled.
 
-Which rows a chunk holds and which chunk a step uses depend on nothing but seed and step, so that a
-resumed run goes on as the interrupted one would have.
+The rows of a chunk and the chunk of a step depend only on seed and step, so a resumed run continues
+exactly like an uninterrupted one.
 """
 
 import threading
@@ -18,80 +18,82 @@ from facefusion_finetune.presets.preset import PairMix
 from facefusion_finetune.training.cache.store import RecordStore
 from facefusion_finetune.training.pairs.pair_set import KINDS, Kind, PairSet, draw_batch
 
-MOST_USES = 4
-"""How often a row is drawn on average before its chunk makes way, where training is long enough."""
-_CHUNKS = 0x6368756E
-"""Sets the chunks' random numbers apart from the batches'."""
+MAX_USES = 4
+"""Maximum number of times a row is drawn on average before its chunk is replaced."""
+_CHUNK_SEED = 0x6368756E
+"""Separates the chunks' random numbers from the batches'."""
 
-Freeze = Callable[[Sequence[int]], tuple[Tensor, ...]]
-"""The cut's tensors, (n, ...) each, of the pairs at n rows."""
+RunFrozen = Callable[[Sequence[int]], tuple[Tensor, ...]]
+"""Computes the tensors at the cut, (n, ...) each, for the pairs at n rows."""
 
 
 @dataclass(frozen=True)
-class Draws:
-    """Which rows each step trains on, where all of them are at hand."""
+class BatchSampler:
+    """Draws the rows that each step trains on, from all pairs."""
 
     pairs: PairSet
     mix: PairMix
     size: int
-    """Rows of a step."""
+    """Rows per step."""
     seed: int
     steps: int
-    """Of the whole training."""
+    """Number of steps of the whole training."""
 
     def draw(self, step: int) -> list[int]:
-        """The rows of step number `step`, from 0."""
+        """The rows of step `step`, counted from 0."""
         return draw_batch(self.pairs, self.mix, self.size, self.seed, step)
 
     @property
     def uses(self) -> float:
-        """How often a row is drawn on average."""
+        """Average number of times a row is drawn."""
         return self.steps * self.size / max(1, len(self.pairs))
 
 
 class ChunkPlan:
-    """Which rows each chunk holds, and which of them each step trains on.
+    """The rows of each chunk, and the rows of its chunk that each step trains on.
 
-    A chunk holds the kinds in the shares of the mix. The rows of a kind take their turns in random
-    order, each once before any a second time.
+    A chunk contains the kinds of pairs in the shares of the mix. The rows of a kind follow in
+    random order; each is used once before any is used again.
     """
 
-    def __init__(self, draws: Draws, rows: int) -> None:
-        """Lay out the chunks.
+    def __init__(self, sampler: BatchSampler, rows: int) -> None:
+        """Plan the chunks.
 
         Args:
-            draws: What would be drawn without chunks.
-            rows: Most rows of a chunk.
+            sampler: Draws the batches when there are no chunks.
+            rows: Maximum rows per chunk.
         """
-        self._draws = draws
+        self._sampler = sampler
         self.rows = rows
-        uses = min(MOST_USES, max(1.0, draws.uses))
-        self.steps_each = max(1, round(uses * rows / draws.size))
-        """How many steps use one chunk."""
+        uses = min(MAX_USES, max(1.0, sampler.uses))
+        self.steps_each = max(1, round(uses * rows / sampler.size))
+        """Number of steps that use one chunk."""
         self._counts = self._count_kinds()
         self.list_rows = lru_cache(maxsize=4)(self._list_rows)
 
     @property
     def count(self) -> int:
-        """Number of chunks that the training uses."""
-        return -(-self._draws.steps // self.steps_each)
+        """Total number of chunks of the training."""
+        return -(-self._sampler.steps // self.steps_each)
 
     def find_chunk(self, step: int) -> int:
-        """Number of the chunk that a step uses."""
+        """Index of the chunk that a step uses."""
         return step // self.steps_each
 
     def draw(self, step: int) -> list[int]:
-        """The rows of step number `step`, from 0."""
-        draws = self._draws
+        """The rows of step `step`, counted from 0."""
+        sampler = self._sampler
         rows = numpy.array(self.list_rows(self.find_chunk(step)))
         names = ("kind", "crop", "target", "goal", "source")
-        part = replace(draws.pairs, **{name: getattr(draws.pairs, name)[rows] for name in names})
-        places = draw_batch(part, draws.mix, draws.size, draws.seed, step)
+        part = replace(
+            sampler.pairs, **{name: getattr(sampler.pairs, name)[rows] for name in names}
+        )
+        places = draw_batch(part, sampler.mix, sampler.size, sampler.seed, step)
         return [int(rows[place]) for place in places]
 
     def _count_kinds(self) -> dict[Kind, int]:
-        """How many rows of each kind a chunk holds."""
-        pairs, mix = self._draws.pairs, self._draws.mix
+        """Number of rows of each kind in a chunk."""
+        pairs, mix = self._sampler.pairs, self._sampler.mix
         shares = {
             kind: float(getattr(mix, kind))
             for kind in KINDS
@@ -102,16 +104,16 @@ class ChunkPlan:
             kind: min(pairs.count(kind), max(1, int(self.rows * share / total)))
             for kind, share in shares.items()
         }
-        # A kind of next to no share has one row all the same, at the cost of the largest.
+        # Even a kind with a tiny share gets one row, at the expense of the largest kind.
         largest = max(counts, key=lambda kind: counts[kind])
         counts[largest] -= max(0, sum(counts.values()) - self.rows)
         return counts
 
     def _list_rows(self, chunk: int) -> list[int]:
-        """The rows of a chunk, by their place in it."""
+        """The rows of a chunk, in their order within it."""
         rows: list[int] = []
         for kind, count in self._counts.items():
-            pool = self._draws.pairs.pools[kind]
+            pool = self._sampler.pairs.pools[kind]
             first = chunk * count
             turns = range(first // len(pool), (first + count - 1) // len(pool) + 1)
             order = numpy.concatenate([self._shuffle(kind, pool, turn) for turn in turns])
@@ -120,48 +122,48 @@ class ChunkPlan:
         return rows
 
     def _shuffle(self, kind: Kind, pool: NDArray[numpy.int64], turn: int) -> NDArray[numpy.int64]:
-        seeds = [self._draws.seed, _CHUNKS, KINDS.index(kind), turn]
+        seeds = [self._sampler.seed, _CHUNK_SEED, KINDS.index(kind), turn]
         return numpy.random.default_rng(seeds).permutation(pool)
 
 
 class ChunkBuffers:
-    """Two chunks in a store: one that steps use, one that a thread fills meanwhile."""
+    """Double buffer in a store: steps use one chunk while a thread fills the other."""
 
     def __init__(
         self,
         plan: ChunkPlan,
         store: RecordStore,
-        freeze: Freeze,
+        run_frozen: RunFrozen,
         group: int,
         context: Callable[[], AbstractContextManager[object]],
     ) -> None:
-        """Nothing is filled yet.
+        """Create empty buffers.
 
         Args:
-            plan: Of chunks that fit into half of the store.
-            store: Of two chunks.
-            freeze: Called in the thread with the rows of one group.
-            group: Rows that are computed together.
-            context: Entered by the thread.
+            plan: Plan of chunks that each fit into half of the store.
+            store: A store of two chunks.
+            run_frozen: Called in the thread with the rows of one group.
+            group: Number of rows computed together.
+            context: Context that the thread enters.
         """
         self._plan = plan
         self._store = store
-        self._freeze = freeze
+        self._run_frozen = run_frozen
         self._group = group
         self._context = context
         self._held: list[int | None] = [None, None]
         self._filling: _Filling | None = None
 
     def locate(self, rows: Sequence[int], step: int) -> list[int] | None:
-        """Where in the store the rows of a step are; None if one is not in the step's chunk.
+        """Positions in the store of a step's rows; None if one is not in the step's chunk.
 
-        Waits for the chunk where it is not filled yet, and has the next one filled.
+        Waits until the chunk is filled, and starts filling the next one.
 
         Raises:
-            Exception: Whatever filling a chunk has raised.
+            Exception: Any exception raised while filling a chunk.
         """
         chunk = self._plan.find_chunk(step)
-        self._hold(chunk)
+        self._require(chunk)
         start = self._start_of(chunk)
         places = {row: start + place for place, row in enumerate(self._plan.list_rows(chunk))}
         if not all(row in places for row in rows):
@@ -175,29 +177,29 @@ class ChunkBuffers:
             self._filling.join()
             self._filling = None
 
-    def _hold(self, chunk: int) -> None:
+    def _require(self, chunk: int) -> None:
         if self._held[chunk % 2] != chunk:
             if self._filling is None or self._filling.chunk != chunk:
-                # After a jump, as to another step on resuming, it is a chunk nobody waits for.
+                # After a jump to another step, as on resume, the chunk being filled is not needed.
                 self.close()
-                self._begin(chunk)
-            self._settle()
+                self._start_filling(chunk)
+            self._finish_filling()
         if self._filling is not None and not self._filling.is_alive():
-            self._settle()
+            self._finish_filling()
         following = chunk + 1
         if (
             self._filling is None
             and following < self._plan.count
             and self._held[following % 2] != following
         ):
-            self._begin(following)
+            self._start_filling(following)
 
-    def _begin(self, chunk: int) -> None:
+    def _start_filling(self, chunk: int) -> None:
         self._held[chunk % 2] = None
         self._filling = _Filling(self._fill, chunk)
         self._filling.start()
 
-    def _settle(self) -> None:
+    def _finish_filling(self) -> None:
         filling, self._filling = self._filling, None
         assert filling is not None
         filling.join()
@@ -213,14 +215,14 @@ class ChunkBuffers:
                 if filling.stop.is_set():
                     return
                 part = rows[place : place + self._group]
-                self._store.write(start + place, self._freeze(part))
+                self._store.write(start + place, self._run_frozen(part))
 
     def _start_of(self, chunk: int) -> int:
         return chunk % 2 * self._plan.rows
 
 
 class _Filling(threading.Thread):
-    """One chunk being filled."""
+    """Thread that fills one chunk."""
 
     def __init__(self, fill: Callable[["_Filling"], None], chunk: int) -> None:
         super().__init__(name=f"cache chunk {chunk}", daemon=True)
@@ -232,5 +234,5 @@ class _Filling(threading.Thread):
     def run(self) -> None:
         try:
             self._fill(self)
-        except BaseException as error:  # whatever it is, the training thread has to know
+        except BaseException as error:  # of any kind: it is raised again in the training thread
             self.error = error

@@ -1,7 +1,7 @@
-"""What a step trains on: the swapper's outputs for some rows of the pairs, and the batch.
+"""Provides the swapper's outputs and the batch for the rows of a step.
 
-Either the whole swapper runs at every step, or its frozen part ran before and only the live part
-does. Both give the same, up to rounding: samples are frozen in other groups than they are drawn in.
+Either the whole swapper runs at every step, or only its trained layers do, on cached activations of
+the frozen layers. The results are equal up to rounding, as the frozen layers' batches differ.
 """
 
 import hashlib
@@ -18,49 +18,54 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.convert.frontier import Frontier, split_at_cut
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.costs import Cost, measure_cost
-from facefusion_finetune.training.cache.chunks import MOST_USES, ChunkBuffers, ChunkPlan, Draws
+from facefusion_finetune.training.cache.chunks import (
+    MAX_USES,
+    BatchSampler,
+    ChunkBuffers,
+    ChunkPlan,
+)
 from facefusion_finetune.training.cache.header import Origin
 from facefusion_finetune.training.cache.store import (
+    CacheSpec,
     RecordStore,
-    Wanted,
-    drop_cache,
+    disable_cache,
     is_full,
     open_cache,
 )
 from facefusion_finetune.training.pairs.pair_set import Batch
 
-WORTHWHILE = 1 / 3
-"""Share of a training's multiplications that a cache has to save."""
-SMALLEST_CHUNK = 4
-"""Batches that a chunk has to hold."""
+MIN_SAVING = 1 / 3
+"""Minimum share of a training's multiplications that a cache must save."""
+MIN_CHUNK = 4
+"""Minimum number of batches per chunk."""
 GROUP, GROUP_ON_GPU = 8, 16
-"""Rows that are frozen together. Groups are fixed, because they decide how sums are rounded."""
+"""Rows per pass of the frozen layers. The size is fixed because it affects rounding."""
 
 Autocast = Callable[[], AbstractContextManager[object]]
 
 
 class Feed(Protocol):
-    """Where the loop gets its samples from."""
+    """Source of the training loop's samples."""
 
     def run(self, rows: Sequence[int], step: int) -> tuple[Tensor, Batch]:
-        """Outputs of the swapper for the pairs at `rows`, and what they should be.
+        """Outputs of the swapper for the pairs at `rows`, and the batch with their truths.
 
         Args:
-            rows: n of those that `draw` gave for the step.
-            step: From 0.
+            rows: n rows that `draw` returned for the step.
+            step: Counted from 0.
 
         Returns:
             (n, 3, H, W), in the file's own output range, with a gradient; and the batch, whose
-            inputs are only there where they were needed.
+            inputs are empty if they come from the cache.
         """
         ...
 
     def draw(self, step: int) -> list[int]:
-        """Rows that step number `step`, from 0, trains on."""
+        """Rows that step `step`, counted from 0, trains on."""
         ...
 
     def close(self) -> None:
-        """End what goes on in the background; what is on disk stays for a resumed run."""
+        """Stop background work; files on disk are kept for a resumed run."""
         ...
 
 
@@ -69,41 +74,41 @@ class DirectFeed:
     """Runs the whole swapper at every step."""
 
     swapper: TorchSwapper
-    draws: Draws
+    sampler: BatchSampler
     options: SwapperOptions
     device: str
     autocast: Autocast = nullcontext
-    """Entered for each run of the network."""
+    """Entered for each pass of the network."""
 
     def run(self, rows: Sequence[int], step: int) -> tuple[Tensor, Batch]:
         """See `Feed.run`."""
-        batch = self.draws.pairs.select(rows, self.options, self.device)
+        batch = self.sampler.pairs.select(rows, self.options, self.device)
         with self.autocast():
             return self.swapper(batch.target, batch.source), batch
 
     def draw(self, step: int) -> list[int]:
         """See `Feed.draw`."""
-        return self.draws.draw(step)
+        return self.sampler.draw(step)
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Do nothing; no file is open."""
 
 
 @dataclass(frozen=True)
 class CacheSettings:
-    """Where a run may keep how much."""
+    """Location and size limit of a run's cache."""
 
     folder: Path
     limit: int
-    """Bytes."""
+    """Maximum size in bytes."""
     run: str
-    """Reference of the run."""
+    """Reference of the run, `NAME@VERSION`."""
     base: str
     """sha256 of the base file."""
 
 
 class CachedFeed:
-    """Runs only the live part, on what the frozen part made of the rows before."""
+    """Runs only the trained layers, on cached activations of the frozen layers."""
 
     def __init__(
         self,
@@ -112,7 +117,7 @@ class CachedFeed:
         store: RecordStore,
         on_note: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """Train on a store that is complete, or on two chunks at a time in one that is not."""
+        """Use a store with all rows, or two chunks at a time in a smaller one."""
         self._direct = direct
         self._frontier = frontier
         self._store: RecordStore | None = store
@@ -120,11 +125,11 @@ class CachedFeed:
         self._plan: ChunkPlan | None = None
         self._chunks: ChunkBuffers | None = None
         if store.header.chunked:
-            self._plan = ChunkPlan(direct.draws, store.header.rows // 2)
+            self._plan = ChunkPlan(direct.sampler, store.header.rows // 2)
             self._chunks = ChunkBuffers(
                 self._plan,
                 store,
-                lambda rows: freeze(frontier, direct, rows),
+                lambda rows: run_frozen(frontier, direct, rows),
                 find_group(direct.device),
                 lambda: _use_own_stream(direct.device),
             )
@@ -136,7 +141,7 @@ class CachedFeed:
             return self._direct.run(rows, step)
         direct = self._direct
         tensors = self._store.read(places, direct.device)
-        batch = direct.draws.pairs.select(rows, direct.options, direct.device, inputs=False)
+        batch = direct.sampler.pairs.select(rows, direct.options, direct.device, inputs=False)
         with direct.autocast():
             return self._frontier.run_live(tensors), batch
 
@@ -163,7 +168,7 @@ class CachedFeed:
                 raise
             folder = self._store.folder
             self.close()
-            drop_cache(folder, self._on_note)
+            disable_cache(folder, self._on_note)
             return None
 
 
@@ -173,26 +178,26 @@ def choose_feed(
     on_note: Callable[[str], None] = lambda text: None,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Feed:
-    """A feed with a cache where that saves enough and finds room, else the one given.
+    """A feed with a cache if that saves enough and the disk has room, otherwise `direct`.
 
     Args:
-        direct: Of the swapper with its trained layers, adapted or not.
-        settings: Where the cache may be, and how large.
-        on_note: Told why there is no cache, or a smaller one, where the disk is to blame.
-        on_progress: Told how many of how many rows are in the cache.
+        direct: The feed without a cache.
+        settings: Location and size limit of the cache.
+        on_note: Called with the reason if the disk allows no cache or only a smaller one.
+        on_progress: Called with the number of cached rows and the total.
 
     Raises:
-        TrainingError: The folder holds something else, or another run's cache, or cannot be used.
+        TrainingError: The folder contains other files or another run's cache, or cannot be used.
     """
-    draws = direct.draws
+    sampler = direct.sampler
     if not estimate_cache(direct, settings.limit):
         return direct
     cost = _measure_trained(direct.swapper)
     frontier = split_at_cut(direct.swapper, cost.cut)
     group = find_group(direct.device)
-    first = freeze(frontier, direct, range(min(group, len(draws.pairs))))
-    described = (draws.pairs.digest(), cost.cut, group, direct.options.type)
-    wanted = Wanted(
+    first = run_frozen(frontier, direct, range(min(group, len(sampler.pairs))))
+    described = (sampler.pairs.digest(), cost.cut, group, direct.options.type)
+    spec = CacheSpec(
         settings.folder,
         Origin(
             run=settings.run,
@@ -200,10 +205,10 @@ def choose_feed(
             digest=hashlib.sha256(repr(described).encode()).hexdigest(),
         ),
         settings.limit,
-        len(draws.pairs),
-        SMALLEST_CHUNK * draws.size,
+        len(sampler.pairs),
+        MIN_CHUNK * sampler.size,
     )
-    store = open_cache(wanted, list(zip(cost.cut, first, strict=True)), on_note)
+    store = open_cache(spec, list(zip(cost.cut, first, strict=True)), on_note)
     if store is None:
         return direct
     if store.is_complete or store.header.chunked:
@@ -213,35 +218,35 @@ def choose_feed(
     except BaseException as error:
         store.close()
         if isinstance(error, OSError) and is_full(error):
-            drop_cache(settings.folder, on_note)
+            disable_cache(settings.folder, on_note)
             return direct
         raise
     return CachedFeed(direct, frontier, store, on_note)
 
 
 def estimate_cache(direct: DirectFeed, limit: int) -> int:
-    """Bytes that a cache takes in full precision; 0 where there is none, as it saves too little.
+    """Size of the cache in bytes in fp32; 0 if a cache saves too little to be used.
 
     Args:
         direct: As for `choose_feed`.
-        limit: Bytes that are allowed.
+        limit: Maximum size in bytes.
     """
     cost = _measure_trained(direct.swapper)
-    size = cost.cut_bytes * len(direct.draws.pairs)
-    if limit <= 0 or measure_saving(cost, direct.draws, whole=size <= limit) < WORTHWHILE:
+    size = cost.cut_bytes * len(direct.sampler.pairs)
+    if limit <= 0 or measure_saving(cost, direct.sampler, whole=size <= limit) < MIN_SAVING:
         return 0
     return min(size, limit)
 
 
-def measure_saving(cost: Cost, draws: Draws, whole: bool) -> float:
-    """Share of a training's forward multiplications that a cache saves; below 0 it costs more.
+def measure_saving(cost: Cost, sampler: BatchSampler, whole: bool) -> float:
+    """Share of the training's forward multiplications that a cache saves; negative if it costs.
 
     Args:
-        cost: Of the trained layers.
-        draws: What is trained on.
-        whole: Whether all rows fit into the cache, so that each is frozen once.
+        cost: Cost of the trained layers.
+        sampler: Draws the training's batches.
+        whole: Whether all rows fit into the cache, so that each is computed once.
     """
-    uses = draws.uses if whole else min(MOST_USES, max(1.0, draws.uses))
+    uses = sampler.uses if whole else min(MAX_USES, max(1.0, sampler.uses))
     frozen = cost.macs - cost.live_macs
     return 1 - (frozen / uses + cost.live_macs) / cost.macs
 
@@ -252,13 +257,13 @@ def _measure_trained(swapper: TorchSwapper) -> Cost:
 
 
 def find_group(device: str) -> int:
-    """How many rows are frozen together on a device."""
+    """Rows per pass of the frozen layers on a device."""
     return GROUP_ON_GPU if torch.device(device).type == "cuda" else GROUP
 
 
-def freeze(frontier: Frontier, direct: DirectFeed, rows: Sequence[int]) -> tuple[Tensor, ...]:
-    """The cut's tensors, (n, ...) each, of the pairs at `rows`."""
-    batch = direct.draws.pairs.select(rows, direct.options, direct.device)
+def run_frozen(frontier: Frontier, direct: DirectFeed, rows: Sequence[int]) -> tuple[Tensor, ...]:
+    """The tensors at the cut, (n, ...) each, for the pairs at `rows`."""
+    batch = direct.sampler.pairs.select(rows, direct.options, direct.device)
     with direct.autocast():
         return frontier.run_frozen(batch.target, batch.source)
 
@@ -270,23 +275,23 @@ def _fill(
     first: tuple[Tensor, ...],
     on_progress: Callable[[int, int], None],
 ) -> None:
-    """Freeze all rows, of which the `first` group is frozen already."""
+    """Write all rows, of which the `first` group is already computed."""
     rows, group = store.header.rows, find_group(direct.device)
     store.write(0, first)
     for start in range(group, rows, group):
         on_progress(start, rows)
         part = range(start, min(rows, start + group))
-        store.write(start, freeze(frontier, direct, part))
+        store.write(start, run_frozen(frontier, direct, part))
     store.finish()
     on_progress(rows, rows)
 
 
 def _use_own_stream(device: str) -> AbstractContextManager[object]:
-    """On a GPU, a queue of the thread's own, so that it does not wait for the steps'."""
+    """On a GPU, a separate stream for the thread, so that it does not wait for the steps."""
     if torch.device(device).type != "cuda":
         return nullcontext()
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-    # What was put on the device before has to be there.
+    # Earlier copies to the device must have completed.
     stream.wait_stream(torch.cuda.current_stream(device))
     context: AbstractContextManager[object] = torch.cuda.stream(stream)
     return context

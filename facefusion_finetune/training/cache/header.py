@@ -1,4 +1,4 @@
-"""What says whose a cache is: one small file beside the data, and the rules for its folder."""
+"""The cache's header, a small file that names its owner, and the rules for the cache folder."""
 
 import contextlib
 import re
@@ -15,7 +15,7 @@ HEADER_FILE, DATA_FILE = "frontier-cache.json", "frontier-cache.bin"
 
 LARGEST_RESERVE = 1 << 30
 RESERVED_SHARE = 0.05
-"""Bytes, and share of a disk, whichever is less: what a cache leaves free."""
+"""Disk space a cache leaves free: the lesser of this many bytes and this share of the disk."""
 
 _OWN_NAME = re.compile(
     rf"{re.escape(DATA_FILE)}|{re.escape(HEADER_FILE)}|\.{re.escape(HEADER_FILE)}\..+\.part"
@@ -23,19 +23,19 @@ _OWN_NAME = re.compile(
 
 
 class CachedTensor(BaseModel):
-    """One tensor of the cut, as it is kept for each row."""
+    """Description of one tensor at the cut, stored for each row."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     shape: tuple[int, ...]
-    """Without the axis of the samples."""
+    """Without the batch axis."""
     dtype: str
-    """PyTorch's name, such as `float32`."""
+    """PyTorch's name of the type, such as `float32`."""
 
 
 class Origin(BaseModel):
-    """What a cache belongs to. Only one of the same origin is used again."""
+    """What a cache was computed from. A cache is reused only if its origin is the same."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,46 +44,46 @@ class Origin(BaseModel):
     base: str
     """sha256 of the base file."""
     digest: str
-    """Of the pairs and of all settings that what is cached depends on."""
+    """Digest of the pairs and of all settings that affect the cached values."""
 
 
 class CacheHeader(BaseModel):
-    """What the data file holds."""
+    """Contents of the data file."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
     origin: Origin
     limit: int
-    """Bytes that were allowed."""
+    """Maximum size in bytes when it was created."""
     tensors: tuple[CachedTensor, ...]
-    """A record holds them one after the other."""
+    """The tensors of a record, in order."""
     rows: int
-    """Records that the data file has room for."""
+    """Capacity of the data file in records."""
     chunked: bool
-    """Whether it holds two chunks in turn, which nobody can use again, instead of all rows."""
+    """Whether it is a buffer for two chunks, which cannot be reused, instead of all rows."""
     checksum: int | None = None
-    """CRC-32 of the data file once all rows are in it."""
+    """CRC-32 of the data file; None until it has all rows."""
 
 
 def check_folder(folder: Path, origin: Origin) -> CacheHeader | None:
-    """What a folder that is to hold a cache says of itself; nothing is changed.
+    """Check whether a folder can be used for a cache; nothing is changed.
 
     Returns:
-        The header of a cache of the same run, or None where there is none or it is damaged.
+        The header of a cache of the same run; None if there is none or it is damaged.
 
     Raises:
-        TrainingError: The folder holds something else, or another run's cache.
+        TrainingError: The folder contains other files or another run's cache.
     """
     if not folder.exists():
         return None
     if not folder.is_dir():
-        raise _refuse(folder, "it is no folder.")
+        raise _refuse(folder, "it is not a folder.")
     try:
         entries = sorted(folder.iterdir())
         for entry in entries:
             if not _OWN_NAME.fullmatch(entry.name) or entry.is_symlink() or not entry.is_file():
-                raise _refuse(folder, f"it holds something else than a cache ({entry.name}).")
+                raise _refuse(folder, f"it contains files that are not a cache ({entry.name}).")
         content = (folder / HEADER_FILE).read_bytes()
     except FileNotFoundError:
         return None
@@ -96,16 +96,16 @@ def check_folder(folder: Path, origin: Origin) -> CacheHeader | None:
     if (header.origin.run, header.origin.base) != (origin.run, origin.base):
         raise TrainingError(
             f"cache folder {folder}",
-            f"it holds the cache of run {header.origin.run} (base"
+            f"it contains the cache of run {header.origin.run} (base"
             f" {header.origin.base[:16] or 'unknown'}), not of run {origin.run} (base"
             f" {origin.base[:16]}).",
-            "Give another folder, or delete it.",
+            "Use another folder, or delete this one.",
         )
     return header
 
 
 def write_header(folder: Path, header: CacheHeader) -> None:
-    """Replace the folder's header.
+    """Write the header, replacing an existing one.
 
     Raises:
         OSError: It cannot be written.
@@ -114,7 +114,7 @@ def write_header(folder: Path, header: CacheHeader) -> None:
 
 
 def read_owner(folder: Path) -> str | None:
-    """Reference of the run whose cache lies in a folder; None where nothing legible says so."""
+    """Reference of the run whose cache is in a folder; None without a readable header."""
     try:
         return CacheHeader.model_validate_json((folder / HEADER_FILE).read_bytes()).origin.run
     except (OSError, ValidationError):
@@ -122,7 +122,7 @@ def read_owner(folder: Path) -> str | None:
 
 
 def list_cache_files(folder: Path) -> list[Path]:
-    """A cache's files in the order they are to be deleted in; none where there is no folder.
+    """The cache's files in the order of deletion; empty if the folder does not exist.
 
     Raises:
         OSError: The folder cannot be read.
@@ -130,12 +130,12 @@ def list_cache_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     own = [entry for entry in folder.iterdir() if _OWN_NAME.fullmatch(entry.name)]
-    # The header goes last: as long as there is data, something says whose it is.
+    # The header comes last: as long as there is data, its owner is known.
     return sorted(own, key=lambda entry: (entry.name == HEADER_FILE, entry))
 
 
 def clear_cache(folder: Path) -> None:
-    """Delete a cache's files; what is not there is no matter.
+    """Delete the cache's files, if any.
 
     Raises:
         OSError: They cannot be deleted.
@@ -145,19 +145,19 @@ def clear_cache(folder: Path) -> None:
 
 
 def remove_cache(folder: Path) -> None:
-    """Delete a cache as far as possible, and its folder if nothing else is in there."""
+    """Delete the cache as far as possible, and its folder if it is then empty."""
     with contextlib.suppress(OSError):
         clear_cache(folder)
         folder.rmdir()
 
 
 def measure_room(folder: Path) -> int:
-    """Bytes that a cache may take of a folder's disk, a reserve for everybody else left out."""
+    """Bytes that a cache may use on the folder's disk, excluding the reserve."""
     usage = shutil.disk_usage(folder)
     return max(0, usage.free - min(LARGEST_RESERVE, round(usage.total * RESERVED_SHARE)))
 
 
 def _refuse(folder: Path, why: str) -> TrainingError:
     return TrainingError(
-        f"cache folder {folder}", why, "Give a new or an empty folder; nothing was changed."
+        f"cache folder {folder}", why, "Use a new or empty folder; nothing was changed."
     )

@@ -1,4 +1,4 @@
-"""Caches of runs outside the person's folder: where they lie, remembered and given back."""
+"""Records caches that are outside the person's folder, and deletes them."""
 
 from pathlib import Path
 
@@ -9,15 +9,15 @@ from facefusion_finetune.training.cache.header import list_cache_files, read_own
 
 
 def remember_cache(run: Run, folder: Path | None) -> None:
-    """Put down where a run is about to keep its cache.
+    """Record the cache folder of a run before it is used.
 
     Args:
-        run: Whose.
-        folder: What the user named; None for the run's own folder.
+        run: The run.
+        folder: The user's cache folder; None for the run's own folder.
 
     Raises:
-        RegistryError: The file that remembers is damaged.
-        OSError: It cannot be written, for example because the person was removed.
+        RegistryError: The record file is damaged.
+        OSError: The record cannot be written, for example because the person was removed.
     """
     if folder is not None:
         directory = person_directory(run.record.person)
@@ -25,7 +25,7 @@ def remember_cache(run: Run, folder: Path | None) -> None:
 
 
 def release_caches(run: Run) -> None:
-    """Delete what a finished run left in folders of the user's choice; errors as above."""
+    """Delete a finished run's caches in recorded folders; errors as in `remember_cache`."""
     directory = person_directory(run.record.person)
     for entry in elsewhere.list_locations(directory):
         if entry.kind != "cache" or entry.about != run.reference:
@@ -38,6 +38,6 @@ def release_caches(run: Run) -> None:
 
 
 def list_cache_folders(folder: Path) -> list[Path]:
-    """Folders with caches in a folder that was named for one: itself, or one for each process."""
+    """Folders with caches at a cache location: the folder itself, or one subfolder per process."""
     below = [path for path in folder.glob("*") if path.name.isdecimal() and not path.is_symlink()]
     return [path for path in [folder, *sorted(below)] if list_cache_files(path)]

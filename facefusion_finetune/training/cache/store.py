@@ -1,7 +1,7 @@
-"""A memory-mapped store of the tensors at a swapper's cut, one record for each row of the pairs.
+"""A memory-mapped store of the tensors at the swapper's cut, one record per row of the pairs.
 
-What is found on disk is used only if it is whole and of the very same origin; everything else of
-the same run is made anew.
+A cache found on disk is reused only if it is intact and of the same origin; any other cache of the
+same run is recreated.
 """
 
 import errno
@@ -36,23 +36,23 @@ _BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A cache as a run would like it."""
+class CacheSpec:
+    """Requirements of a run's cache."""
 
     folder: Path
     origin: Origin
     limit: int
-    """Bytes."""
+    """Maximum size in bytes."""
     rows: int
-    """Of the pairs."""
-    smallest: int
-    """Rows of a chunk below which a cache is of no use."""
+    """Number of rows of the pairs."""
+    min_chunk: int
+    """Minimum rows per chunk; a smaller cache is useless."""
 
 
 class RecordStore:
-    """A cache that is open: records by their place in the file.
+    """An open cache, with records addressed by position.
 
-    One thread may write while another one reads, as long as they keep to different places.
+    One thread may write while another reads, as long as they access different positions.
     """
 
     def __init__(self, folder: Path, header: CacheHeader) -> None:
@@ -66,17 +66,17 @@ class RecordStore:
 
     @property
     def is_complete(self) -> bool:
-        """Whether it holds all rows of the pairs."""
+        """Whether it contains all rows of the pairs."""
         return self.header.checksum is not None
 
     def write(self, start: int, tensors: Sequence[Tensor]) -> None:
-        """Write n records from place `start` on; tensors (n, ...) in the header's order.
+        """Write n records from position `start`; tensors (n, ...) in the header's order.
 
         Raises:
             OSError: It cannot be written, for example because the disk is full.
         """
         block = numpy.concatenate([_view_bytes(tensor) for tensor in tensors], axis=1)
-        # Not through the map, where a full disk ends the process instead of raising an error.
+        # Not through the memory map: there a full disk kills the process instead of raising.
         self._file.seek(start * block.shape[1])
         self._file.write(block.data)
         self._file.flush()
@@ -97,17 +97,17 @@ class RecordStore:
         return tuple(made)
 
     def finish(self) -> None:
-        """Note that all rows are written.
+        """Mark the store as complete.
 
         Raises:
-            OSError: The disk does not take it.
+            OSError: The data or the header cannot be written.
         """
         os.fsync(self._file.fileno())
         self.header = self.header.model_copy(update={"checksum": self.measure_checksum()})
         write_header(self.folder, self.header)
 
     def measure_checksum(self) -> int:
-        """CRC-32 of the data as it lies there."""
+        """CRC-32 of the data file."""
         checksum = 0
         self._file.seek(0)
         while block := self._file.read(_BLOCK):
@@ -115,81 +115,81 @@ class RecordStore:
         return checksum
 
     def close(self) -> None:
-        """Close the file; the cache stays where it is."""
+        """Close the file; it stays on disk."""
         del self._records
         self._file.close()
 
 
 def open_cache(
-    wanted: Wanted, sample: Sequence[tuple[str, Tensor]], on_note: Callable[[str], None]
+    spec: CacheSpec, sample: Sequence[tuple[str, Tensor]], on_note: Callable[[str], None]
 ) -> RecordStore | None:
-    """Open the cache that is there, or make room for a new one.
+    """Reopen the existing cache, or create a new one.
 
     Args:
-        wanted: What it is to be.
-        sample: Name of each tensor of the cut and its values for the first rows: a cache that
-            holds others is made anew.
-        on_note: Told when there is less room than the limit allows.
+        spec: The requirements.
+        sample: Name of each tensor at the cut and its values for the first rows; a cache with other
+            values is recreated.
+        on_note: Called if there is less disk space than the limit allows.
 
     Returns:
-        A store that `is_complete`, or one of all rows to be filled, or one of two chunks; None if
-        there is no room for one of use, and then nothing of it is left.
+        A store that `is_complete`, an empty one for all rows, or one for two chunks; None if there
+        is too little space for a useful one, and then no files are left.
 
     Raises:
-        TrainingError: The folder holds something else, or another run's cache, or cannot be used.
+        TrainingError: The folder contains other files or another run's cache, or cannot be used.
     """
-    former = check_folder(wanted.folder, wanted.origin)
+    former = check_folder(spec.folder, spec.origin)
     tensors = tuple(_describe(name, values) for name, values in sample)
     try:
-        if former is not None and former.origin == wanted.origin and former.tensors == tensors:
-            store = _reopen(wanted, former, [values for _, values in sample])
+        if former is not None and former.origin == spec.origin and former.tensors == tensors:
+            store = _reopen(spec, former, [values for _, values in sample])
             if store is not None:
                 return store
-        clear_cache(wanted.folder)
-        home.create_private_directory(wanted.folder)
-        return _create(wanted, tensors, on_note)
+        clear_cache(spec.folder)
+        home.create_private_directory(spec.folder)
+        return _create(spec, tensors, on_note)
     except OSError as error:
         if is_full(error):
-            drop_cache(wanted.folder, on_note)
+            disable_cache(spec.folder, on_note)
             return None
         raise TrainingError(
-            f"cache folder {wanted.folder}",
+            f"cache folder {spec.folder}",
             f"it cannot be used ({error.strerror}).",
-            "Give another folder, or do without a cache.",
+            "Use another folder, or turn the cache off.",
         ) from error
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the disk, or what of it one may use, is full."""
+    """Whether the disk or the user's quota is full."""
     return error.errno in _FULL_DISK
 
 
-def drop_cache(folder: Path, on_note: Callable[[str], None]) -> None:
-    """Do without a cache, because the disk is full."""
+def disable_cache(folder: Path, on_note: Callable[[str], None]) -> None:
+    """Delete the cache because the disk is full, and note it."""
     remove_cache(folder)
-    on_note(f"The disk of {folder} is full, so training goes on without a cache, and slower.")
+    on_note(f"The disk of {folder} is full, so training continues without a cache, more slowly.")
 
 
 def count_record_bytes(tensors: Sequence[CachedTensor]) -> int:
-    """Size of one row's record."""
+    """Size of one record in bytes."""
     return sum(map(_count_bytes, tensors))
 
 
-def _reopen(wanted: Wanted, former: CacheHeader, sample: Sequence[Tensor]) -> RecordStore | None:
-    """The cache of an interrupted run, if it can be trusted."""
+def _reopen(spec: CacheSpec, former: CacheHeader, sample: Sequence[Tensor]) -> RecordStore | None:
+    """The cache of an interrupted run; None if it cannot be reused."""
     size = former.rows * count_record_bytes(former.tensors)
-    path = wanted.folder / DATA_FILE
-    if not path.exists() or path.stat().st_size != size or size > wanted.limit:
+    path = spec.folder / DATA_FILE
+    if not path.exists() or path.stat().st_size != size or size > spec.limit:
         return None
     if former.chunked:
-        # The chunks have to be those of before, or the run would go on with other rows.
-        fits = 2 * wanted.smallest <= former.rows < wanted.rows and former.rows % 2 == 0
-        return RecordStore(wanted.folder, former) if fits and former.limit == wanted.limit else None
-    if former.checksum is None or former.rows != wanted.rows:
+        # The chunks must be the same as before, or the run would continue with different rows.
+        fits = 2 * spec.min_chunk <= former.rows < spec.rows and former.rows % 2 == 0
+        return RecordStore(spec.folder, former) if fits and former.limit == spec.limit else None
+    if former.checksum is None or former.rows != spec.rows:
         return None
-    store = RecordStore(wanted.folder, former)
+    store = RecordStore(spec.folder, former)
     first = store.read(range(len(sample[0])), "cpu")
-    # The same network may compute otherwise than before: on another device, with more threads.
+    # The same network may give other values than before: on another device, with more threads.
     if store.measure_checksum() == former.checksum and all(
         torch.equal(kept, made.cpu()) for kept, made in zip(first, sample, strict=True)
     ):
@@ -199,41 +199,41 @@ def _reopen(wanted: Wanted, former: CacheHeader, sample: Sequence[Tensor]) -> Re
 
 
 def _create(
-    wanted: Wanted, tensors: tuple[CachedTensor, ...], on_note: Callable[[str], None]
+    spec: CacheSpec, tensors: tuple[CachedTensor, ...], on_note: Callable[[str], None]
 ) -> RecordStore | None:
     record = count_record_bytes(tensors)
-    room = measure_room(wanted.folder)
-    bytes_wanted = min(wanted.limit, wanted.rows * record)
-    places = min(bytes_wanted, room) // record
-    rows = wanted.rows if places >= wanted.rows else places // 2 * 2
-    if rows < min(wanted.rows, 2 * wanted.smallest):
-        remove_cache(wanted.folder)
+    room = measure_room(spec.folder)
+    needed = min(spec.limit, spec.rows * record)
+    places = min(needed, room) // record
+    rows = spec.rows if places >= spec.rows else places // 2 * 2
+    if rows < min(spec.rows, 2 * spec.min_chunk):
+        remove_cache(spec.folder)
         why = (
-            f"the disk of {wanted.folder} has too little room"
-            if room < bytes_wanted
-            else (f"it may take {wanted.limit / 1e6:.0f} MB only")
+            f"the disk of {spec.folder} has too little space"
+            if room < needed
+            else f"its limit is only {spec.limit / 1e6:.0f} MB"
         )
-        on_note(f"Training goes on without a cache, and slower: {why} ({record} bytes a sample).")
+        on_note(f"Training without a cache, more slowly: {why} ({record} bytes per sample).")
         return None
-    if room < bytes_wanted:
+    if room < needed:
         on_note(
-            f"The disk of {wanted.folder} is short: the cache takes {rows * record / 1e9:.2f} GB"
-            f" instead of {bytes_wanted / 1e9:.2f} GB and holds some of the samples at a time."
+            f"Little space on the disk of {spec.folder}: the cache uses {rows * record / 1e9:.2f}"
+            f" GB instead of {needed / 1e9:.2f} GB and has only some of the samples at a time."
         )
     header = CacheHeader(
-        origin=wanted.origin,
-        limit=wanted.limit,
+        origin=spec.origin,
+        limit=spec.limit,
         tensors=tensors,
         rows=rows,
-        chunked=rows < wanted.rows,
+        chunked=rows < spec.rows,
     )
-    write_header(wanted.folder, header)
-    _allocate(wanted.folder / DATA_FILE, rows * record)
-    return RecordStore(wanted.folder, header)
+    write_header(spec.folder, header)
+    _allocate(spec.folder / DATA_FILE, rows * record)
+    return RecordStore(spec.folder, header)
 
 
 def _allocate(path: Path, size: int) -> None:
-    """Make a file with all its room taken, where the system can do so."""
+    """Create a file with its disk space allocated, if the system supports that."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         if hasattr(os, "posix_fallocate"):
@@ -258,6 +258,6 @@ def _count_bytes(tensor: CachedTensor) -> int:
 
 
 def _view_bytes(tensor: Tensor) -> NDArray[numpy.uint8]:
-    """(n, ...) of any type as (n, bytes): numpy does not know all of PyTorch's types."""
+    """(n, ...) of any type as (n, bytes), since numpy lacks some of PyTorch's types."""
     rows = tensor.detach().cpu().contiguous().view(len(tensor), -1)
     return numpy.asarray(rows.view(torch.uint8).numpy())

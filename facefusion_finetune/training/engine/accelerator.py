@@ -1,4 +1,4 @@
-"""Where and how coarsely a training computes."""
+"""Device and precision of a training."""
 
 import os
 from collections.abc import Sequence
@@ -13,27 +13,27 @@ from facefusion_finetune.errors import UsageError
 from facefusion_finetune.training.request import PRECISIONS, Precision
 
 _NAMES = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-"""As accelerate calls them."""
+"""By accelerate's names."""
 
 
 def create_accelerator(
     precision: Precision = "auto", trackers: Sequence[str] = (), folder: Path | None = None
 ) -> Accelerator:
-    """The device of this process, with automatic mixed precision.
+    """Create the accelerator of this process, with automatic mixed precision.
 
     Args:
-        precision: Of the swapper's and the losses' networks; weights stay in fp32. `auto`: bf16 on
-            a CUDA device that computes it, fp16 on an older one, fp32 elsewhere.
-        trackers: Names of trackers to log to; see `TrainRequest.trackers`.
-        folder: Where trackers write; needed where there are any.
+        precision: Precision of the swapper's and the losses' networks; weights stay in fp32.
+            `auto`: bf16 on a CUDA device that supports it, fp16 on an older one, otherwise fp32.
+        trackers: Names of experiment trackers; see `TrainRequest.trackers`.
+        folder: Folder that trackers write to; required if there are any.
 
     Raises:
-        UsageError: The device does not compute in that precision.
+        UsageError: The device does not support the precision.
     """
-    on_cpu = _is_kept_to_cpu()
+    on_cpu = _requires_cpu()
     device = PartialState(cpu=on_cpu).device
     chosen = choose_precision(precision, device)
-    # accelerate keeps one precision per process; a second training may want another one.
+    # accelerate keeps one precision per process; a second training may use another one.
     AcceleratorState._reset_state()
     return Accelerator(
         cpu=on_cpu,
@@ -43,10 +43,10 @@ def create_accelerator(
     )
 
 
-def _is_kept_to_cpu() -> bool:
-    """Whether accelerate has to be told to compute on the CPU.
+def _requires_cpu() -> bool:
+    """Whether accelerate must be told to use the CPU.
 
-    Of several processes on a machine without a GPU it would otherwise let each train alone.
+    On a machine without a GPU, it would otherwise let each of several processes train on its own.
     """
     has_gpu = torch.cuda.is_available() or torch.xpu.is_available()
     is_one_of_many = int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -54,14 +54,14 @@ def _is_kept_to_cpu() -> bool:
 
 
 def choose_precision(precision: Precision, device: torch.device) -> Precision:
-    """What `precision` means on a device: one of fp32, bf16 and fp16.
+    """Resolve `precision` on a device to one of fp32, bf16 and fp16.
 
     Raises:
-        UsageError: The device does not compute in it, or there is no such precision.
+        UsageError: The device does not support it, or there is no such precision.
     """
     if precision not in PRECISIONS:
         raise UsageError(
-            f"precision {precision!r}", "there is none.", f"Use one of {', '.join(PRECISIONS)}."
+            f"precision {precision!r}", "unknown precision.", f"Use one of {', '.join(PRECISIONS)}."
         )
     has_bf16 = device.type != "cuda" or torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
@@ -71,19 +71,19 @@ def choose_precision(precision: Precision, device: torch.device) -> Precision:
     if (precision == "fp16" and device.type == "cpu") or (precision == "bf16" and not has_bf16):
         raise UsageError(
             f"precision {precision!r}",
-            f"this machine's device ({device.type}) does not compute in it.",
-            "Leave it out: the best one is chosen.",
+            f"this machine's device ({device.type}) does not support it.",
+            "Omit it to use the best supported one.",
         )
     return precision
 
 
 def name_precision(accelerator: Accelerator) -> Precision:
-    """What an accelerator computes in."""
+    """The precision of an accelerator."""
     for name in PRECISIONS:
         if _NAMES.get(name) == accelerator.mixed_precision:
             return name
     raise UsageError(
         f"precision {accelerator.mixed_precision!r}",
-        "it is set by accelerate's configuration and unknown here.",
+        "accelerate's configuration sets it, but it is not supported.",
         f"Use one of {', '.join(PRECISIONS)}.",
     )

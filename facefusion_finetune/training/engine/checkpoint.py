@@ -1,6 +1,6 @@
-"""The state of a training run in one safetensors file, written whole or not at all.
+"""The state of a training run in one safetensors file, written atomically.
 
-The file before the last one is kept as well, so that a damaged one costs steps and not the run.
+The previous file is kept as well, so a damaged one costs some steps but not the run.
 """
 
 import contextlib
@@ -27,13 +27,13 @@ _GROUPS = ("weights", "average", "best", "moments")
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
-class DamagedError(TrainingError):
-    """A checkpoint is missing, or is not what was written."""
+class DamagedCheckpointError(TrainingError):
+    """A checkpoint is missing or damaged."""
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a checkpoint belongs to."""
+    """Identifies the run a checkpoint belongs to."""
 
     base: str
     """sha256 of the base file."""
@@ -43,65 +43,65 @@ class Identity:
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands. Batches depend on seed and step alone: no generator is kept."""
+    """A run's progress. Batches depend only on seed and step, so no generator state is stored."""
 
     step: int
-    """Steps done."""
+    """Completed steps."""
     micro_batch: int
-    """How many samples a process computes at once."""
+    """Samples per forward and backward pass of a process."""
     rate_factor: float = 1.0
-    """What the preset's rate is multiplied with since the last return to a good state."""
+    """Factor on the preset's learning rate since the last rollback."""
     returns: int = 0
-    """Returns to a good state since the last progress."""
+    """Rollbacks since the last progress."""
     failed_at: int = -1
-    """The furthest step that could not be done."""
+    """The furthest failed step."""
     scores: tuple[tuple[int, float], ...] = ()
-    """Step and score of every look at what is kept back; lower is better."""
+    """Step and score of every validation; lower is better."""
     scaler: Mapping[str, float] = field(default_factory=dict)
     """State of the fp16 gradient scaler."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A run's state; tensors are on the CPU and nobody else's."""
+    """A run's state; tensors are on the CPU and not shared."""
 
     identity: Identity
     progress: Progress
     weights: TensorSet
     """By initializer name."""
     average: TensorSet
-    """Moving average of the weights, by initializer name."""
+    """Exponential moving average of the weights, by initializer name."""
     best: TensorSet
-    """The average with the best score, by initializer name; empty where there is none."""
+    """The average with the best validation score, by initializer name; empty if there is none."""
     moments: TensorSet
-    """Adam's `step/NAME`, `exp_avg/NAME` and `exp_avg_sq/NAME`; empty before its first step."""
+    """Adam's `step/NAME`, `exp_avg/NAME` and `exp_avg_sq/NAME`; empty before the first step."""
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Completed steps."""
         return self.progress.step
 
 
 def identify_run(config: RunConfig) -> Identity:
-    """What the checkpoints of a run belong to."""
-    # Without defaults, so that a key that a later version adds changes no digest.
+    """The identity of a run's checkpoints."""
+    # Without defaults, so that keys added in later versions do not change the digest.
     values = config.model_dump(mode="json", exclude_defaults=True)
     text = json.dumps(values, sort_keys=True)
     return Identity(config.base_sha256, hashlib.sha256(text.encode()).hexdigest())
 
 
 def has_checkpoint(path: Path) -> bool:
-    """Whether there is something to go on from; see `restore_checkpoint`."""
+    """Whether there is a checkpoint to resume from; see `restore_checkpoint`."""
     return path.exists() or _name_previous(path).exists()
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint, overwrite: bool = False) -> None:
-    """Write the checkpoint; there is a whole one on disk at every moment.
+    """Write the checkpoint; there is always a complete one on disk.
 
     Args:
-        path: The last checkpoint; the one before is kept beside it as `previous.safetensors`.
-        checkpoint: What to write.
-        overwrite: Put it in the last one's place, and let the one before be.
+        path: The last checkpoint; the previous one is kept beside it as `previous.safetensors`.
+        checkpoint: The checkpoint to write.
+        overwrite: Replace the last checkpoint and keep the previous one.
 
     Raises:
         OSError: The file cannot be written.
@@ -114,15 +114,15 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, overwrite: bool = False)
     state = json.dumps(asdict(checkpoint.progress) | asdict(checkpoint.identity), sort_keys=True)
     content = save(tensors, {"state": state, "sha256": _digest(state, tensors)})
     if path.exists() and not overwrite:
-        _keep(path)
+        _keep_previous(path)
     home.write_bytes(path, content)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint back.
+    """Read a checkpoint.
 
     Raises:
-        DamagedError: There is none, or it is not what was written.
+        DamagedCheckpointError: There is none, or it is not what was written.
     """
     groups: dict[str, TensorSet] = {group: {} for group in _GROUPS}
     tensors: TensorSet = {}
@@ -133,19 +133,19 @@ def load_checkpoint(path: Path) -> Checkpoint:
                 group, _, name = key.partition("/")
                 groups[group][name] = tensors[key] = file.get_tensor(key)
         if _digest(header["state"], tensors) != header["sha256"]:
-            raise ValueError("its digest is another one")
+            raise ValueError("its digest does not match")
         state = parse_json(header["state"])
         identity = Identity(state.pop("base"), state.pop("settings"))
         scores = tuple((step, score) for step, score in state.pop("scores"))
         progress = Progress(**state, scores=scores)
     except FileNotFoundError as error:
-        raise DamagedError(
+        raise DamagedCheckpointError(
             str(path),
             "the run was interrupted before its first checkpoint.",
-            "Train without --resume; nothing is lost but those steps.",
+            "Train without --resume; only those steps are lost.",
         ) from error
     except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
-        raise DamagedError(
+        raise DamagedCheckpointError(
             str(path), f"the checkpoint is damaged ({error}).", "Train again without --resume."
         ) from error
     return Checkpoint(identity, progress, **groups)
@@ -154,34 +154,34 @@ def load_checkpoint(path: Path) -> Checkpoint:
 def restore_checkpoint(
     path: Path, identity: Identity, on_note: Callable[[str], None]
 ) -> list[Checkpoint]:
-    """What a run goes on from: its last checkpoint, or the one before where that is damaged.
+    """The checkpoints to resume from: the last one, or the previous one if that is damaged.
 
     Args:
         path: The last checkpoint.
-        identity: Of the run.
-        on_note: Told when the last one is damaged.
+        identity: The run's identity.
+        on_note: Called if the last checkpoint is damaged.
 
     Returns:
-        The checkpoint to go on from, with an earlier one before it where there is one.
+        The checkpoint to resume from, preceded by an earlier one if there is one.
 
     Raises:
-        TrainingError: None is whole, or it is of another base or other settings.
+        TrainingError: All are damaged, or they belong to another base or other settings.
     """
     for rest in path.parent.glob(f".{path.stem}*.part"):
         rest.unlink(missing_ok=True)
     before = _name_previous(path)
     earlier = None
-    with contextlib.suppress(DamagedError):
+    with contextlib.suppress(DamagedCheckpointError):
         earlier = load_checkpoint(before)
     try:
         last = load_checkpoint(path)
-    except DamagedError as error:
+    except DamagedCheckpointError as error:
         if earlier is None:
             raise
         _check_identity(before, earlier, identity)
-        # In the damaged one's place, so that it never becomes the one before.
+        # It replaces the damaged one, which thus never becomes the previous checkpoint.
         before.replace(path)
-        on_note(f"{error.given}: {error.why} Going on from the one before, step {earlier.step}.")
+        on_note(f"{error.given}: {error.why} Resuming from the previous one, step {earlier.step}.")
         return [earlier]
     _check_identity(path, last, identity)
     if earlier is None or earlier.identity != identity or earlier.step >= last.step:
@@ -189,25 +189,25 @@ def restore_checkpoint(
     return [earlier, last]
 
 
-def read_moments(optimiser: torch.optim.Optimizer, named: Mapping[str, Tensor]) -> TensorSet:
-    """Adam's moments by the tensors' names."""
+def read_moments(optimizer: torch.optim.Optimizer, named: Mapping[str, Tensor]) -> TensorSet:
+    """Adam's moments by tensor name."""
     return {
-        f"{moment}/{name}": optimiser.state[tensor][moment]
+        f"{moment}/{name}": optimizer.state[tensor][moment]
         for name, tensor in named.items()
         for moment in _MOMENTS
-        if tensor in optimiser.state
+        if tensor in optimizer.state
     }
 
 
 def restore_moments(
-    optimiser: torch.optim.Optimizer, named: Mapping[str, Tensor], moments: TensorSet
+    optimizer: torch.optim.Optimizer, named: Mapping[str, Tensor], moments: TensorSet
 ) -> None:
-    """Give Adam back its moments and its count of steps."""
-    optimiser.state.clear()
+    """Restore Adam's moments and step count."""
+    optimizer.state.clear()
     for name, tensor in named.items():
         if f"step/{name}" in moments:
-            optimiser.state[tensor] = {
-                # Adam counts on the CPU, whatever the device.
+            optimizer.state[tensor] = {
+                # Adam's step count is on the CPU, whatever the device.
                 moment: moments[f"{moment}/{name}"]
                 .to("cpu" if moment == "step" else tensor.device)
                 .clone()
@@ -216,7 +216,7 @@ def restore_moments(
 
 
 def copy_tensors(tensors: Mapping[str, Tensor]) -> TensorSet:
-    """Copies on the CPU."""
+    """Copy tensors to the CPU."""
     return {name: tensor.detach().to("cpu", copy=True) for name, tensor in tensors.items()}
 
 
@@ -224,14 +224,14 @@ def _name_previous(path: Path) -> Path:
     return path.with_name(f"previous{path.suffix}")
 
 
-def _keep(path: Path) -> None:
-    """Make the last checkpoint the one before, without a moment at which there is no last one."""
+def _keep_previous(path: Path) -> None:
+    """Make the last checkpoint the previous one; there is always a last one on disk."""
     link = path.with_name(f".{path.stem}.link.part")
     link.unlink(missing_ok=True)
     try:
         os.link(path, link)
     except OSError:
-        # Some file systems have no hard links.
+        # Some file systems do not support hard links.
         home.write_bytes(_name_previous(path), path.read_bytes())
     else:
         link.replace(_name_previous(path))
@@ -243,9 +243,9 @@ def _check_identity(path: Path, checkpoint: Checkpoint, identity: Identity) -> N
     is_base = checkpoint.identity.base != identity.base
     raise TrainingError(
         str(path),
-        f"it is the checkpoint of a run with {'another base' if is_base else 'other settings'}"
+        f"it belongs to a run with {'a different base' if is_base else 'different settings'}"
         " (the digests differ).",
-        "Put the run's own checkpoint back, or train again without --resume.",
+        "Restore the run's own checkpoint, or train again without --resume.",
     )
 
 

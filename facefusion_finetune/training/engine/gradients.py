@@ -1,4 +1,4 @@
-"""The gradients of one step: in parts that fit into memory, summed over all processes."""
+"""The gradients of one step, accumulated over micro-batches and summed over all processes."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class Loss(Protocol):
-    """What is minimised; see `losses.SwapLoss`."""
+    """The loss to minimise; see `SwapLoss`."""
 
     def __call__(self, output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """(n,) total of each sample, and (n,) values of each term."""
+        """(n,) loss of each sample, and (n,) values of each loss term."""
 
     def measure_stay(self, trained: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Tensor:
-        """How far the weights are from the base's, ()."""
+        """Distance of the weights from the base's, ()."""
 
 
 class Gradients:
-    """Computes the gradients of a step; remembers how many samples fit into memory at once."""
+    """Computes the gradients of a step, and adapts the micro-batch size to the memory."""
 
     def __init__(
         self,
@@ -41,17 +41,17 @@ class Gradients:
         batch_size: int,
         on_note: Callable[[str], None],
     ) -> None:
-        """Begin with as many samples at once as a process has.
+        """Start with all samples of a process in one micro-batch.
 
         Args:
-            accelerator: Says where, how coarsely, and among how many processes.
+            accelerator: Has the device, the precision and the number of processes.
             feed: Runs the swapper on pairs.
-            loss: What is minimised.
-            stay: Weight of the distance from the weights as they are now.
-            options: Of the swapper.
+            loss: The loss to minimise.
+            stay: Weight of the distance from the current weights.
+            options: The swapper's options.
             trained: Tensors that get gradients.
-            batch_size: Samples of a step, over all processes.
-            on_note: Told when a batch does not fit into memory.
+            batch_size: Samples per step, over all processes.
+            on_note: Called if a micro-batch does not fit into memory.
 
         Raises:
             TrainingError: There are more processes than samples.
@@ -59,8 +59,8 @@ class Gradients:
         if accelerator.num_processes > batch_size:
             raise TrainingError(
                 f"{accelerator.num_processes} processes",
-                f"a step has {batch_size} samples, so that some would have nothing to do.",
-                "Start fewer, or raise the preset's batch_size.",
+                f"a step has only {batch_size} samples, so some processes would be idle.",
+                "Start fewer processes, or increase the preset's batch_size.",
             )
         self.micro_batch = -(-batch_size // accelerator.num_processes)
         self._accelerator = accelerator
@@ -75,17 +75,17 @@ class Gradients:
         )
 
     def compute(self, step: int) -> dict[str, float]:
-        """Set the gradients of step number `step`, from 0.
+        """Set the gradients of step `step`, counted from 0.
 
         Returns:
-            The loss as `loss`, and each term as the batch's mean; the same in every process.
+            The loss as `loss`, and the batch mean of each loss term; the same in every process.
 
         Raises:
             TrainingError: Not even one sample fits into memory.
         """
         accelerator = self._accelerator
         rows = self._feed.draw(step)
-        # Every other row, so that the kinds of pairs, which come in order, are spread.
+        # Interleaved, since the kinds of pairs come in order.
         share = rows[accelerator.process_index :: accelerator.num_processes]
         self._clear()
         while True:
@@ -94,24 +94,24 @@ class Gradients:
                 break
             self._clear()
             clear_device_cache(garbage_collection=True)
-            self._shrink(step, len(rows))
+            self._reduce_micro_batch(step, len(rows))
         assert sums is not None
         if accelerator.num_processes > 1:
-            self._add_up()
+            self._sum_gradients()
             sums = dict(
                 zip(sums, accelerator.reduce(torch.stack(list(sums.values()))), strict=True)
             )
         return dict(zip(sums, torch.stack(list(sums.values())).tolist(), strict=True))
 
     def _accumulate(self, rows: Sequence[int], total: int, step: int) -> dict[str, Tensor] | None:
-        """Gradients of this process's rows, part by part; None where a part is too large."""
+        """Gradients of this process's rows, part by part; None if memory runs out."""
         try:
             sums: dict[str, Tensor] = {}
             for start in range(0, len(rows), self.micro_batch):
                 part = rows[start : start + self.micro_batch]
                 with self._accelerator.autocast():
                     output, batch = self._feed.run(part, step)
-                    # The terms' own precision is theirs to choose; pictures are compared in fp32.
+                    # The loss chooses its own precision; pictures are compared in fp32.
                     rgb = scale_to_rgb(output.float(), self._options)
                     totals, terms = self._loss(rgb, batch)
                 loss = totals.sum() / total
@@ -128,7 +128,7 @@ class Gradients:
             return None
 
     def _add_stay(self, sums: dict[str, Tensor]) -> None:
-        """The term that is not of a sample: once for all processes."""
+        """Add the loss term that does not depend on samples, once for all processes."""
         distance = self._loss.measure_stay(self._trained, self._origin)
         sums["stay"] = torch.zeros_like(distance)
         if self._accelerator.is_main_process:
@@ -136,7 +136,7 @@ class Gradients:
             sums["stay"] = distance.detach()
             sums["loss"] = sums["loss"] + self._stay * distance.detach()
 
-    def _shrink(self, step: int, total: int) -> None:
+    def _reduce_micro_batch(self, step: int, total: int) -> None:
         if self.micro_batch == 1:
             raise TrainingError(
                 f"step {step + 1}",
@@ -145,8 +145,8 @@ class Gradients:
             )
         self.micro_batch = max(1, self.micro_batch // 2)
         self._on_note(
-            f"Step {step + 1} did not fit into memory; going on with {self.micro_batch} samples at"
-            f" once. A step still has {total}."
+            f"Step {step + 1} did not fit into memory; continuing with {self.micro_batch} samples"
+            f" at a time. A step still has {total}."
         )
 
     def _clear(self) -> None:
@@ -160,8 +160,8 @@ class Gradients:
         flag = torch.tensor(float(value), device=self._accelerator.device)
         return bool(self._accelerator.reduce(flag) > 0)
 
-    def _add_up(self) -> None:
-        """Sum the gradients over the processes, in one message."""
+    def _sum_gradients(self) -> None:
+        """Sum the gradients over all processes, in one message."""
         tensors = list(self._trained.values())
         parts = [torch.zeros_like(t) if t.grad is None else t.grad for t in tensors]
         summed = self._accelerator.reduce(torch.cat([part.reshape(-1) for part in parts]))

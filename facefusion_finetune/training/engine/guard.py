@@ -1,67 +1,67 @@
-"""What to do when training goes astray: back to the last good state, at half the rate."""
+"""Handles divergence: rolls back to the last good state and halves the learning rate."""
 
 from dataclasses import replace
 
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.training.engine.checkpoint import Checkpoint
 
-MAX_RETURNS = 3
-"""Without a step further than the one that failed."""
-RATE_CUT = 0.5
+MAX_ROLLBACKS = 3
+"""Consecutive rollbacks without getting past the failed step."""
+RATE_DECAY = 0.5
 
-_KEPT = 2
-"""States kept: a state can itself be what fails, and then only the one before helps."""
+_KEPT_STATES = 2
+"""If the last state itself is bad, only the previous one helps."""
 
 
 class Guard:
-    """Keeps the last good states, and the rate factor."""
+    """Keeps the last good states and the learning rate factor."""
 
     def __init__(self, states: list[Checkpoint]) -> None:
-        """Begin with the states a run starts from, oldest first."""
-        self._states = states[-_KEPT:]
+        """Start with the states a run starts from, oldest first."""
+        self._states = states[-_KEPT_STATES:]
         progress = states[-1].progress
         self.rate_factor = progress.rate_factor
-        self.returns = progress.returns
+        self.rollbacks = progress.returns
         self.failed_at = progress.failed_at
 
-    def pass_step(self, done: int) -> None:
-        """A state after `done` steps is about to be kept."""
+    def note_progress(self, done: int) -> None:
+        """Reset the count of rollbacks if `done` steps are past the failed one."""
         if done > self.failed_at:
-            self.returns = 0
+            self.rollbacks = 0
 
     def keep(self, state: Checkpoint) -> None:
-        """Take a state as good."""
-        self._states = [*self._states, state][-_KEPT:]
+        """Keep a good state."""
+        self._states = [*self._states, state][-_KEPT_STATES:]
 
-    def return_from(self, step: int, fault: str, given: str) -> Checkpoint:
-        """The state to go back to, with its new rate factor.
+    def roll_back(self, step: int, fault: str, given: str) -> Checkpoint:
+        """The state to roll back to, with its new rate factor.
 
         Args:
-            step: The one that failed, from 0.
-            fault: What is not a number any more: the loss or the gradient.
-            given: The run, for the error.
+            step: The failed step, counted from 0.
+            fault: What became NaN or infinite: the loss or the gradient.
+            given: The run, for the error message.
 
         Raises:
-            TrainingError: Going back has not helped before.
+            TrainingError: Too many rollbacks have not helped.
         """
-        if self.returns == MAX_RETURNS:
+        if self.rollbacks == MAX_ROLLBACKS:
             raise TrainingError(
                 f"{given}, step {step + 1}",
-                f"the {fault} is not a number any more, and going back to the last good state at"
-                f" half the rate has not helped {MAX_RETURNS} times.",
+                f"the {fault} became NaN or infinite, and going back to the last good state with"
+                f" half the learning rate did not help {MAX_ROLLBACKS} times.",
                 "Lower the preset's learning_rate; the last checkpoint is kept.",
             )
         if self._states[-1].step == step and len(self._states) > 1:
-            # Its weights alone lead to the fault: no rate helps there.
+            # Its weights themselves cause the fault, whatever the learning rate.
             self._states.pop()
-        self.returns += 1
-        self.rate_factor *= RATE_CUT
+        self.rollbacks += 1
+        self.rate_factor *= RATE_DECAY
         self.failed_at = max(self.failed_at, step)
         state = self._states[-1]
         progress = replace(
             state.progress,
             rate_factor=self.rate_factor,
-            returns=self.returns,
+            returns=self.rollbacks,
             failed_at=self.failed_at,
         )
         self._states[-1] = replace(state, progress=progress)

@@ -1,4 +1,4 @@
-"""The optimisation itself: batches in, tuned weights out, resumable at every checkpoint."""
+"""The training loop, resumable at every checkpoint."""
 
 import math
 import time
@@ -22,7 +22,12 @@ from facefusion_finetune.training.engine.checkpoint import (
 )
 from facefusion_finetune.training.engine.gradients import Gradients, Loss
 from facefusion_finetune.training.engine.guard import Guard
-from facefusion_finetune.training.engine.schedule import Clock, Schedule, Tunable, find_rate
+from facefusion_finetune.training.engine.schedule import (
+    Clock,
+    Schedule,
+    Tunable,
+    compute_learning_rate,
+)
 from facefusion_finetune.training.engine.state import TrainingState
 from facefusion_finetune.training.engine.trackers import Tracking
 
@@ -32,7 +37,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trainer:
-    """What the loop needs; see `optimise`."""
+    """Everything the training loop needs; see `train`."""
 
     accelerator: Accelerator
     swapper: Tunable
@@ -43,37 +48,35 @@ class Trainer:
     steps: int
     run: Run
     identity: Identity
-    """Of the run; see `checkpoint.identify_run`."""
+    """The run's identity; see `identify_run`."""
     validate: Callable[[], float] | None = None
-    """Score, lower is better, of the weights that are in place."""
-    permit: Callable[[], object] = lambda: None
-    """Raises ConsentError where the training may not go on; called before anything is kept."""
+    """Validation score of the swapper's current weights; lower is better."""
+    check_consent: Callable[[], object] = lambda: None
+    """Raises ConsentError if the training must not continue; called before anything is saved."""
 
-    def optimise(
-        self, resume: bool, observer: Observer, on_preview: Callable[[int], object]
-    ) -> None:
-        """Train; afterwards the swapper holds the weights to be written out.
+    def train(self, resume: bool, observer: Observer, on_preview: Callable[[int], object]) -> None:
+        """Train; afterwards the swapper has the weights to export.
 
-        With several processes each computes its share of a step, and one does all the rest.
+        With several processes, each computes its share of a step, and the main one does the rest.
 
         Args:
-            resume: Go on from the run's checkpoint.
-            observer: Told about each step, and what is out of the ordinary.
-            on_preview: Called when a preview is due, with the averaged weights in place.
+            resume: Resume from the run's checkpoint.
+            observer: Receives the steps and notes.
+            on_preview: Called when a preview is due, while the averaged weights are loaded.
 
         Raises:
-            TrainingError: The loss stays no number, not even one sample fits into memory, or the
-                checkpoint cannot be used.
-            ConsentError: The training may not go on; the last checkpoint stays.
-            StoppedError: The observer wanted it to; there is a checkpoint of the last step done.
+            TrainingError: The loss stays NaN or infinite, not even one sample fits into memory, or
+                the checkpoint cannot be used.
+            ConsentError: Consent is no longer valid; the last checkpoint is kept.
+            StoppedError: The observer requested a stop; the last step's checkpoint is saved.
             OSError: A checkpoint cannot be written.
         """
         with Tracking(self.accelerator, self.run, observer.on_note) as tracking:
-            _Training(self, observer, on_preview, tracking).carry_out(resume)
+            _Training(self, observer, on_preview, tracking).run(resume)
 
 
 class _Training:
-    """One call of `Trainer.optimise`."""
+    """One call of `Trainer.train`."""
 
     def __init__(
         self,
@@ -99,40 +102,40 @@ class _Training:
             preset.batch_size,
             self.observer.on_note,
         )
-        looks = preset.validate_every if trainer.validate else 0
+        validate_every = preset.validate_every if trainer.validate else 0
         self.schedules = {
             "checkpoint": Schedule(preset.checkpoint_every, total, at_end=True),
             "preview": Schedule(preset.preview_every, total, at_end=True),
-            "look": Schedule(looks, total, at_end=True),
+            "validation": Schedule(validate_every, total, at_end=True),
         }
         self.clock = Clock(total, self.schedules)
         self.guard: Guard
         self.fault = ""
 
-    def carry_out(self, resume: bool) -> None:
-        """Train from where the run stands to its end."""
+    def run(self, resume: bool) -> None:
+        """Train from the run's current step to the end."""
         trainer, state = self.trainer, self.state
-        self._ask()
-        done = self._begin(resume)
-        while done < trainer.steps and not state.selection.is_exhausted:
+        self._check_consent()
+        done = self._restore(resume)
+        while done < trainer.steps and not state.early_stopping.should_stop:
             began = time.perf_counter()
             measured = self._step(done)
             if measured is None:
-                done = self._return(done)
+                done = self._roll_back(done)
                 continue
             done += 1
             seconds = time.perf_counter() - began
             self.clock.add_step(seconds)
             values = measured | {"seconds": seconds}
-            if self.schedules["look"].is_due(done):
-                values["score"] = self._look(done)
+            if self.schedules["validation"].is_due(done):
+                values["score"] = self._validate(done)
             if self.is_main:
                 trainer.run.log(done, values)
                 self.tracking.log(done, values)
-            is_saved = self.schedules["checkpoint"].is_due(done) or state.selection.is_exhausted
+            is_saved = self.schedules["checkpoint"].is_due(done) or state.early_stopping.should_stop
             is_drawn = self.schedules["preview"].is_due(done)
             if is_saved or is_drawn:
-                self._ask()
+                self._check_consent()
             if is_saved:
                 self._save(done)
             if is_drawn and self.is_main:
@@ -141,25 +144,27 @@ class _Training:
             self.observer.on_step(done, trainer.steps, values | {"seconds_left": left})
             if self._any(self.observer.is_stopped()):
                 self._stop(done, is_saved)
-        if state.selection.is_exhausted and done < trainer.steps:
-            self.observer.on_note(f"Stopped after step {done}: looking further found no better.")
-        if (sentence := state.selection.explain()) is not None:
+        if state.early_stopping.should_stop and done < trainer.steps:
+            self.observer.on_note(
+                f"Early stopping after step {done}: the score no longer improves."
+            )
+        if (sentence := state.early_stopping.explain()) is not None:
             self.observer.on_note(sentence)
-        state.place_final()
+        state.load_final()
         trainer.accelerator.wait_for_everyone()
 
-    def _ask(self) -> None:
-        """Make sure that all processes may go on, or stop all of them."""
+    def _check_consent(self) -> None:
+        """Raise ConsentError in all processes if any of them finds no valid consent."""
         refusal = None
         try:
-            self.trainer.permit()
+            self.trainer.check_consent()
         except ConsentError as error:
             refusal = error
         if self._any(refusal is not None):
             raise refusal or ConsentError(
                 f"run {self.trainer.run.reference}",
-                "another of its processes found no valid consent.",
-                "See what that one says.",
+                "another process of it found no valid consent.",
+                "See that process's message.",
             )
 
     def _any(self, value: bool) -> bool:
@@ -170,31 +175,31 @@ class _Training:
         return bool(accelerator.reduce(torch.tensor(float(value), device=accelerator.device)))
 
     def _stop(self, done: int, is_saved: bool) -> None:
-        """Leave off after a step, in such a way that it can be gone on with from there."""
+        """Stop after a step, with a checkpoint to resume from."""
         run = self.trainer.run
         if not is_saved:
-            self._ask()
+            self._check_consent()
             self._save(done)
-        # No process may end before the checkpoint is there.
+        # No process may exit before the checkpoint is written.
         self.trainer.accelerator.wait_for_everyone()
         raise StoppedError(
             f"run {run.reference}",
-            f"it was stopped after step {done} of {self.trainer.steps}, and nothing of it is lost.",
-            f"Go on: facefusion-finetune train {run.record.person} --resume.",
+            f"it was stopped after step {done} of {self.trainer.steps}; nothing is lost.",
+            f"Resume with: facefusion-finetune train {run.record.person} --resume.",
         )
 
-    def _begin(self, resume: bool) -> int:
-        """Where to go on, with everything as it was then."""
+    def _restore(self, resume: bool) -> int:
+        """The number of completed steps to start from, with the state restored."""
         trainer = self.trainer
         path = trainer.run.checkpoint_path
         if not resume:
             if self.is_main:
                 trainer.run.forget_metrics_after(-1)
-            if self.schedules["look"].every:
-                self._log(0, {"score": self._look(0)})
+            if self.schedules["validation"].every:
+                self._log(0, {"score": self._validate(0)})
             self.guard = Guard([self.state.capture(trainer.identity, self._describe(0))])
             return 0
-        # The main process may repair what the others then read.
+        # The main process may repair the files before the others read them.
         with trainer.accelerator.main_process_first():
             states = restore_checkpoint(path, trainer.identity, self.observer.on_note)
         self.guard = Guard(states)
@@ -207,33 +212,33 @@ class _Training:
         return last.step
 
     def _step(self, step: int) -> dict[str, float] | None:
-        """One step; None if it came to something that is no number."""
-        rate = self._rate(step)
+        """Run one step; None if the loss or the gradient is NaN or infinite."""
+        rate = self._compute_rate(step)
         measured = self.gradients.compute(step)
         if not math.isfinite(measured["loss"]):
             self.fault = "loss"
             return None
         scale = self.state.loss_scale
         norm = self.state.clip()
-        # At a larger scale the scaler leaves the step out and scales less: that is how it finds
-        # its scale.
+        # At a larger scale, the scaler skips the step and lowers the scale, which is how it finds
+        # a suitable one.
         if not math.isfinite(norm) and scale <= 1:
-            self.state.skip()
+            self.state.skip_update()
             self.fault = "gradient"
             return None
         self.state.update(rate)
-        self.state.average_in(step)
+        self.state.update_average(step)
         return measured | {"learning_rate": rate, "gradient_norm": norm}
 
-    def _rate(self, step: int) -> float:
+    def _compute_rate(self, step: int) -> float:
         trainer = self.trainer
-        return find_rate(trainer.preset, trainer.steps, step) * self.guard.rate_factor
+        return compute_learning_rate(trainer.preset, trainer.steps, step) * self.guard.rate_factor
 
-    def _return(self, step: int) -> int:
-        """Go back to the last good state, with a smaller rate."""
+    def _roll_back(self, step: int) -> int:
+        """Go back to the last good state, with a lower learning rate; returns its step."""
         run = self.trainer.run
-        good = self.guard.return_from(step, self.fault, f"run {run.reference}")
-        # What the machine taught since then stays.
+        good = self.guard.roll_back(step, self.fault, f"run {run.reference}")
+        # The micro-batch and loss scale found since then are kept.
         progress = replace(
             good.progress,
             micro_batch=self.gradients.micro_batch,
@@ -241,19 +246,19 @@ class _Training:
         )
         self.state.restore(good, f"run {run.reference}")
         if self.is_main:
-            # On disk at once, so that a resumed run has the same rate.
+            # Saved immediately, so that a resumed run has the same learning rate.
             save_checkpoint(run.checkpoint_path, replace(good, progress=progress), overwrite=True)
             run.forget_metrics_after(good.step)
         note = (
-            f"Step {step + 1}: the {self.fault} is not a number any more. Going on from step"
-            f" {good.step} at {self.guard.rate_factor:g} of the rate."
+            f"Step {step + 1}: the {self.fault} became NaN or infinite. Continuing from step"
+            f" {good.step} at {self.guard.rate_factor:g} of the learning rate."
         )
         self._log(good.step, {"note": note, "rate_factor": self.guard.rate_factor})
         self.observer.on_note(note)
         return good.step
 
-    def _look(self, done: int) -> float:
-        """Score the averaged weights; the same in every process."""
+    def _validate(self, done: int) -> float:
+        """Validation score of the averaged weights; the same in every process."""
         began = time.perf_counter()
         accelerator, validate = self.trainer.accelerator, self.trainer.validate
         score = 0.0
@@ -262,13 +267,13 @@ class _Training:
                 score = validate()
         if accelerator.num_processes > 1:
             score = float(accelerator.reduce(torch.tensor(score, device=accelerator.device)))
-        self.state.selection.add(done, score, self.state.average)
-        self.clock.add_cost("look", time.perf_counter() - began)
+        self.state.early_stopping.add(done, score, self.state.average)
+        self.clock.add_cost("validation", time.perf_counter() - began)
         return score
 
     def _save(self, done: int) -> None:
         began = time.perf_counter()
-        self.guard.pass_step(done)
+        self.guard.note_progress(done)
         checkpoint = self.state.capture(self.trainer.identity, self._describe(done))
         if self.is_main:
             save_checkpoint(self.trainer.run.checkpoint_path, checkpoint)
@@ -291,8 +296,8 @@ class _Training:
             step=done,
             micro_batch=self.gradients.micro_batch,
             rate_factor=1.0 if is_new else self.guard.rate_factor,
-            returns=0 if is_new else self.guard.returns,
+            returns=0 if is_new else self.guard.rollbacks,
             failed_at=-1 if is_new else self.guard.failed_at,
-            scores=tuple(self.state.selection.scores),
+            scores=tuple(self.state.early_stopping.scores),
             scaler=self.state.read_scaler(),
         )

@@ -1,4 +1,4 @@
-"""The learning rate at each step, and how long a training will take by what it took so far."""
+"""The learning rate schedule, the schedule of other work, and the estimated time left."""
 
 import math
 from collections import deque
@@ -11,20 +11,20 @@ from torch import nn
 from facefusion_finetune.presets.preset import Preset
 
 WINDOW = 256
-"""Steps that the estimate rests on: enough to hold several rounds of work that comes now and then,
-such as a cache that is refilled."""
+"""Steps the estimate is based on: enough to include several rounds of occasional work, such as
+refilling the cache."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """When something besides the steps is due."""
+    """Says when work besides the steps is due."""
 
     every: int
-    """Steps between two times; 0 for never."""
+    """Interval in steps; 0 for never."""
     total: int
-    """Steps of the whole run."""
+    """Total steps of the run."""
     at_end: bool
-    """Whether it is due after the last step, whatever its number."""
+    """Whether it is always due after the last step."""
 
     def is_due(self, done: int) -> bool:
         """Whether it is due after `done` steps."""
@@ -33,21 +33,21 @@ class Schedule:
         return self.at_end if done == self.total else done % self.every == 0
 
     def count_left(self, done: int) -> int:
-        """How many times it is still due after more than `done` steps."""
+        """How many more times it is due after `done` steps."""
         if not self.every or done >= self.total:
             return 0
         return (self.total - 1) // self.every - done // self.every + self.at_end
 
 
 class Clock:
-    """Collects durations and estimates what is left."""
+    """Collects durations and estimates the time left."""
 
     def __init__(self, total: int, schedules: Mapping[str, Schedule]) -> None:
-        """Begin a run.
+        """Start a run.
 
         Args:
-            total: Steps of the whole run.
-            schedules: What else is due, by name.
+            total: Total steps of the run.
+            schedules: Schedules of other work, by name.
         """
         self._total = total
         self._schedules = schedules
@@ -56,19 +56,19 @@ class Clock:
         self._costs: dict[str, deque[float]] = {name: deque(maxlen=WINDOW) for name in schedules}
 
     def add_step(self, seconds: float) -> None:
-        """A step took that long, without what else was due."""
+        """Record the duration of a step, without other work."""
         if self._first is None:
-            # Memory and kernels are set up in it.
+            # A warm-up: memory and kernels are set up.
             self._first = seconds
         else:
             self._steps.append(seconds)
 
     def add_cost(self, name: str, seconds: float) -> None:
-        """Something that was due took that long."""
+        """Record the duration of other work."""
         self._costs[name].append(seconds)
 
     def estimate_left(self, done: int) -> float:
-        """Seconds that a run needs from `done` steps on; before any step, 0."""
+        """Estimated seconds left after `done` steps; 0 before the first step."""
         step = _average(self._steps) if self._steps else self._first or 0.0
         left = (self._total - done) * step
         for name, schedule in self._schedules.items():
@@ -78,9 +78,9 @@ class Clock:
 
 
 def _average(durations: Iterable[float]) -> float:
-    """Mean, with the longest one counted as the next to longest.
+    """Mean, with the longest value replaced by the second longest.
 
-    One stall of the machine does not count so, while work that comes back does.
+    This ignores a single stall of the machine, but not recurring work.
     """
     ordered = sorted(durations)
     if len(ordered) > 2:
@@ -89,16 +89,16 @@ def _average(durations: Iterable[float]) -> float:
 
 
 class Tunable(Protocol):
-    """What has trained tensors, as `TorchSwapper` has."""
+    """A network with trainable tensors, such as `TorchSwapper`."""
 
     trained: dict[str, nn.Parameter]
 
     def count_inputs(self, name: str) -> int:
-        """How many numbers each output of a trained weight sums over."""
+        """Number of inputs that each output of a trained weight sums over (its fan-in)."""
 
 
-def find_rate(preset: Preset, steps: int, step: int) -> float:
-    """The preset's rate at step number `step` of `steps`, from 0."""
+def compute_learning_rate(preset: Preset, steps: int, step: int) -> float:
+    """The preset's learning rate at step `step` of `steps`, counted from 0."""
     warm = round(preset.warm_up * steps)
     if step < warm:
         return preset.learning_rate * (step + 1) / warm
@@ -108,15 +108,15 @@ def find_rate(preset: Preset, steps: int, step: int) -> float:
     return preset.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def scale_rates(swapper: Tunable, preset: Preset) -> dict[str, float]:
-    """What the preset's rate is multiplied with for each trained tensor, by its name.
+def scale_learning_rates(swapper: Tunable, preset: Preset) -> dict[str, float]:
+    """Factor on the preset's learning rate for each trained tensor, by name.
 
-    Adam moves every weight by about its rate. A layer that sums over many inputs changes by as
-    many rates at once, which wrecks a wide layer where a narrow one learns. So a relative rate
-    is measured against the weights' size over the root of their number per output. A bias
-    takes the scale of its layer's weight, which comes before it. The `up` of a branch begins at
-    zero behind a `down` whose output is as large as the layer's own: its rate is measured against
-    the number of its inputs, and its bias goes with `down`.
+    Adam changes every weight by about the learning rate. The output of a layer that sums over many
+    inputs changes by a multiple of that, so a rate that suits a narrow layer destroys a wide one.
+    A relative rate is therefore scaled by the weights' RMS over the square root of the fan-in. A
+    bias gets the factor of its layer's weight, which precedes it. The `up` of a branch starts at
+    zero after a `down` whose output is as large as the layer's own: its factor is one over its
+    fan-in, and its bias gets the factor of `down`.
     """
     if preset.rate == "absolute":
         return dict.fromkeys(swapper.trained, 1.0)
@@ -135,7 +135,7 @@ def scale_rates(swapper: Tunable, preset: Preset) -> dict[str, float]:
 
 
 def group_by_scale(scales: Mapping[str, float]) -> list[tuple[float, list[str]]]:
-    """Each scale with the tensors that have it: an optimiser updates a group at once."""
+    """Tensor names grouped by scale: an optimizer updates a group at once."""
     groups: dict[float, list[str]] = {}
     for name, scale in scales.items():
         groups.setdefault(scale, []).append(name)

@@ -1,4 +1,4 @@
-"""Everything that changes while a run trains, and how it becomes a checkpoint and back."""
+"""The training state, and its conversion to and from a checkpoint."""
 
 import contextlib
 import math
@@ -21,32 +21,36 @@ from facefusion_finetune.training.engine.checkpoint import (
     read_moments,
     restore_moments,
 )
-from facefusion_finetune.training.engine.schedule import Tunable, group_by_scale, scale_rates
+from facefusion_finetune.training.engine.schedule import (
+    Tunable,
+    group_by_scale,
+    scale_learning_rates,
+)
 
 
-class Selection:
-    """The scores of a run's looks at what is kept back, and the best weights seen."""
+class EarlyStopping:
+    """The validation scores of a run, and the weights with the best one."""
 
     def __init__(self, patience: int) -> None:
-        """Stop after `patience` looks without better weights."""
+        """Stop after `patience` validations without improvement."""
         self._patience = patience
         self.scores: list[tuple[int, float]] = []
         """Step and score, lower is better; step 0 is the base."""
         self.best: TensorSet = {}
-        """Of the tuned ones; empty before the first finite score."""
+        """The weights with the best score; empty before the first finite score."""
 
     def restore(self, scores: tuple[tuple[int, float], ...], best: TensorSet) -> None:
-        """Go back to an earlier state."""
+        """Restore an earlier state."""
         self.scores = list(scores)
         self.best = best
 
     def add(self, step: int, score: float, average: Mapping[str, Tensor]) -> None:
-        """Take note of a score; the weights are kept if none had a better one.
+        """Add a score, and keep the weights if it is the best one.
 
         Args:
-            step: Steps done.
-            score: Lower is better; what is no finite number is never best.
-            average: The weights looked at.
+            step: Completed steps.
+            score: Lower is better; NaN and infinity are never best.
+            average: The weights that were scored.
         """
         best = self._find_best()
         self.scores.append((step, score))
@@ -54,28 +58,27 @@ class Selection:
             self.best = copy_tensors(average)
 
     @property
-    def is_exhausted(self) -> bool:
-        """Whether the last looks were all without better weights."""
+    def should_stop(self) -> bool:
+        """Whether the last `patience` validations brought no improvement."""
         best = self._find_best()
         later = [step for step, _ in self.scores if step > (best[0] if best else 0)]
         return len(later) >= self._patience
 
     def explain(self) -> str | None:
-        """In a sentence which weights are written out; None where nobody looked."""
+        """A sentence that says which weights are exported; None without validation."""
         best = self._find_best()
         if best is None:
             return (
-                "No look at the training shot that was kept back gave a number; the last averaged"
-                " weights are used."
+                "No validation gave a finite score; the last averaged weights are used."
                 if self.scores
                 else None
             )
         step, score = best
-        text = f"The averaged weights of step {step} are used: the best score seen, {score:.4f}"
+        text = f"Using the averaged weights of step {step}: best validation score, {score:.4f}"
         base = dict(self.scores).get(0, math.inf)
         if base <= score:
-            return f"{text}. Nothing was better than the base itself ({base:.4f})."
-        return f"{text}, against the base's {base:.4f}." if math.isfinite(base) else f"{text}."
+            return f"{text}. None was better than the base ({base:.4f})."
+        return f"{text} (base: {base:.4f})." if math.isfinite(base) else f"{text}."
 
     def _find_best(self) -> tuple[int, float] | None:
         tuned = [entry for entry in self.scores if entry[0] > 0 and math.isfinite(entry[1])]
@@ -83,74 +86,74 @@ class Selection:
 
 
 class TrainingState:
-    """Weights, their average, the optimiser and the best weights seen."""
+    """Weights, their moving average, the optimizer and the best weights."""
 
     def __init__(self, accelerator: Accelerator, swapper: Tunable, preset: Preset) -> None:
-        """Begin with the weights as they are, before any checkpoint: rates go by them."""
+        """Start with the base's weights, which determine the learning rates of the tensors."""
         self.trained: Mapping[str, nn.Parameter] = dict(swapper.trained)
         self.average = {name: tensor.detach().clone() for name, tensor in self.trained.items()}
-        self.selection = Selection(preset.patience)
+        self.early_stopping = EarlyStopping(preset.patience)
         self._preset = preset
-        groups = group_by_scale(scale_rates(swapper, preset))
+        groups = group_by_scale(scale_learning_rates(swapper, preset))
         self._scales = [scale for scale, _ in groups]
         self._adam = torch.optim.Adam(
             [{"params": [self.trained[name] for name in names]} for _, names in groups],
             lr=preset.learning_rate,
             betas=(0.9, 0.99),
         )
-        self._optimiser = accelerator.prepare(self._adam)
+        self._optimizer = accelerator.prepare(self._adam)
         self._accelerator = accelerator
 
     @property
     def loss_scale(self) -> float:
-        """What fp16 gradients are multiplied with; 1 in any other precision."""
+        """Factor on fp16 gradients; 1 in any other precision."""
         scaler = self._accelerator.scaler
         return 1.0 if scaler is None else float(scaler.get_scale())
 
     def update(self, rate: float) -> None:
-        """One optimiser step on the gradients there are, clipped by the caller."""
+        """One optimizer step with the current gradients, clipped by the caller."""
         for group, scale in zip(self._adam.param_groups, self._scales, strict=True):
             group["lr"] = rate * scale
-        self._optimiser.step()
+        self._optimizer.step()
 
-    def skip(self) -> None:
-        """Leave a step out whose gradients were clipped already."""
+    def skip_update(self) -> None:
+        """Skip a step after its gradients were clipped."""
         if self._accelerator.scaler is not None:
             self._accelerator.scaler.update()
 
     def clip(self) -> float:
-        """Clip the gradients as the preset says; their norm before."""
+        """Clip the gradients to the preset's norm; returns their norm before clipping."""
         norm = self._accelerator.clip_grad_norm_(self.trained.values(), self._preset.clip_norm)
         return float(norm)
 
     @torch.no_grad()
-    def average_in(self, step: int) -> None:
-        """Let the average follow, after step number `step`, from 0."""
-        # A young average follows closely, so that it does not drag the base's weights along.
+    def update_average(self, step: int) -> None:
+        """Update the moving average after step `step`, counted from 0."""
+        # Lower decay at the start, so that the base's weights do not dominate the average.
         preset = self._preset
         decay = min(preset.ema, (1 + step) / (10 + step)) if preset.ema else 0.0
-        follow = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-        follow(list(self.average.values()), [t.detach() for t in self.trained.values()], None)
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(list(self.average.values()), [t.detach() for t in self.trained.values()], None)
 
     @contextlib.contextmanager
     def averaged(self) -> Iterator[None]:
-        """The averaged weights in place for a while."""
+        """Load the averaged weights while the block runs."""
         last = {name: tensor.detach().clone() for name, tensor in self.trained.items()}
-        self.place(self.average)
+        self.load(self.average)
         try:
             yield
         finally:
-            self.place(last)
+            self.load(last)
 
     @torch.no_grad()
-    def place(self, weights: Mapping[str, Tensor]) -> None:
-        """Put weights in place."""
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Load weights into the swapper."""
         for name, tensor in self.trained.items():
             tensor.copy_(weights[name])
 
-    def place_final(self) -> None:
-        """Put the weights in place that are written out."""
-        self.place(self.selection.best or self.average)
+    def load_final(self) -> None:
+        """Load the weights to export."""
+        self.load(self.early_stopping.best or self.average)
 
     def capture(self, identity: Identity, progress: Progress) -> Checkpoint:
         """A copy of everything, on the CPU."""
@@ -159,33 +162,33 @@ class TrainingState:
             progress,
             weights=copy_tensors(self.trained),
             average=copy_tensors(self.average),
-            # Replaced and never changed, so that no copy is needed.
-            best=self.selection.best,
+            # Never changed in place, so no copy is needed.
+            best=self.early_stopping.best,
             moments=copy_tensors(read_moments(self._adam, self.trained)),
         )
 
     def restore(self, checkpoint: Checkpoint, given: str) -> None:
-        """Become what was captured.
+        """Restore a captured state.
 
         Args:
-            checkpoint: Of the same tensors.
-            given: Where it comes from, for the error.
+            checkpoint: A checkpoint of the same tensors.
+            given: Its source, for the error message.
 
         Raises:
-            TrainingError: It holds other tensors.
+            TrainingError: It has other tensors.
         """
         shapes = {name: tensor.shape for name, tensor in self.trained.items()}
         for weights in (checkpoint.weights, checkpoint.average, checkpoint.best or self.average):
             if {name: tensor.shape for name, tensor in weights.items()} != shapes:
                 raise TrainingError(
                     given,
-                    "the checkpoint holds other weights than this run trains.",
+                    "the checkpoint has other weights than this run trains.",
                     "Train again without --resume.",
                 )
-        self.place(checkpoint.weights)
+        self.load(checkpoint.weights)
         for name, tensor in self.average.items():
             tensor.copy_(checkpoint.average[name])
-        self.selection.restore(checkpoint.progress.scores, checkpoint.best)
+        self.early_stopping.restore(checkpoint.progress.scores, checkpoint.best)
         restore_moments(self._adam, self.trained, checkpoint.moments)
 
     def read_scaler(self) -> dict[str, Any]:
@@ -194,6 +197,6 @@ class TrainingState:
         return {} if scaler is None else dict(scaler.state_dict())
 
     def restore_scaler(self, values: Mapping[str, Any]) -> None:
-        """Let the gradient scaler go on as it was, where there is one."""
+        """Restore the state of the gradient scaler, if there is one."""
         if self._accelerator.scaler is not None and values:
             self._accelerator.scaler.load_state_dict(dict(values))

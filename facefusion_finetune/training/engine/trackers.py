@@ -1,4 +1,4 @@
-"""Trackers of experiments beside metrics.jsonl, through accelerate."""
+"""Experiment trackers in addition to metrics.jsonl, through accelerate."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -17,15 +17,15 @@ MLFLOW_VARIABLE = "MLFLOW_TRACKING_URI"
 
 
 class Tracking:
-    """Logs to the accelerator's trackers while it is open; a tracker that fails ends no run."""
+    """Logs to the accelerator's trackers; a failing tracker does not abort the run."""
 
     def __init__(self, accelerator: Accelerator, run: Run, on_note: Callable[[str], None]) -> None:
-        """Begin later, on entering.
+        """Trackers start when the context is entered.
 
         Args:
-            accelerator: Made with the names of the trackers.
-            run: Its settings are logged; its folder takes what they write.
-            on_note: Told when a tracker fails.
+            accelerator: Created with the names of the trackers.
+            run: Its settings are logged, and trackers write to its folder.
+            on_note: Called if a tracker fails.
         """
         self._accelerator = accelerator
         self._run = run
@@ -35,9 +35,9 @@ class Tracking:
 
     def __enter__(self) -> "Tracking":
         if self._accelerator.log_with:
-            # Trackers make their own files, now and later.
+            # Trackers create files themselves, now and later.
             self._umask = os.umask(0o077)
-            self._guard("start", self._start)
+            self._try("start", self._start)
         return self
 
     def __exit__(
@@ -46,9 +46,9 @@ class Tracking:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        # Not `end_training`: that would also end the processes' connection.
+        # Not `end_training`, which would also close the connection of the processes.
         for tracker in self._accelerator.trackers:
-            self._guard("finish", tracker.finish)
+            self._try("finish", tracker.finish)
         self._accelerator.trackers = []
         if self._sets_address:
             os.environ.pop(MLFLOW_VARIABLE, None)
@@ -58,16 +58,16 @@ class Tracking:
             self._umask = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Log what was measured after `step` steps."""
+        """Log the values measured after `step` steps."""
         if self._accelerator.trackers:
-            self._guard("log", lambda: self._accelerator.log(dict(values), step=step))
+            self._try("log", lambda: self._accelerator.log(dict(values), step=step))
 
     def _start(self) -> None:
         folder = self._run.directory / "trackers"
-        # Not with its parents: a run that was removed stays removed.
+        # Without parents, so that a removed run stays removed.
         folder.mkdir(mode=0o700, exist_ok=True)
         if MLFLOW_VARIABLE not in os.environ:
-            # MLflow would write into the current folder.
+            # MLflow's default is the current folder.
             os.environ[MLFLOW_VARIABLE] = f"sqlite:///{(folder / 'mlflow.db').as_posix()}"
             self._sets_address = True
         elif "mlflow" in map(str, self._accelerator.log_with) and self._accelerator.is_main_process:
@@ -79,16 +79,16 @@ class Tracking:
             PROJECT, flatten(self._run.config.model_dump(mode="json")), {"mlflow": mlflow}
         )
 
-    def _guard(self, action: str, call: Callable[[], object]) -> None:
+    def _try(self, action: str, call: Callable[[], object]) -> None:
         try:
             call()
         except Exception as error:
             self._accelerator.trackers = []
-            self._on_note(f"The trackers fail to {action} ({error}); metrics.jsonl goes on.")
+            self._on_note(f"Trackers failed to {action} ({error}) and are off; see metrics.jsonl.")
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool]:
-    """A nested dict of settings as one of `A.B` and plain values; lists as their length."""
+    """Flatten nested settings to keys such as `A.B`; lists become their length."""
     flat: dict[str, str | int | float | bool] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"

@@ -1,1 +1,1 @@
-"""What a step is scored by."""
+"""The loss terms of a training step."""

@@ -1,4 +1,4 @@
-"""How different two pictures look, by what networks see in them."""
+"""Perceptual distances of pictures, from the features of networks."""
 
 import os
 from pathlib import Path
@@ -14,23 +14,23 @@ from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 
 VGG_VARIABLE = "FACEFUSION_FINETUNE_VGG"
-"""Path of the weights, before any other place."""
+"""Path of the weights; takes precedence over other locations."""
 
 VGG_FILE = "vgg19-dcbb9e9d.pth"
-"""Torchvision's name for them in torch's cache."""
+"""Torchvision's name of the weights in torch's cache."""
 
 PATTERNS = ("vgg19*.safetensors", "vgg19*.pth")
-"""What they may be called in `weights` in the home folder."""
+"""Names of the weights in the folder `weights` of the home folder."""
 
 BLOCKS = ((64, 64), (128, 128), (256, 256, 256, 256))
-"""Channels of the convolutions; between two blocks a maximum halves the picture."""
+"""Channels of the convolutions; max pooling between blocks halves the resolution."""
 
 STAGES = (3, 8, 17)
-"""Modules whose output is compared: relu1_2, relu2_2 and relu3_4."""
+"""Modules whose outputs are compared: relu1_2, relu2_2 and relu3_4."""
 
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
-"""Of ImageNet, which the weights are used to."""
+"""ImageNet's, which the weights expect."""
 
 
 class VggFeatures(nn.Module):
@@ -40,7 +40,7 @@ class VggFeatures(nn.Module):
         path: A state dict with torchvision's names, `.pth` or `.safetensors`.
 
     Raises:
-        TrainingError: The file is missing or damaged, or holds other weights.
+        TrainingError: The file is missing or damaged, or has other weights.
     """
 
     def __init__(self, path: Path) -> None:
@@ -64,18 +64,18 @@ class VggFeatures(nn.Module):
     def _load(self, path: Path) -> None:
         given, todo = (
             f"VGG weights {path}",
-            f"Give torchvision's {VGG_FILE}, or take the file away.",
+            f"Use torchvision's {VGG_FILE}, or remove the file.",
         )
         if not path.is_file():
-            raise TrainingError(given, "there is no such file.", todo)
+            raise TrainingError(given, "file not found.", todo)
         try:
             found: Any = (
                 load_file(path)
                 if path.suffix == ".safetensors"
                 else torch.load(path, map_location="cpu", weights_only=True)
             )
-        except Exception as error:  # the readers raise whatever they stumble on
-            # torch's own message goes on with pages of advice
+        except Exception as error:  # the readers raise many kinds of exceptions
+            # the rest of torch's message is advice
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise TrainingError(given, f"they cannot be read ({reason}).", todo) from error
         weights = {}
@@ -83,16 +83,16 @@ class VggFeatures(nn.Module):
             values = found.get(f"features.{name}") if isinstance(found, dict) else None
             if not isinstance(values, Tensor) or values.shape != tensor.shape:
                 shape = " x ".join(map(str, tensor.shape))
-                why = f"they are not those of a VGG19: features.{name} of {shape} is missing."
+                why = f"they are not a VGG19's: features.{name} with shape {shape} is missing."
                 raise TrainingError(given, why, todo)
             if not torch.isfinite(values).all():
-                raise TrainingError(given, f"features.{name} holds values that are none.", todo)
+                raise TrainingError(given, f"features.{name} has NaN or infinite values.", todo)
             weights[name] = values
         self.layers.load_state_dict(weights)
 
 
 def _build_layers() -> nn.Sequential:
-    """Numbered as torchvision numbers them."""
+    """The layers, numbered as in torchvision."""
     layers: list[nn.Module] = []
     inputs = 3
     for block in BLOCKS:
@@ -105,25 +105,25 @@ def _build_layers() -> nn.Sequential:
 
 
 def find_vgg_weights() -> Path | None:
-    """The weights: what `FACEFUSION_FINETUNE_VGG` names, else a file in `weights` in the home
-    folder, else torchvision's in torch's cache."""
+    """Path of the weights: `FACEFUSION_FINETUNE_VGG`, otherwise a file in `weights` in the home
+    folder, otherwise torchvision's file in torch's cache; None if there are none."""
     configured = os.environ.get(VGG_VARIABLE)
     if configured:
         return Path(configured).expanduser()
     folder = home.home_directory() / "weights"
-    kept = [path for pattern in PATTERNS for path in sorted(folder.glob(pattern))]
+    own = [path for pattern in PATTERNS for path in sorted(folder.glob(pattern))]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE
-    return next((path for path in [*kept, cached] if path.is_file()), None)
+    return next((path for path in [*own, cached] if path.is_file()), None)
 
 
 GRADIENT_SCALES = (1, 2, 4)
 
 
 class Perceptual(Protocol):
-    """A distance of pictures with a gradient to the first of them."""
+    """A perceptual distance of pictures, differentiable with respect to the first one."""
 
     def __call__(self, output: Tensor, truth: Tensor, matrix: Tensor, pixels: Tensor) -> Tensor:
-        """(n,) distances, 0 for the truth itself.
+        """(n,) distances; 0 if output and truth are equal.
 
         Args:
             output: (n, 3, H, W), RGB, 0 to 1.
@@ -134,7 +134,7 @@ class Perceptual(Protocol):
 
 
 class VggPerceptual:
-    """Difference of VGG19's features, weighted where the picture is."""
+    """Weighted difference of VGG19's features."""
 
     def __init__(self, vgg: VggFeatures) -> None:
         self._vgg = vgg
@@ -147,9 +147,9 @@ class VggPerceptual:
 
 
 class RecogniserPerceptual:
-    """Early features of the recogniser, and picture gradients; needs no weights of its own.
+    """Early features of the recogniser and image gradients; needs no extra weights.
 
-    Pixels are not weighted: the recogniser sees little but the face.
+    Pixels are not weighted, as the recogniser's crop shows little but the face.
     """
 
     def __init__(self, recogniser: TorchRecogniser) -> None:
@@ -164,11 +164,11 @@ class RecogniserPerceptual:
 
 
 def compare_stages(made: list[Tensor], real: list[Tensor], pixels: Tensor | None = None) -> Tensor:
-    """Sum over stages of the L1 between feature maps, over the truth's own size.
+    """Sum over stages of the L1 between feature maps, relative to the truth's mean magnitude.
 
     Args:
-        made: Stages of (n, c, h, w) each.
-        real: The truth's.
+        made: The output's feature maps, (n, c, h, w) per stage.
+        real: The truth's feature maps.
         pixels: (n, 1, H, W), weight of each pixel; without it, 1.
 
     Returns:
@@ -181,14 +181,14 @@ def compare_stages(made: list[Tensor], real: list[Tensor], pixels: Tensor | None
         if pixels is not None:
             height, width = known.shape[-2:]
             difference = difference * functional.adaptive_avg_pool2d(pixels, (height, width))
-        # Divided by the truth's own size, so that no stage drowns another.
+        # Relative to the truth's magnitude, so that no stage dominates.
         size = known.abs().mean(dim=(1, 2, 3)).clamp_min(1e-6)
         total = total + difference.mean(dim=(1, 2, 3)) / size
     return total
 
 
 def compute_gradient_loss(output: Tensor, truth: Tensor) -> Tensor:
-    """(n,): L1 between the horizontal and vertical differences at three scales."""
+    """(n,): L1 between the horizontal and vertical image gradients at three scales."""
     total = output.new_zeros(len(output))
     for scale in GRADIENT_SCALES:
         difference = functional.avg_pool2d(output - truth, scale)

@@ -1,4 +1,4 @@
-"""The training recogniser in PyTorch, with gradients to its input."""
+"""The training recogniser in PyTorch, differentiable with respect to its input."""
 
 import torch
 from torch import Tensor, fx, nn
@@ -10,24 +10,24 @@ from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.shapes import trace_graph
 
 FEATURE_SCALES = (2, 4)
-"""Features are read where the picture is this much smaller than the input: stages 1 and 2."""
+"""Downsampling factors at which features are taken: stages 1 and 2."""
 
 
 class TorchRecogniser(nn.Module):
-    """A frozen recogniser that embeds a swapper's crops through a differentiable warp.
+    """A frozen recogniser that embeds the swapper's crops through a differentiable warp.
 
-    Under autocast the network runs in its type; warp and vectors stay in float32.
+    Under autocast, the network runs in reduced precision; warp and embeddings stay in float32.
     """
 
     def __init__(self, options: RecogniserOptions) -> None:
         super().__init__()
         self.options = options
         self.network = convert_graph(trace_graph(open_model(options.path)))
-        self._early = self._cut_off()
-        """Same network, up to the first stages and with their output; None where it has none."""
+        self._early = self._truncate()
+        """The same network truncated after the first stages; None if it has none."""
 
     def warp(self, crops: Tensor, matrices: Tensor) -> Tensor:
-        """Swapper's crops to the recogniser's input.
+        """Warp the swapper's crops to the recogniser's input.
 
         Args:
             crops: (n, 3, H, W), RGB, 0 to 1.
@@ -43,7 +43,7 @@ class TorchRecogniser(nn.Module):
         height, width = crops.shape[-2:]
         out_width, out_height = self.options.size
         inverse = _invert(matrices)
-        # grid_sample counts from -1 to 1 between pixel centres when corners are aligned.
+        # With align_corners, grid_sample's coordinates -1 and 1 are the outer pixels' centres.
         scale_in = crops.new_tensor([(width - 1) / 2, (height - 1) / 2])
         scale_out = crops.new_tensor([(out_width - 1) / 2, (out_height - 1) / 2])
         linear = inverse[:, :, :2] * scale_out[None, None] / scale_in[None, :, None]
@@ -58,17 +58,17 @@ class TorchRecogniser(nn.Module):
         return (warped * 255 - self.options.mean) / self.options.standard_deviation
 
     def forward(self, crops: Tensor, matrices: Tensor) -> Tensor:
-        """(n, 512) unit vectors of the swapper's crops; arguments as in `warp`."""
+        """(n, 512) normalised embeddings of the swapper's crops; arguments as in `warp`."""
         vectors = self.network(self.warp(crops, matrices)).reshape(len(crops), -1)
         return functional.normalize(vectors.float(), dim=1)
 
     def compute_features(self, crops: Tensor, matrices: Tensor) -> list[Tensor]:
-        """Feature maps of the first stages, finest first; empty where the network has none."""
+        """Feature maps of the first stages, finest first; empty if the network has none."""
         if self._early is None:
             return []
         return list(self._early(self.warp(crops, matrices)))
 
-    def _cut_off(self) -> BatchedNetwork | None:
+    def _truncate(self) -> BatchedNetwork | None:
         network = self.network.network
         assert isinstance(network, fx.GraphModule)
         width, height = self.options.size
@@ -85,7 +85,7 @@ class TorchRecogniser(nn.Module):
             stages += at_scale[-1:]
         if not stages:
             return None
-        # The modules are shared; what comes after the stages is not run.
+        # The modules are shared; the layers after the stages are removed.
         graph = fx.Graph()
         copies: dict[fx.Node, fx.Node] = {}
         graph.graph_copy(network.graph, copies)
@@ -110,7 +110,7 @@ class _ShapeRecorder(fx.Interpreter):
 
 
 def _invert(matrices: Tensor) -> Tensor:
-    """(n, 2, 3) affine matrices to their inverses; worked out without waiting for the device."""
+    """(n, 2, 3) affine matrices to their inverses, without a device synchronisation."""
     (a, b, _), (c, d, _) = (row.unbind(dim=1) for row in matrices.unbind(dim=1))
     adjugate = torch.stack([d, -b, -c, a], dim=1).view(-1, 2, 2)
     linear = adjugate / (a * d - b * c).view(-1, 1, 1)

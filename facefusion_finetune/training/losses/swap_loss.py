@@ -1,7 +1,6 @@
-"""The loss terms. Only the reference side is detached: every term alone has a gradient.
+"""The loss terms. Only the reference side is detached, so every term has a gradient.
 
-Each term is worked out for the kinds of pairs it makes sense for, and is 0 for the others.
-Source: METHOD of this project.
+Each term is computed only for the kinds of pairs it applies to, and is 0 for the others.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,33 +28,33 @@ from facefusion_finetune.training.losses.perceptual import (
 from facefusion_finetune.training.losses.recogniser import TorchRecogniser
 from facefusion_finetune.training.pairs.pair_set import KINDS, Batch, Kind
 
-_TRUE: tuple[Kind, ...] = ("cycle", "self", "prior")
-_REAL: tuple[Kind, ...] = ("cycle", "self")
+_WITH_TRUTH: tuple[Kind, ...] = ("cycle", "self", "prior")
+_WITH_REAL_TRUTH: tuple[Kind, ...] = ("cycle", "self")
 
 APPLIES: Mapping[str, tuple[Kind, ...]] = MappingProxyType(
     {
-        "l1": _TRUE,
-        "high_pass": _TRUE,
-        "ssim": _REAL,
-        "perceptual": _TRUE,
-        "features": _REAL,
+        "l1": _WITH_TRUTH,
+        "high_pass": _WITH_TRUTH,
+        "ssim": _WITH_REAL_TRUTH,
+        "perceptual": _WITH_TRUTH,
+        "features": _WITH_REAL_TRUTH,
         "identity": ("cycle", "self", "cross"),
         "anchor": ("cross",),
     }
 )
-"""The kinds of pairs each term is asked of."""
+"""The kinds of pairs each term applies to."""
 
 NETWORKS = ("perceptual", "identity")
-"""Terms that run a network, which may compute as coarsely as the swapper."""
+"""Terms that run a network, which may use the swapper's precision."""
 
-SMALLEST_SCALE = 1e-2
-"""Of a tensor's mean square for `measure_stay`, as a share of that of all: a bias that is 0 in the
-base may move a little."""
+MIN_SCALE = 1e-2
+"""Minimum of a tensor's mean square in `measure_stay`, as a share of the average over all tensors,
+so that a bias that is 0 in the base may still change a little."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What the terms compare; n samples of the kinds one term applies to."""
+    """Inputs of a loss term: n samples of the kinds it applies to."""
 
     output: Tensor
     """(n, 3, H, W), RGB, 0 to 1."""
@@ -76,7 +75,7 @@ class Samples:
 
 
 class SwapLoss:
-    """Weighted sum of the terms a preset names."""
+    """Weighted sum of a preset's loss terms."""
 
     def __init__(
         self,
@@ -86,15 +85,14 @@ class SwapLoss:
         level: float = 1.0,
         perceptual: Perceptual | None = None,
     ) -> None:
-        """Keep what the terms compare with.
+        """Set the references of the terms.
 
         Args:
-            preset: Weights of the terms and of the picture's regions.
-            recogniser: Needed for `identity`.
+            preset: Has the weights of the terms and of the picture's regions.
+            recogniser: Required for `identity`.
             centroid: (512,) unit vector of the person.
-            level: Cosine to the centroid from which on `identity` asks for nothing more; see
-                `measure_identity_level`.
-            perceptual: Needed for `perceptual`; by default by the recogniser.
+            level: Cosine to the centroid above which `identity` is 0; see `measure_identity_level`.
+            perceptual: Required for `perceptual`; defaults to one based on the recogniser.
         """
         self._preset = preset
         self._recogniser = recogniser
@@ -114,17 +112,17 @@ class SwapLoss:
         }
 
     def __call__(self, output: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-        """Each sample's loss, so that those of parts of a batch add up to that of the whole.
+        """The loss per sample, so that micro-batches add up to the whole batch.
 
-        Networks compute as the autocast around the call says, all else in float32.
+        Networks run in the precision of the surrounding autocast, everything else in float32.
 
         Args:
-            output: (n, 3, H, W), the swapper's, RGB 0 to 1: see `scale_to_rgb`.
-            batch: What it was made from and should be.
+            output: (n, 3, H, W), the swapper's output, RGB, 0 to 1: see `scale_to_rgb`.
+            batch: The inputs and truths.
 
         Returns:
-            (n,) weighted sums of the terms, with a gradient, and (n,) values of each term that has
-            a weight, before it and without a gradient; 0 where it does not apply.
+            (n,) weighted sums of the terms, with a gradient, and (n,) unweighted values of each
+            term with a nonzero weight, without a gradient; 0 where a term does not apply.
         """
         preset, device = self._preset, output.device.type
         samples = Samples(
@@ -137,7 +135,7 @@ class SwapLoss:
             anchor=batch.anchor,
         )
         kinds = [KINDS[index] for index in batch.kind.tolist()]
-        # Nothing, but with a gradient, should no term apply to any sample.
+        # Zero, but with a gradient in case no term applies to any sample.
         total = samples.output.flatten(1).sum(dim=1) * 0
         terms: dict[str, Tensor] = {}
         for name, measure in self._measures.items():
@@ -149,8 +147,8 @@ class SwapLoss:
             if rows:
                 index = torch.tensor(rows).to(output.device, non_blocking=True)
                 part = samples if len(rows) == len(kinds) else samples.pick(index)
-                coarse = name in NETWORKS and torch.is_autocast_enabled(device)
-                with torch.autocast(device, enabled=coarse):
+                autocast = name in NETWORKS and torch.is_autocast_enabled(device)
+                with torch.autocast(device, enabled=autocast):
                     values = values.index_copy(0, index, measure(part))
             terms[name] = values.detach()
             total = total + weight * values
@@ -158,17 +156,17 @@ class SwapLoss:
 
     @staticmethod
     def measure_stay(trained: Mapping[str, Tensor], origin: Mapping[str, Tensor]) -> Tensor:
-        """How far tensors are from where they began (L2-SP; Li et al., arXiv 1802.01483).
+        """Distance of tensors from their starting point (L2-SP; Li et al., arXiv 1802.01483).
 
         Args:
-            trained: Tensors by name.
-            origin: The same as they were in the base.
+            trained: The current tensors by name.
+            origin: The same tensors in the base.
 
         Returns:
-            Mean over the tensors of the squared distance relative to the origin's mean square.
+            Mean over the tensors of the mean squared distance relative to the origin's mean square.
         """
         squares = torch.stack([origin[name].detach().square().mean() for name in trained])
-        scales = torch.maximum(squares, SMALLEST_SCALE * squares.mean())
+        scales = torch.maximum(squares, MIN_SCALE * squares.mean())
         scales = torch.where(scales > 0, scales, 1.0)
         distances = torch.stack(
             [(tensor - origin[name].detach()).square().mean() for name, tensor in trained.items()]
@@ -192,18 +190,18 @@ def create_loss(
     level: float,
     device: torch.device | str,
 ) -> SwapLoss:
-    """The loss of a preset, with the networks it needs.
+    """Create the loss of a preset, with the networks it needs.
 
     Args:
-        preset: Says which terms.
-        recogniser: The training recogniser; opened only where it is needed.
-        centroid: (512,), the person's, of length 1.
+        preset: Has the weights of the terms.
+        recogniser: The training recogniser; opened only if needed.
+        centroid: (512,), unit vector of the person.
         level: See `measure_identity_level`.
-        device: Where the swapper is.
+        device: The swapper's device.
 
     Raises:
         SwapperError: The recogniser cannot be opened.
-        TrainingError: There are VGG weights at hand, but they are none.
+        TrainingError: The VGG weights are missing or invalid.
     """
     path = find_vgg_weights() if preset.losses.perceptual else None
     perceptual = VggPerceptual(VggFeatures(path).to(device)) if path else None
@@ -215,11 +213,11 @@ def create_loss(
 
 
 def measure_identity_level(embeddings: NDArray[Any], clips: Sequence[str] | None = None) -> float:
-    """How like the person's vector the person's own photographs are, but for the worst quarter.
+    """Typical similarity of the person's own frames to the person's vector.
 
     Args:
-        embeddings: (n, 512), of at least two real frames.
-        clips: (n,), where each was taken; see `leave_one_out`.
+        embeddings: (n, 512), embeddings of at least two real frames.
+        clips: (n,), the clip of each frame; see `leave_one_out`.
 
     Returns:
         25th percentile of the cosines of each frame to the centroid of the others.
@@ -228,7 +226,7 @@ def measure_identity_level(embeddings: NDArray[Any], clips: Sequence[str] | None
 
 
 def scale_to_rgb(output: Tensor, options: SwapperOptions) -> Tensor:
-    """A swapper's output, (n, 3, H, W), as RGB in 0..1: `sessions.scale_output` in torch."""
+    """A swapper's output, (n, 3, H, W), as RGB, 0 to 1: `sessions.scale_output` in PyTorch."""
     if not options.family.signed:
         return output
     scale = output.new_tensor(options.standard_deviation).view(3, 1, 1)
@@ -236,7 +234,7 @@ def scale_to_rgb(output: Tensor, options: SwapperOptions) -> Tensor:
 
 
 def high_pass(pictures: Tensor) -> Tensor:
-    """(n, 3, H, W) minus its blur by a 5 x 5 binomial kernel."""
+    """(n, 3, H, W) minus its blur with a 5 x 5 binomial kernel."""
     row = pictures.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
     kernel = (row[:, None] * row[None]).expand(pictures.shape[1], 1, 5, 5)
     padded = functional.pad(pictures, (2, 2, 2, 2), mode="reflect")
@@ -249,12 +247,12 @@ def measure_l1(samples: Samples) -> Tensor:
 
 
 def measure_high_pass(samples: Samples) -> Tensor:
-    """(n,): weighted L1 of what a blur takes away."""
+    """(n,): weighted L1 of the high frequencies."""
     return _average(samples.pixels * high_pass(samples.output - samples.truth).abs())
 
 
 def measure_ssim(samples: Samples) -> Tensor:
-    """(n,): 1 - structural similarity (Wang et al., 2004), a weighted mean over the pixels."""
+    """(n,): weighted mean over the pixels of 1 - SSIM (Wang et al., 2004)."""
     _, maps = structural_similarity_index_measure(
         samples.output, samples.truth, data_range=1.0, reduction="none", return_full_image=True
     )
@@ -262,12 +260,12 @@ def measure_ssim(samples: Samples) -> Tensor:
 
 
 def measure_features(samples: Samples) -> Tensor:
-    """(n,): L1 over eyes and mouth alone; 0 where they are covered."""
+    """(n,): L1 over eyes and mouth only; 0 if they are occluded."""
     return _weigh((samples.output - samples.truth).abs(), samples.features)
 
 
 def measure_anchor(samples: Samples) -> Tensor:
-    """(n,): L1 to the base's swap where both are means of squares of pixels."""
+    """(n,): L1 to the base's swap, both average-pooled."""
     height, width = samples.anchor.shape[-2:]
     pooled = functional.adaptive_avg_pool2d(samples.output, (height, width))
     return _average((pooled - samples.anchor).abs())
@@ -278,6 +276,6 @@ def _average(maps: Tensor) -> Tensor:
 
 
 def _weigh(maps: Tensor, weights: Tensor) -> Tensor:
-    """(n,): means of (n, c, H, W) weighted by (n, 1, H, W); 0 where nothing weighs."""
+    """(n,): means of (n, c, H, W) weighted by (n, 1, H, W); 0 if all weights are 0."""
     total = weights.sum(dim=(1, 2, 3)).clamp_min(1e-6)
     return (maps.mean(dim=1, keepdim=True) * weights).sum(dim=(1, 2, 3)) / total

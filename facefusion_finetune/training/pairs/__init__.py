@@ -1,1 +1,1 @@
-"""What training learns from: pairs of an input and its truth."""
+"""Training pairs of an input and its truth."""

@@ -1,4 +1,4 @@
-"""How pairs are made of crops, in the mix the preset names; every picture is kept once."""
+"""Builds pairs from crops in the preset's mix; every picture is stored once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,32 +11,32 @@ from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.presets.preset import Preset
 from facefusion_finetune.runs.base_swapper import BaseSwapper
 from facefusion_finetune.runs.sources import SourceTable
-from facefusion_finetune.training.pairs.cycle import create_checked_inputs, find_none
+from facefusion_finetune.training.pairs.cycle import create_checked_inputs, find_no_leaks
 from facefusion_finetune.training.pairs.degrade import choose_degraded, degrade_picture
 from facefusion_finetune.training.pairs.leakage import LeakageCheck
 from facefusion_finetune.training.pairs.pair_set import CROSS, CYCLE, PRIOR, SELF, PairSet
 
 Rows = NDArray[numpy.int64]
 
-SWAP_PART = 64
-"""Swaps that are held as the base makes them, in full, before they are rounded or pooled."""
+SWAP_BATCH = 64
+"""Swaps kept at full size and precision at a time, before they are rounded or pooled."""
 
 ANCHOR_POOL = 8
-"""Side of the squares that an anchor is the mean of, in pixels."""
+"""Kernel size of the anchors' average pooling, in pixels."""
 
 
-class Draft:
-    """A growing list of pairs, whose first pictures are the crops themselves."""
+class PairBuilder:
+    """Collects pairs; the first pictures are the crops themselves."""
 
     def __init__(
         self, crops: list[AlignedCrop], analyser: FaceAnalyser, sources: NDArray[Any]
     ) -> None:
-        """Begin without pairs.
+        """Start without pairs.
 
         Args:
-            crops: What pairs are made of.
-            analyser: Aligns, and says how its recogniser's crops lie.
-            sources: (m, ...), who may drive a pair.
+            crops: The crops to build pairs from.
+            analyser: Aligns faces, also to its recogniser's crops.
+            sources: (m, ...), the sources that can drive a pair.
         """
         recogniser = analyser.get_recogniser()
         matrices = [crop.matrix_to(analyser, recogniser) for crop in crops]
@@ -48,19 +48,19 @@ class Draft:
         self._pictures = [numpy.stack([crop.crop for crop in crops])]
         self._parts: list[dict[str, Rows]] = []
         height, width = self._pictures[0].shape[1:3]
-        self.made: NDArray[numpy.float16] = numpy.empty((0, 3, height, width), dtype=numpy.float16)
-        """As `PairSet.made`."""
-        self.anchors = pool_anchors(self.made)
+        self.prior_truths = numpy.empty((0, 3, height, width), dtype=numpy.float16)
+        """As `PairSet.prior_truths`."""
+        self.anchors = pool_anchors(self.prior_truths)
         """As `PairSet.anchors`."""
 
-    def lay(self, pictures: NDArray[numpy.uint8]) -> Rows:
-        """Keep (k, H, W, 3) further pictures, BGR; the rows they are found at."""
+    def add_pictures(self, pictures: NDArray[numpy.uint8]) -> Rows:
+        """Add (k, H, W, 3) pictures, BGR; returns their rows."""
         first = sum(map(len, self._pictures))
         self._pictures.append(pictures)
         return numpy.arange(first, first + len(pictures))
 
-    def gather(self, rows: Rows) -> NDArray[numpy.uint8]:
-        """The pictures at (k,) rows: (k, H, W, 3), BGR."""
+    def get_pictures(self, rows: Rows) -> NDArray[numpy.uint8]:
+        """The pictures at (k,) rows, (k, H, W, 3), BGR."""
         if len(self._pictures) > 1:
             self._pictures = [numpy.concatenate(self._pictures)]
         return self._pictures[0][rows]
@@ -72,80 +72,85 @@ class Draft:
         source: Rows,
         reduce: Callable[[NDArray[Any]], NDArray[Any]],
     ) -> NDArray[Any]:
-        """What the base makes of pictures.
+        """Swap pictures with the base.
 
         Args:
             base: The frozen base.
-            rows: (k,), the pictures.
-            source: (k,), who drives each.
-            reduce: Takes (j, 3, H, W) swaps, RGB, 0 to 1, to what is kept of them.
+            rows: (k,), rows of the pictures.
+            source: (k,), the source of each.
+            reduce: Converts (j, 3, H, W) swaps, RGB, 0 to 1, to the form that is stored.
         """
         parts = []
-        for start in range(0, len(rows), SWAP_PART):
-            part = slice(start, start + SWAP_PART)
-            swaps = base.swap(self.gather(rows[part]), self._sources[source[part]])
+        for start in range(0, len(rows), SWAP_BATCH):
+            part = slice(start, start + SWAP_BATCH)
+            swaps = base.swap(self.get_pictures(rows[part]), self._sources[source[part]])
             parts.append(reduce(swaps.clip(0, 1)))
         return numpy.concatenate(parts)
 
     def add(
-        self, kind: int, crop: Rows, target: Rows, source: Rows, goal: Rows, is_shown: bool
+        self, kind: int, crop: Rows, target: Rows, source: Rows, goal: Rows, is_picture: bool
     ) -> None:
-        """Further k pairs of one kind.
+        """Add k pairs of one kind.
 
         Args:
             kind: Index of the kind.
-            crop: (k,), the crop each is made of.
-            target: (k,), the picture that goes in.
-            source: (k,), who drives it.
-            goal: (k,), where what should come out lies; see `PairSet.goal`.
-            is_shown: Whether `goal` is a row of the pictures.
+            crop: (k,), the crop each pair is built from.
+            target: (k,), row of the input picture.
+            source: (k,), row of the source.
+            goal: (k,), row of the goal; see `PairSet.goal`.
+            is_picture: Whether `goal` is a row of the pictures.
         """
         columns = {"crop": crop, "target": target, "source": source, "goal": goal}
         columns["kind"] = numpy.full(len(crop), kind)
-        columns["is_shown"] = numpy.full(len(crop), is_shown, dtype=numpy.int64)
+        columns["is_picture"] = numpy.full(len(crop), is_picture, dtype=numpy.int64)
         self._parts.append(columns)
 
-    def finish(self, degraded: float, generator: numpy.random.Generator) -> dict[str, Any]:
+    def build(self, degraded: float, generator: numpy.random.Generator) -> dict[str, Any]:
         """The arrays of a `PairSet`.
 
         Args:
-            degraded: Share of each kind's inputs that are degraded; what should come out is not.
-            generator: Draws them.
+            degraded: Share of each kind's inputs that are degraded; the goals are not.
+            generator: Draws the degraded inputs.
         """
         columns: dict[str, NDArray[Any]] = {
             name: numpy.concatenate([part[name] for part in self._parts]) for name in self._parts[0]
         }
-        target, kind, is_shown = columns["target"], columns["kind"], columns.pop("is_shown") == 1
+        target, kind = columns["target"], columns["kind"]
+        is_picture = columns.pop("is_picture") == 1
         for each in numpy.unique(kind):
             of_kind = numpy.flatnonzero(kind == each)
             chosen = of_kind[choose_degraded(len(of_kind), degraded, generator)]
             if len(chosen):
-                clean = self.gather(target[chosen])
-                made = [degrade_picture(picture, generator) for picture in clean]
-                target[chosen] = self.lay(numpy.stack(made))
-        # A picture of which only a degraded copy is shown is not kept.
-        shown = numpy.concatenate([target, columns["goal"][is_shown]])
-        used, places = numpy.unique(shown, return_inverse=True)
+                clean = self.get_pictures(target[chosen])
+                copies = [degrade_picture(picture, generator) for picture in clean]
+                target[chosen] = self.add_pictures(numpy.stack(copies))
+        # A picture that is used only as a degraded copy is dropped.
+        referenced = numpy.concatenate([target, columns["goal"][is_picture]])
+        used, places = numpy.unique(referenced, return_inverse=True)
         columns["target"] = places[: len(target)]
-        columns["goal"][is_shown] = places[len(target) :]
+        columns["goal"][is_picture] = places[len(target) :]
         return {
             **columns,
-            "pictures": self.gather(used),
+            "pictures": self.get_pictures(used),
             "sources": self._sources,
             "face": self._face,
             "features": self._features,
             "matrix": self.matrix,
-            "made": self.made,
+            "prior_truths": self.prior_truths,
             "anchors": self.anchors,
         }
 
 
 def pool_anchors(swaps: NDArray[Any]) -> NDArray[numpy.float32]:
-    """(n, 3, H, W) to (n, 3, H / 8, W / 8): means of squares; what is left at the rim is cut."""
+    """Average-pool (n, 3, H, W) to (n, 3, H // 8, W // 8); a remainder at the border is cropped."""
     height, width = (side // ANCHOR_POOL for side in swaps.shape[2:])
     cut = swaps[..., : height * ANCHOR_POOL, : width * ANCHOR_POOL]
     squares = cut.reshape(len(cut), 3, height, ANCHOR_POOL, width, ANCHOR_POOL)
     return numpy.asarray(squares.mean(axis=(3, 5)), dtype=numpy.float32)
+
+
+def _to_half(swaps: NDArray[Any]) -> NDArray[numpy.float16]:
+    return swaps.astype(numpy.float16)
 
 
 def _to_bytes(masks: list[NDArray[numpy.float32]]) -> NDArray[numpy.uint8]:
@@ -164,76 +169,76 @@ def create_pairs(
     centroid: NDArray[numpy.float64] | None = None,
     on_note: Callable[[str], None] = lambda text: None,
 ) -> PairSet:
-    """Every pair a preset asks for.
+    """Build all pairs of a preset.
 
     Args:
-        crops: The crops that train, at least two.
-        sources: Of these crops, of P as deployed, and of others.
+        crops: The training crops, at least two.
+        sources: Sources of these crops, of P as deployed, and of others.
         base: The frozen base.
-        analyser: Aligns, masks, pastes and has the training recogniser.
-        preset: Says which kinds, how many variants of each, and how many inputs are degraded.
+        analyser: Aligns, masks, pastes back, and has the training recogniser.
+        preset: Has the kinds, the number of variants, and the share of degraded inputs.
         generator: Draws the sources and the degraded inputs.
-        progress: Told how many of how many rounds over the crops are done.
-        others: Other people's frames, for cross pairs and half of the prior pairs. Without them
-            cycle inputs and P's own frames are taken.
-        centroid: (512,), direction of P's vectors; without it that of the deployed vector.
-        on_note: Told what the user should know.
+        progress: Called with the number of completed rounds over the crops and the total.
+        others: Other people's frames, for cross pairs and half of the prior pairs. If None, cycle
+            inputs and P's own frames are used instead.
+        centroid: (512,), direction of P's vectors; by default that of the deployed vector.
+        on_note: Called with notes for the user.
 
     Raises:
         TrainingError: The base's swaps of others do not remove P from any frame.
     """
     count, mix = len(crops), preset.pairs
-    draft = Draft([*crops, *(others or [])], analyser, sources.stack())
+    builder = PairBuilder([*crops, *(others or [])], analyser, sources.stack())
     foreign = numpy.arange(count, count + len(others or []))
     crop, target = foreign, foreign
     inputs = None
 
     def draw_own(crop: Rows) -> Rows:
-        # Half the deployed source, half that of another frame: never the truth's own.
+        # Half the deployed source, half that of another frame, but never that of the truth.
         other = (crop + generator.integers(1, count, len(crop))) % count
         return numpy.where(generator.random(len(crop)) < 0.5, 0, 1 + other)
 
     rounds = numpy.tile(numpy.arange(count), preset.variants)
     if mix.self:
-        draft.add(SELF, rounds, rounds, draw_own(rounds), rounds, True)
+        builder.add(SELF, rounds, rounds, draw_own(rounds), rounds, True)
     if mix.cycle or (mix.cross and not others):
         vector = sources.person.vector if centroid is None else centroid
-        check = LeakageCheck(analyser, vector, draft.matrix)
+        check = LeakageCheck(analyser, vector, builder.matrix)
         inputs = create_checked_inputs(
             crops,
             sources.others,
             base,
             analyser,
             preset.variants,
-            check.find_leaks if mix.cycle else find_none,
+            check.find_leaks if mix.cycle else find_no_leaks,
             generator,
             progress,
         )
-        swapped = draft.lay(inputs.pictures)
+        swapped = builder.add_pictures(inputs.pictures)
         if mix.cycle:
             check.report(inputs, base.options.name, mix.self > 0, on_note)
-            honest = numpy.flatnonzero(~inputs.leaks)
-            frames = inputs.crop[honest]
-            draft.add(CYCLE, frames, swapped[honest], draw_own(frames), frames, True)
+            clean = numpy.flatnonzero(~inputs.leaks)
+            frames = inputs.crop[clean]
+            builder.add(CYCLE, frames, swapped[clean], draw_own(frames), frames, True)
         if not others:
             crop, target = inputs.crop, swapped
     else:
         progress(0, 1)
     if mix.cross:
         person = numpy.zeros_like(crop)
-        draft.anchors = draft.swap(base, target, person, pool_anchors)
-        draft.add(CROSS, crop, target, person, numpy.arange(len(crop)), False)
+        builder.anchors = builder.swap(base, target, person, pool_anchors)
+        builder.add(CROSS, crop, target, person, numpy.arange(len(crop)), False)
     if mix.prior:
         crop = rounds.copy()
         if others:
-            # every second one, and the others of P's frames in the next round
+            # every second one, and the rest in the next round
             is_foreign = (rounds + numpy.arange(len(rounds)) // count) % 2 == 1
             crop[is_foreign] = numpy.resize(generator.permutation(foreign), is_foreign.sum())
         source = 1 + count + generator.integers(0, len(sources.others), len(crop))
-        draft.made = draft.swap(base, crop, source, lambda swaps: swaps.astype(numpy.float16))
-        draft.add(PRIOR, crop, crop, source, numpy.arange(len(crop)), False)
+        builder.prior_truths = builder.swap(base, crop, source, _to_half)
+        builder.add(PRIOR, crop, crop, source, numpy.arange(len(crop)), False)
     return PairSet(
-        **draft.finish(preset.degraded, generator),
+        **builder.build(preset.degraded, generator),
         drawn_again=inputs.drawn_again if inputs else 0,
         left_out=inputs.left_out if inputs else 0,
     )

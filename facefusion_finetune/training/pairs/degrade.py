@@ -1,6 +1,6 @@
-"""Inputs as poor footage shows them: compressed, blurred, noisy, enlarged from few pixels.
+"""Degrades inputs like poor footage: compression, blur, noise, upscaling from low resolution.
 
-Swapped and real inputs are treated alike, so that being poor does not tell one from the other.
+Swapped and real inputs are degraded alike, so that quality does not distinguish them.
 """
 
 import cv2
@@ -18,18 +18,18 @@ SHRINK = (1.3, 3.0)
 def choose_degraded(
     count: int, share: float, generator: numpy.random.Generator
 ) -> NDArray[numpy.int64]:
-    """Which of `count` inputs are degraded: that share of them, rounded, in rising order."""
+    """Indices of the inputs to degrade: a random share of `count`, in ascending order."""
     return numpy.sort(generator.permutation(count)[: round(share * count)])
 
 
 def degrade_picture(
     picture: NDArray[numpy.uint8], generator: numpy.random.Generator
 ) -> NDArray[numpy.uint8]:
-    """The picture degraded in one of the four ways.
+    """Degrade a picture in one of four ways.
 
     Args:
         picture: (H, W, 3), BGR.
-        generator: Draws the way and how strongly.
+        generator: Draws the kind and strength of the degradation.
 
     Returns:
         (H, W, 3), BGR.

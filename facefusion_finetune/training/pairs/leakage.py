@@ -1,8 +1,8 @@
-"""Whether a swap of somebody else has removed the person from a picture.
+"""Checks whether a swap of someone else has removed the person from a picture.
 
-Where it has not, the tuned swapper would learn to copy what is left of the person, which is not
-there when it is used on others. The training recogniser looks, never the judge: what is chosen by
-the judge would please it.
+If it has not, the tuned swapper would learn to copy the remaining traces of the person, which are
+not there at inference. The training recogniser is used, never the judge: selecting by the judge
+would bias the evaluation.
 """
 
 from collections.abc import Callable
@@ -20,14 +20,14 @@ from facefusion_finetune.training.pairs.cycle import CycleInputs
 
 IMPOSTORS = 1000
 IMPOSTOR_SEED = 7937
-"""Draws the people whose likeness is the level of strangers; the same in every run."""
+"""Draws the impostors, whose similarity is the level of strangers; the same in every run."""
 IMPOSTOR_PERCENTILE = 99.0
 NOTED_SHARE = 0.5
-"""Of the inputs; if more are left out than this, the user is told."""
+"""The user is notified if more than this share of the inputs is left out."""
 
 
 class LeakageCheck:
-    """Compares pictures made of a person's crops with the person."""
+    """Checks inputs made of a person's crops for the person's identity."""
 
     def __init__(
         self,
@@ -38,8 +38,8 @@ class LeakageCheck:
         """Open the training recogniser.
 
         Args:
-            analyser: Has the recogniser, and knows strangers.
-            centroid: (512,), direction of the person's vector, of any length.
+            analyser: Has the recogniser, and embeddings of strangers.
+            centroid: (512,), direction of the person's vector, of any norm.
             matrices: (crops, 2, 3), from crop pixels to the recogniser's crop pixels.
 
         Raises:
@@ -52,9 +52,9 @@ class LeakageCheck:
         strangers = analyser.sample_other_vectors(IMPOSTORS, IMPOSTOR_SEED)
         scores = measure_similarity(strangers, self._centroid)
         self.limit = max(STRANGER_COSINE, float(numpy.percentile(scores, IMPOSTOR_PERCENTILE)))
-        """Cosine to the person up to which a face is a stranger's."""
+        """Maximum cosine to the person at which a face counts as a stranger's."""
         self.lowest = 1.0
-        """Least cosine to the person that was seen so far."""
+        """Lowest cosine to the person so far."""
 
     def find_leaks(
         self, rows: NDArray[numpy.int64], pictures: NDArray[numpy.uint8]
@@ -62,7 +62,7 @@ class LeakageCheck:
         """(n,): which pictures still show the person.
 
         Args:
-            rows: (n,), the crop each picture was made of.
+            rows: (n,), the crop of each picture.
             pictures: (n, H, W, 3), BGR.
         """
         warped = warp_crops(pictures, self._matrices[rows].astype(float), self._options.size)
@@ -79,30 +79,30 @@ class LeakageCheck:
         has_other_pairs: bool,
         on_note: Callable[[str], None],
     ) -> None:
-        """Say so where the base does not remove the person.
+        """Report if the base does not remove the person.
 
         Args:
-            inputs: All that were made.
-            base_name: Of the base.
-            has_other_pairs: Whether the person can be learnt from other pairs.
-            on_note: Told if more than half are left out.
+            inputs: All cycle inputs.
+            base_name: Name of the base.
+            has_other_pairs: Whether there are other pairs of the person to train on.
+            on_note: Called if more than half of the inputs are left out.
 
         Raises:
-            TrainingError: All are, and there is nothing else to learn from.
+            TrainingError: All inputs are left out, and there are no other pairs.
         """
         total = len(inputs.crop)
         if inputs.left_out == total and not has_other_pairs:
             raise TrainingError(
                 f"base {base_name!r}",
-                f"after its swaps of other people onto the {total} training inputs, each one still"
-                f" shows the person: the training recogniser gives cosines of {self.lowest:.2f} and"
-                f" more, and strangers have at most {self.limit:.2f}. There is nothing to learn"
-                " from undoing such swaps.",
+                f"its swaps of other people do not remove the person from any of the {total}"
+                f" training inputs: all have a cosine of {self.lowest:.2f} or more to the person in"
+                f" the training recogniser, while strangers have at most {self.limit:.2f}. Such"
+                " swaps are useless for training.",
                 "Use another base, or a preset with self pairs only, such as 'reconstruction'.",
             )
         if inputs.left_out > NOTED_SHARE * total:
             on_note(
                 f"The base {base_name!r} does not remove the person well: {inputs.left_out} of"
                 f" {total} swaps of others onto the person's frames still show the person (cosine"
-                f" above {self.limit:.2f} in the training recogniser) and were left out."
+                f" above {self.limit:.2f} in the training recogniser) and are not used."
             )

@@ -1,13 +1,13 @@
-"""Training pairs: what goes in, who drives it, what should come out.
+"""Training pairs: input, source and truth.
 
 G0 is the frozen base, P the person.
 
-| kind | input | source | what should come out |
+| kind | input | source | goal |
 |---|---|---|---|
-| cycle | G0's swap of somebody else onto a frame of P | P | the real frame |
+| cycle | G0's swap of someone else onto a frame of P | P | the real frame |
 | self | a frame of P | P, from another frame | the frame |
-| cross | somebody else's frame, or a cycle input | P | P, and coarsely what G0 makes |
-| prior | a frame | somebody else | what G0 makes |
+| cross | someone else's frame, or a cycle input | P | P's identity; coarsely, G0's swap |
+| prior | a frame | someone else | G0's swap |
 """
 
 import hashlib
@@ -33,12 +33,12 @@ CYCLE, SELF, CROSS, PRIOR = range(len(KINDS))
 
 @dataclass(frozen=True)
 class Batch:
-    """Samples of one step, on one device."""
+    """The samples of a step, on one device."""
 
     target: Tensor
-    """(n, 3, H, W): normalised input crops; (0, 3, H, W) where none were asked for."""
+    """(n, 3, H, W): normalised input crops; (0, 3, H, W) if not requested."""
     source: Tensor
-    """(n, 512) or (n, 3, h, w): sources as the swapper takes them; (0, ...) likewise."""
+    """(n, 512) or (n, 3, h, w): sources as the swapper's input; (0, ...) if not requested."""
     truth: Tensor
     """(n, 3, H, W): RGB, 0 to 1; zeros for cross pairs, which have none."""
     face: Tensor
@@ -56,26 +56,26 @@ class Batch:
 
 @dataclass(frozen=True)
 class PairSet:
-    """All pairs of a run. Each picture is kept once, as bytes, however many pairs show it."""
+    """All pairs of a run. Each picture is stored once, as bytes, even if several pairs use it."""
 
     kind: NDArray[numpy.int64]
     """(n,): index into `KINDS`."""
     crop: NDArray[numpy.int64]
-    """(n,): the crop each pair was made from: P's, then others'."""
+    """(n,): the crop each pair was built from; P's come first, then others'."""
     target: NDArray[numpy.int64]
-    """(n,): where the input lies in `pictures`."""
+    """(n,): row of the input in `pictures`."""
     goal: NDArray[numpy.int64]
-    """(n,): where what should come out lies: in `pictures`; a cross pair's in `anchors`, a prior
-    pair's in `made`."""
+    """(n,): row of the goal, in `pictures`; for cross pairs in `anchors`, for prior pairs in
+    `prior_truths`."""
     source: NDArray[numpy.int64]
-    """(n,): where the source lies in `sources`."""
+    """(n,): row of the source in `sources`."""
     sources: NDArray[Any]
     """(m, 512) float32, or (m, h, w, 3) BGR bytes; see `SourceTable.stack`."""
     pictures: NDArray[numpy.uint8]
     """(p, H, W, 3), BGR."""
-    made: NDArray[numpy.float16]
-    """(prior pairs, 3, H, W), RGB, 0 to 1, finer than bytes: these are what others' swaps are held
-    to."""
+    prior_truths: NDArray[numpy.float16]
+    """(prior pairs, 3, H, W), RGB, 0 to 1: G0's swaps, more precise than bytes since other people's
+    swaps must not change."""
     anchors: NDArray[numpy.float32]
     """(cross inputs, 3, H / 8, W / 8), RGB, 0 to 1."""
     face: NDArray[numpy.uint8]
@@ -85,9 +85,9 @@ class PairSet:
     matrix: NDArray[numpy.float32]
     """(crops, 2, 3)."""
     drawn_again: int = 0
-    """How often somebody else was drawn, because a swap had not removed the person."""
+    """How many times someone else was drawn because a swap had not removed the person."""
     left_out: int = 0
-    """How many cycle inputs were given up for the same reason."""
+    """Number of cycle inputs left out for the same reason."""
 
     def __len__(self) -> int:
         return len(self.kind)
@@ -98,7 +98,7 @@ class PairSet:
         return {name: numpy.flatnonzero(self.kind == at) for at, name in enumerate(KINDS)}
 
     def count(self, kind: Kind) -> int:
-        """How many pairs there are of a kind."""
+        """Number of pairs of a kind."""
         return len(self.pools[kind])
 
     def select(
@@ -108,9 +108,9 @@ class PairSet:
 
         Args:
             indices: n rows.
-            options: Of the base.
-            device: Where the tensors lie.
-            inputs: Whether `target` and `source` are needed; else they are empty.
+            options: The base's options.
+            device: Device of the tensors.
+            inputs: Whether to include `target` and `source`; otherwise they are empty.
         """
         rows = numpy.asarray(indices, dtype=numpy.int64)
         kind, crop, goal = self.kind[rows], self.crop[rows], self.goal[rows]
@@ -120,7 +120,7 @@ class PairSet:
         anchor = numpy.zeros((len(rows), *self.anchors.shape[1:]), dtype=numpy.float32)
         is_real = (kind == CYCLE) | (kind == SELF)
         truth[is_real] = _to_rgb(self.pictures[goal[is_real]])
-        truth[kind == PRIOR] = self.made[goal[kind == PRIOR]]
+        truth[kind == PRIOR] = self.prior_truths[goal[kind == PRIOR]]
         anchor[kind == CROSS] = self.anchors[goal[kind == CROSS]]
 
         def place(array: NDArray[Any]) -> Tensor:
@@ -138,7 +138,7 @@ class PairSet:
         )
 
     def digest(self) -> str:
-        """sha256 of everything the pairs hold: what is cached of other pairs is of no use."""
+        """sha256 of all pairs; a cache of other pairs is not reused."""
         digest = hashlib.sha256()
         for each in fields(self):
             value = getattr(self, each.name)
@@ -149,34 +149,34 @@ class PairSet:
 
 
 def _normalise(pictures: NDArray[numpy.uint8], options: SwapperOptions) -> NDArray[numpy.float32]:
-    """`normalise_crops` of (n, H, W, 3): the same numbers, each looked up and not worked out."""
+    """`normalise_crops` of (n, H, W, 3), with the same values from a lookup table."""
     every = numpy.arange(256, dtype=numpy.uint8)[None, :, None, None].repeat(3, axis=3)
     table = normalise_crops(every, options)[0, :, :, 0]
     return numpy.stack([table[at].take(pictures[..., 2 - at]) for at in range(3)], axis=1)
 
 
 def _to_rgb(pictures: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
-    """(n, H, W, 3) BGR bytes to (n, 3, H, W) RGB in 0..1."""
+    """(n, H, W, 3) BGR bytes to (n, 3, H, W), RGB, 0 to 1."""
     rgb = pictures[..., ::-1].transpose(0, 3, 1, 2)
     return numpy.divide(rgb, 255, dtype=numpy.float32)
 
 
 def _to_shares(masks: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
-    """(n, H, W) bytes to (n, 1, H, W) in 0..1."""
+    """(n, H, W) bytes to (n, 1, H, W), 0 to 1."""
     return numpy.divide(masks[:, None], 255, dtype=numpy.float32)
 
 
 def draw_batch(pairs: PairSet, mix: PairMix, size: int, seed: int, step: int) -> list[int]:
-    """Which pairs step number `step` trains on; depends on nothing but the arguments.
+    """The pairs that step `step` trains on; they depend only on the arguments.
 
-    The kinds' shares follow `mix` exactly over the steps, so that a resumed run goes on as the
-    interrupted one would have. Kinds without pairs get no share.
+    Over the steps, the kinds' shares follow `mix` exactly, also in a resumed run. Kinds without
+    pairs get no share.
     """
     generator = numpy.random.default_rng([seed, step])
     kinds = [kind for kind in KINDS if getattr(mix, kind) > 0 and pairs.count(kind)]
     weights = numpy.array([getattr(mix, kind) for kind in kinds], dtype=numpy.float64)
     ends = numpy.cumsum(weights / weights.sum())
-    # Evenly spread positions with one random shift: 5 : 3 in a batch of 8 is 5 and 3.
+    # Evenly spaced positions with one random offset: 5 : 3 in a batch of 8 is 5 and 3.
     positions = (numpy.arange(size) + generator.random()) / size
     places = numpy.searchsorted(ends, positions, side="right").clip(max=len(kinds) - 1)
     return [int(generator.choice(pairs.pools[kinds[place]])) for place in places]

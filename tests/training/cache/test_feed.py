@@ -26,8 +26,8 @@ from facefusion_finetune.training.cache.feed import (
     Feed,
     choose_feed,
     estimate_cache,
-    freeze,
     measure_saving,
+    run_frozen,
 )
 from facefusion_finetune.training.cache.header import DATA_FILE
 from facefusion_finetune.training.cache.store import RecordStore
@@ -207,8 +207,8 @@ def test_no_cache_where_it_saves_too_little(tmp_path: Path) -> None:
     few = create_feed(tmp_path, steps=5)
     layers = [layer for uses in few.swapper.places.values() for _, _, layer in uses]
     cost = measure_cost(few.swapper.graph.trace, layers)
-    assert measure_saving(cost, few.draws, whole=True) < 0
-    many = replace(few.draws, steps=10**6)
+    assert measure_saving(cost, few.sampler, whole=True) < 0
+    many = replace(few.sampler, steps=10**6)
     share = 1 - cost.live_macs / cost.macs
     assert measure_saving(cost, many, whole=True) == pytest.approx(share, rel=1e-3)
     assert 0 < measure_saving(cost, many, whole=False) < share
@@ -227,7 +227,7 @@ def test_chunks_reach_all_rows_and_keep_the_shares(tmp_path: Path) -> None:
     assert set(drawn) == set(range(ROWS))
     kinds = Counter()
     for row, count in drawn.items():
-        kinds[KINDS[direct.draws.pairs.kind[row]]] += count
+        kinds[KINDS[direct.sampler.pairs.kind[row]]] += count
     total = sum(MIX.model_dump().values())
     for kind, share in MIX.model_dump().items():
         assert kinds[kind] / 1600 == pytest.approx(share / total, abs=0.02)
@@ -329,7 +329,7 @@ def test_half_precision_is_kept_as_it_is(tmp_path: Path) -> None:
     layers = [layer for uses in direct.swapper.places.values() for _, _, layer in uses]
     cut = measure_cost(direct.swapper.graph.trace, layers).cut
     rows = range(4)
-    tensors = freeze(split_at_cut(direct.swapper, cut), direct, rows)
+    tensors = run_frozen(split_at_cut(direct.swapper, cut), direct, rows)
     assert torch.bfloat16 in {tensor.dtype for tensor in tensors}
     assert torch.equal(feed.run(rows, 0)[0], direct.run(rows, 0)[0])
     assert _differentiate(feed, direct.swapper, rows, 0).isfinite().all()

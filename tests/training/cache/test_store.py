@@ -22,7 +22,7 @@ from facefusion_finetune.training.cache.header import (
     Origin,
     remove_cache,
 )
-from facefusion_finetune.training.cache.store import RecordStore, Wanted, open_cache
+from facefusion_finetune.training.cache.store import CacheSpec, RecordStore, open_cache
 
 NAMES = ("map", "style", "flag")
 ROWS = 10
@@ -46,14 +46,16 @@ def _draw(rows: int = ROWS, seed: int = 0) -> list[Tensor]:
     ]
 
 
-def _want(folder: Path, origin: Origin = ORIGIN, limit: int = 1 << 20, smallest: int = 2) -> Wanted:
-    return Wanted(folder, origin, limit, ROWS, smallest)
+def _spec(
+    folder: Path, origin: Origin = ORIGIN, limit: int = 1 << 20, min_chunk: int = 2
+) -> CacheSpec:
+    return CacheSpec(folder, origin, limit, ROWS, min_chunk)
 
 
-def _open(wanted: Wanted, notes: list[str] | None = None, seed: int = 0) -> RecordStore | None:
+def _open(spec: CacheSpec, notes: list[str] | None = None, seed: int = 0) -> RecordStore | None:
     sample = [values[:4] for values in _draw(seed=seed)]
     told = notes if notes is not None else []
-    return open_cache(wanted, list(zip(NAMES, sample, strict=True)), told.append)
+    return open_cache(spec, list(zip(NAMES, sample, strict=True)), told.append)
 
 
 def _fill(store: RecordStore) -> None:
@@ -63,15 +65,15 @@ def _fill(store: RecordStore) -> None:
     store.finish()
 
 
-def _make(wanted: Wanted) -> None:
-    store = _open(wanted)
+def _make(spec: CacheSpec) -> None:
+    store = _open(spec)
     assert store is not None
     _fill(store)
     store.close()
 
 
 def test_records_come_back_bit_for_bit_in_any_order(folder: Path) -> None:
-    store = _open(_want(folder))
+    store = _open(_spec(folder))
     assert store is not None
     _fill(store)
     places = [7, 0, 9, 0]
@@ -83,9 +85,9 @@ def test_records_come_back_bit_for_bit_in_any_order(folder: Path) -> None:
 
 
 def test_a_finished_cache_is_used_again(folder: Path) -> None:
-    _make(_want(folder))
+    _make(_spec(folder))
     before = (folder / DATA_FILE).stat()
-    store = _open(_want(folder))
+    store = _open(_spec(folder))
     assert store is not None
     assert store.is_complete
     after = (folder / DATA_FILE).stat()
@@ -133,10 +135,10 @@ def _claim_more(folder: Path) -> None:
     ],
 )
 def test_a_damaged_cache_is_made_anew(damage: object, folder: Path) -> None:
-    _make(_want(folder))
+    _make(_spec(folder))
     assert callable(damage)
     damage(folder)
-    store = _open(_want(folder))
+    store = _open(_spec(folder))
     assert store is not None
     assert not store.is_complete
     _fill(store)
@@ -144,28 +146,28 @@ def test_a_damaged_cache_is_made_anew(damage: object, folder: Path) -> None:
 
 
 def test_other_pairs_or_other_values_are_made_anew(folder: Path) -> None:
-    _make(_want(folder))
+    _make(_spec(folder))
     other = ORIGIN.model_copy(update={"digest": "ef" * 32})
-    store = _open(_want(folder, other))
+    store = _open(_spec(folder, other))
     assert store is not None
     assert not store.is_complete
     store.close()
-    _make(_want(folder))
-    store = _open(_want(folder), seed=1)
+    _make(_spec(folder))
+    store = _open(_spec(folder), seed=1)
     assert store is not None
     assert not store.is_complete
 
 
 @pytest.mark.parametrize("change", [{"run": "eve@3"}, {"base": "01" * 32}])
 def test_another_runs_cache_is_refused_and_kept(change: dict[str, str], folder: Path) -> None:
-    _make(_want(folder, ORIGIN.model_copy(update=change)))
+    _make(_spec(folder, ORIGIN.model_copy(update=change)))
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(TrainingError, match="it holds the cache of run") as caught:
-        _open(_want(folder))
+    with pytest.raises(TrainingError, match="it contains the cache of run") as caught:
+        _open(_spec(folder))
     assert str(folder) in caught.value.given
     assert change.get("run", "ada@1") in caught.value.why
     assert change.get("base", "ab" * 32)[:16] in caught.value.why
-    assert "another folder" in caught.value.todo
+    assert "Use another folder" in caught.value.todo
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -173,7 +175,7 @@ def test_another_runs_cache_is_refused_and_kept(change: dict[str, str], folder: 
 def test_a_folder_of_something_else_is_refused_and_kept(
     kind: str, folder: Path, tmp_path: Path
 ) -> None:
-    _make(_want(folder))
+    _make(_spec(folder))
     precious = tmp_path / "precious"
     precious.write_text("mine")
     if kind == "file":
@@ -186,8 +188,8 @@ def test_a_folder_of_something_else_is_refused_and_kept(
         (folder / DATA_FILE).unlink()
         (folder / DATA_FILE).symlink_to(precious)
     before = sorted(path.name for path in folder.iterdir())
-    with pytest.raises(TrainingError, match="holds something else"):
-        _open(_want(folder))
+    with pytest.raises(TrainingError, match="contains files that are not a cache"):
+        _open(_spec(folder))
     assert sorted(path.name for path in folder.iterdir()) == before
     assert precious.read_text() == "mine"
 
@@ -195,28 +197,28 @@ def test_a_folder_of_something_else_is_refused_and_kept(
 def test_a_file_in_the_folders_place_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("mine")
-    with pytest.raises(TrainingError, match="no folder"):
-        _open(_want(path))
+    with pytest.raises(TrainingError, match="is not a folder"):
+        _open(_spec(path))
     with pytest.raises(TrainingError, match="cannot be used"):
-        _open(_want(path / "below"))
+        _open(_spec(path / "below"))
     assert path.read_text() == "mine"
 
 
 def test_a_limit_leaves_room_for_two_chunks(folder: Path) -> None:
     notes: list[str] = []
-    wanted = _want(folder, limit=7 * RECORD)
-    store = _open(wanted, notes)
+    spec = _spec(folder, limit=7 * RECORD)
+    store = _open(spec, notes)
     assert store is not None
     assert store.header.chunked
     assert store.header.rows == 6
     assert not notes
     store.close()
     # The same chunks on resuming, whatever room there is now.
-    again = _open(wanted)
+    again = _open(spec)
     assert again is not None
     assert again.header == store.header
     again.close()
-    larger = _open(_want(folder, limit=9 * RECORD))
+    larger = _open(_spec(folder, limit=9 * RECORD))
     assert larger is not None
     assert larger.header.rows == 8
 
@@ -229,11 +231,11 @@ def _shrink(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 def test_a_short_disk_shrinks_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notes: list[str] = []
     _shrink(monkeypatch, LARGEST_RESERVE + 5 * RECORD)
-    store = _open(_want(folder), notes)
+    store = _open(_spec(folder), notes)
     assert store is not None
     assert store.header.chunked
     assert store.header.rows == 4
-    assert "is short" in notes[0]
+    assert "Little space on the disk" in notes[0]
     assert str(folder) in notes[0]
 
 
@@ -243,14 +245,14 @@ def test_a_full_disk_means_no_cache(
 ) -> None:
     notes: list[str] = []
     _shrink(monkeypatch, free)
-    assert _open(_want(folder), notes) is None
+    assert _open(_spec(folder), notes) is None
     assert "without a cache" in notes[0]
     assert not folder.exists()
 
 
 def test_a_limit_too_small_for_any_chunk_means_no_cache(folder: Path) -> None:
     notes: list[str] = []
-    assert _open(_want(folder, limit=3 * RECORD), notes) is None
+    assert _open(_spec(folder, limit=3 * RECORD), notes) is None
     assert "without a cache" in notes[0]
     assert "the disk" not in notes[0]
 
@@ -263,18 +265,18 @@ def test_room_that_cannot_be_had_after_all_means_no_cache(
 
     monkeypatch.setattr(os, "posix_fallocate", fail, raising=False)
     notes: list[str] = []
-    assert _open(_want(folder), notes) is None
+    assert _open(_spec(folder), notes) is None
     assert "is full" in notes[0]
     assert not folder.exists()
 
 
 def test_removal_takes_the_cache_and_nothing_else(folder: Path) -> None:
-    _make(_want(folder))
+    _make(_spec(folder))
     (folder / "holiday.jpg").write_text("mine")
     remove_cache(folder)
     assert [path.name for path in folder.iterdir()] == ["holiday.jpg"]
     (folder / "holiday.jpg").unlink()
-    _make(_want(folder))
+    _make(_spec(folder))
     remove_cache(folder)
     assert not folder.exists()
     remove_cache(folder)
@@ -284,7 +286,7 @@ MEMORY = """
 import sys
 from pathlib import Path
 import torch
-from facefusion_finetune.training.cache.store import Origin, Wanted, open_cache
+from facefusion_finetune.training.cache.store import CacheSpec, Origin, open_cache
 
 def read_own():
     lines = Path("/proc/self/status").read_text().splitlines()
@@ -293,7 +295,7 @@ def read_own():
 rows = 96
 part = torch.ones(8, 1 << 18)
 origin = Origin(run="ada@1", base="", digest="")
-store = open_cache(Wanted(Path(sys.argv[1]), origin, 1 << 40, rows, 1), [("x", part)], print)
+store = open_cache(CacheSpec(Path(sys.argv[1]), origin, 1 << 40, rows, 1), [("x", part)], print)
 before = read_own()
 for start in range(0, rows, 8):
     store.write(start, [part])
@@ -314,7 +316,7 @@ def test_memory_does_not_grow_with_the_cache(folder: Path) -> None:
 
 
 def test_two_threads_see_each_others_records(folder: Path) -> None:
-    store = _open(_want(folder))
+    store = _open(_spec(folder))
     assert store is not None
     for value in range(3):
         tensors = [torch.full_like(values[:2], value) for values in _draw()]

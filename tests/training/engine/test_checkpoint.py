@@ -13,7 +13,7 @@ import torch
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.training.engine import checkpoint as module
 from facefusion_finetune.training.engine.checkpoint import (
-    DamagedError,
+    DamagedCheckpointError,
     has_checkpoint,
     identify_run,
     load_checkpoint,
@@ -124,12 +124,12 @@ def test_damaged_checkpoint_falls_back_to_the_one_before(tmp_path: Path, how: st
         place = len(content) - 50 if how == "changed" else content.index(b'\\"step\\": 8') + 11
         content[place] ^= 1
         path.write_bytes(content)
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedCheckpointError):
         load_checkpoint(path)
     assert has_checkpoint(path)
     again = TinyWorld(tmp_path, steps=8)
     assert are_same(again.train(resume=True), expected)
-    assert "Going on from the one before, step 6." in again.notes[0]
+    assert "Resuming from the previous one, step 6." in again.notes[0]
     assert [step for step, _ in again.feed.runs] == [6, 7]
     assert load_checkpoint(path.with_name("previous.safetensors")).step == 6
 
@@ -153,14 +153,14 @@ def test_foreign_checkpoints_are_refused(tmp_path: Path) -> None:
     path, preset = world.run.checkpoint_path, world.preset
     own = identify_run(world.run.config)
     base = identify_run(create_run(tmp_path / "other", preset, base="1" * 64).config)
-    with pytest.raises(TrainingError, match="another base"):
+    with pytest.raises(TrainingError, match="a different base"):
         restore_checkpoint(path, base, print)
     slower = preset.model_copy(update={"learning_rate": 1e-3})
     settings = identify_run(create_run(tmp_path / "slower", slower).config)
-    with pytest.raises(TrainingError, match="other settings"):
+    with pytest.raises(TrainingError, match="different settings"):
         restore_checkpoint(path, settings, print)
     path.write_bytes(b"damaged")
-    with pytest.raises(TrainingError, match="other settings"):
+    with pytest.raises(TrainingError, match="different settings"):
         restore_checkpoint(path, settings, print)
     assert path.read_bytes() == b"damaged", "nothing was put in its place"
     assert restore_checkpoint(path, own, lambda note: None)[0].step == 6

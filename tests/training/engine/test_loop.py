@@ -14,7 +14,11 @@ from facefusion_finetune.presets.preset import parse_preset
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
-from facefusion_finetune.training.engine.schedule import find_rate, group_by_scale, scale_rates
+from facefusion_finetune.training.engine.schedule import (
+    compute_learning_rate,
+    group_by_scale,
+    scale_learning_rates,
+)
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
 from tests.support.tiny_training import TinyWorld, measure_difference, spoil_once
@@ -39,7 +43,7 @@ def test_a_whole_run(tmp_path: Path) -> None:
 
 def _scale(swapper: TorchSwapper, rate: str) -> dict[str, float]:
     preset = parse_preset(QUICK_PRESET.replace("absolute", rate), "quick")
-    return scale_rates(swapper, preset)
+    return scale_learning_rates(swapper, preset)
 
 
 def _worst_change(swapper: TorchSwapper, rate: float, scales: dict[str, float]) -> dict[str, float]:
@@ -85,7 +89,7 @@ def test_bias_takes_its_layers_scale(tmp_path: Path) -> None:
 
 def test_rate_rises_and_falls() -> None:
     preset = parse_preset(QUICK_PRESET, "quick").model_copy(update={"warm_up": 0.2})
-    rates = [find_rate(preset, 50, step) for step in range(50)]
+    rates = [compute_learning_rate(preset, 50, step) for step in range(50)]
     top = rates.index(max(rates))
     assert 9 <= top <= 10
     assert rates[:top] == sorted(rates[:top])
@@ -106,7 +110,7 @@ def test_parts_of_a_batch_add_up_to_it(tmp_path: Path) -> None:
     assert 0 < measure_difference(whole, parts.train()) < 1e-6
     assert parts.feed.runs[0][1] == parts.feed.draw(0), "the whole batch is tried once"
     assert {len(rows) for _, rows in parts.feed.runs[1:]} == {2}
-    assert ["2 samples at once" in note for note in parts.notes] == [True]
+    assert ["2 samples at a time" in note for note in parts.notes] == [True]
     assert load_checkpoint(parts.run.checkpoint_path).progress.micro_batch == 2
 
 
@@ -145,13 +149,13 @@ def test_an_injected_fault_is_survived(tmp_path: Path) -> None:
     lines = world.read_metrics()
     notes = [line for line in lines if "note" in line]
     assert [(line["step"], line["rate_factor"]) for line in notes] == [(6, 0.5)]
-    assert "the loss is not a number" in world.notes[0]
+    assert "the loss became NaN or infinite" in world.notes[0]
     steps = [line["step"] for line in lines if "loss" in line]
     assert steps == list(range(1, 13)), "no step is logged twice"
     rates = {line["step"]: line["learning_rate"] for line in lines if "loss" in line}
     preset = world.preset
-    assert rates[6] == find_rate(preset, 12, 5)
-    assert rates[7] == find_rate(preset, 12, 6) / 2
+    assert rates[6] == compute_learning_rate(preset, 12, 5)
+    assert rates[7] == compute_learning_rate(preset, 12, 6) / 2
     assert load_checkpoint(world.run.checkpoint_path).progress.rate_factor == 0.5
     again = [step for step, _ in world.feed.runs]
     assert again == [*range(8), *range(6, 12)]
@@ -170,14 +174,14 @@ def test_a_gradient_that_is_no_number(tmp_path: Path) -> None:
     weight.register_hook(spoil)
     weights = world.train()
     assert all(bool(tensor.isfinite().all()) for tensor in weights.values())
-    assert "Step 2: the gradient is not a number" in world.notes[0]
+    assert "Step 2: the gradient became NaN or infinite" in world.notes[0]
     assert "from step 0" in world.notes[0]
 
 
 def test_a_fault_that_stays(tmp_path: Path) -> None:
     world = TinyWorld(tmp_path)
     world.feed.spoil = lambda step, output: output / 0 if step == 7 else output
-    with pytest.raises(TrainingError, match="not a number any more") as caught:
+    with pytest.raises(TrainingError, match="became NaN or infinite") as caught:
         world.train()
     assert "step 8" in caught.value.given
     assert len(world.notes) == 3
@@ -226,7 +230,7 @@ def test_gradient_that_no_scale_makes_finite_is_a_fault(tmp_path: Path) -> None:
     _let_scale(world, 4.0)
     weight = world.swapper.trained["two.weight"]
     weight.register_hook(lambda gradient: gradient * float("inf"))
-    with pytest.raises(TrainingError, match="the gradient is not a number"):
+    with pytest.raises(TrainingError, match="the gradient became NaN or infinite"):
         world.train()
 
 
@@ -240,25 +244,22 @@ def test_early_stop_picks_the_best(tmp_path: Path) -> None:
         return next(scores)
 
     weights = world.train(validate=validate)
-    assert len(seen) == 6, "three looks after the best one"
+    assert len(seen) == 6, "three validations after the best one"
     assert measure_difference(weights, seen[2]) == 0
-    assert "Stopped after step 10" in world.notes[0]
-    assert (
-        "step 4 are used: the best score seen, 0.5000, against the base's 0.9000"
-        in (world.notes[1])
-    )
+    assert "Early stopping after step 10" in world.notes[0]
+    assert "weights of step 4: best validation score, 0.5000 (base: 0.9000)." in (world.notes[1])
     assert load_checkpoint(world.run.checkpoint_path).step == 10
     stopped = TinyWorld(tmp_path, steps=40, validate_every=2, patience=3, ema=0)
     assert measure_difference(stopped.train(resume=True, validate=lambda: 0.0), weights) == 0
-    assert stopped.feed.runs == [], "a run that has stopped does not go on"
+    assert stopped.feed.runs == [], "a stopped run does not continue"
 
 
 def test_nothing_better_than_the_base(tmp_path: Path) -> None:
     world = TinyWorld(tmp_path, steps=6, validate_every=2)
     scores = iter([0.1, 0.5, 0.4, float("nan")])
     world.train(validate=lambda: next(scores))
-    assert "step 4 are used" in world.notes[-1]
-    assert "Nothing was better than the base itself (0.1000)" in world.notes[-1]
+    assert "Using the averaged weights of step 4:" in world.notes[-1]
+    assert "None was better than the base (0.1000)" in world.notes[-1]
     assert [line.get("score") for line in world.read_metrics()][:5] == [0.1, None, 0.5, None, 0.4]
 
 
@@ -308,5 +309,5 @@ def test_more_processes_than_samples(tmp_path: Path) -> None:
 
     from facefusion_finetune.training.engine.gradients import Gradients
 
-    with pytest.raises(TrainingError, match="would have nothing to do"):
+    with pytest.raises(TrainingError, match="some processes would be idle"):
         Gradients(Many(), None, None, 0, None, world.swapper.trained, 1, print)  # type: ignore[arg-type]

@@ -9,7 +9,7 @@ from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.training.engine.schedule import Clock, Schedule
 
 TOTAL = 600
-COSTS = {"checkpoint": 4.0, "preview": 9.0, "look": 6.0}
+COSTS = {"checkpoint": 4.0, "preview": 9.0, "validation": 6.0}
 
 
 def _simulate(take: Callable[[int, random.Random], float]) -> list[tuple[float, float]]:
@@ -18,11 +18,11 @@ def _simulate(take: Callable[[int, random.Random], float]) -> list[tuple[float, 
     schedules = {
         "checkpoint": Schedule(50, TOTAL, at_end=True),
         "preview": Schedule(110, TOTAL, at_end=False),
-        "look": Schedule(45, TOTAL, at_end=True),
+        "validation": Schedule(45, TOTAL, at_end=True),
     }
     clock = Clock(TOTAL, schedules)
     estimates, spent = [], []
-    clock.add_cost("look", COSTS["look"])
+    clock.add_cost("validation", COSTS["validation"])
     for done in range(1, TOTAL + 1):
         seconds = take(done, generator)
         clock.add_step(seconds)

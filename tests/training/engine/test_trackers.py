@@ -67,7 +67,9 @@ def test_tracker_that_fails_ends_no_run(tmp_path: Path) -> None:
     world.train()
     assert tracker.logged == [1, 2]
     assert len(world.read_metrics()) == 12
-    assert world.notes == ["The trackers fail to log (the server is gone); metrics.jsonl goes on."]
+    assert world.notes == [
+        "Trackers failed to log (the server is gone) and are off; see metrics.jsonl."
+    ]
 
 
 def test_settings_as_plain_values() -> None:

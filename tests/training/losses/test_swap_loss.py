@@ -235,5 +235,5 @@ def test_networks_are_opened_only_where_they_are_needed(
         assert float(loss(batch.target, batch)[0].sum()) > 0
     monkeypatch.setenv(perceptual.VGG_VARIABLE, str(tmp_path / "vgg.pth"))
     create_loss(create_preset(l1=1.0), missing, vector, 0.5, "cpu")
-    with pytest.raises(TrainingError, match=r"vgg\.pth: there is no such file"):
+    with pytest.raises(TrainingError, match=r"vgg\.pth: file not found"):
         create_loss(create_preset(perceptual=1.0), missing, vector, 0.5, "cpu")

@@ -29,7 +29,7 @@ from facefusion_finetune.swappers.source import SourceMaker
 from facefusion_finetune.training.losses.swap_loss import scale_to_rgb
 from facefusion_finetune.training.pairs.build import create_pairs
 from facefusion_finetune.training.pairs.pair_set import KINDS, PairSet, draw_batch
-from facefusion_finetune.training.validation import create_validation
+from facefusion_finetune.training.validation import create_validation_pairs
 from tests.support.demo_world import QUICK_PRESET, load_kept
 
 COUNT = 6
@@ -326,9 +326,9 @@ def test_validation_is_one_clean_cycle_pair_of_each_crop(
     pair_maker: Maker, others: list[AlignedCrop], base: BaseSwapper
 ) -> None:
     table, analyser = pair_maker.table, pair_maker.analyser
-    pairs = create_validation(others, table, base, analyser)
+    pairs = create_validation_pairs(others, table, base, analyser)
     assert pairs.count("cycle") == len(pairs) == FOREIGN
-    assert pairs.digest() == create_validation(others, table, base, analyser).digest()
+    assert pairs.digest() == create_validation_pairs(others, table, base, analyser).digest()
     batch = pairs.select(range(FOREIGN), base.options, "cpu")
     for row, crop in enumerate(others):
         numpy.testing.assert_allclose(batch.truth[row].numpy(), _rgb(crop), atol=1e-6)
