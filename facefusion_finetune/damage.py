@@ -1,6 +1,6 @@
-"""What can have become of a file that was written here: one error, which says it in one line.
+"""Reading files of this package that may be damaged: one error, with the reason in one line.
 
-Whoever reads such a file turns that error into one of `errors`, with the path and what to do.
+Callers turn that error into one of `errors`, with the path and what to do.
 """
 
 import json
@@ -12,23 +12,23 @@ from typing import Any, TypeVar
 Parsed = TypeVar("Parsed")
 
 LONGEST_REASON = 200
-"""Characters; what a parser says may quote as much as it likes of a file."""
+"""Characters; a parser's message may quote any amount of the file."""
 
 
 class DamageError(ValueError):
-    """A file does not hold what was written into it; the message says why, in one line."""
+    """A file's content is not what was written; the message gives the reason in one line."""
 
 
 def read_file(path: Path, parse: Callable[[bytes], Parsed]) -> Parsed:
-    """Read a file of this package back, whatever lies in its place by now.
+    """Read a file written by this package, which may have been damaged or replaced.
 
     Args:
         path: The file.
-        parse: Makes of its bytes what it stands for; raises ValueError where that is not possible,
-            as pydantic and the functions below do.
+        parse: Parses its bytes; raises ValueError if that fails, as pydantic and the functions
+            below do.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
         DamageError: It cannot be read or parsed.
     """
     try:
@@ -43,19 +43,19 @@ def parse_json(content: bytes | str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        DamageError: It is none, nested too deeply, or holds a number that is too long.
+        DamageError: It is not valid JSON, nested too deeply, or contains a number that is too long.
     """
     return _parse(json.loads, content)
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
-    """The tables of a TOML text. Errors as in `parse_json`."""
+    """The tables of a TOML text; errors as in `parse_json`."""
     tables: dict[str, Any] = _parse(lambda text: tomllib.loads(text.decode("utf-8")), content)
     return tables
 
 
 def explain(error: Exception) -> str:
-    """What an exception says, in one short line that can be printed."""
+    """An exception's message as one short, printable line."""
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
@@ -63,7 +63,7 @@ def explain(error: Exception) -> str:
         place = ".".join(map(str, fault["loc"]))
         text = f"{place}: {fault['msg']}" if place else fault["msg"]
     elif isinstance(error, UnicodeDecodeError):
-        text = "it is no UTF-8 text"
+        text = "it is not UTF-8 text"
     elif isinstance(error, RecursionError):
         text = "it is nested too deeply"
     elif isinstance(error, OSError):

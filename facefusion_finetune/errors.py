@@ -1,4 +1,4 @@
-"""What can go wrong, in words: what was given, why it fails, what to do."""
+"""The package's exceptions; each says what was given, why it fails and what to do."""
 
 _MEMORY_WORDS = (
     "out of memory",
@@ -11,16 +11,16 @@ _MEMORY_WORDS = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_NOT_SUPPORTED",
 )
-"""In messages of PyTorch, ONNX Runtime, CUDA, cuDNN (the last one also for a batch too large), MPS
-and HPU."""
+"""Parts of messages of PyTorch, ONNX Runtime, CUDA, cuDNN (the last one also if a batch is too
+large), MPS and HPU."""
 
 
 class FinetuneError(Exception):
-    """A job failed. The command line prints it and ends with `exit_code`.
+    """An operation failed. The command line prints the error and exits with `exit_code`.
 
     Args:
         given: What was given, with its name or path.
-        why: Why that fails.
+        why: Why it fails.
         todo: What the user can do about it.
     """
 
@@ -38,12 +38,12 @@ class FinetuneError(Exception):
 
     @property
     def cause(self) -> str:
-        """What was given and why that fails, for a list that has no room for what to do."""
+        """What was given and why it fails, for lists without room for what to do."""
         return f"{self.given}: {self.why}"
 
 
 class UsageError(FinetuneError):
-    """The command was used wrongly; nothing was tried."""
+    """The command was used incorrectly; nothing was attempted."""
 
     exit_code = 2
 
@@ -61,19 +61,19 @@ class UnreadableError(FootageError):
 
 
 class DatasetError(FinetuneError):
-    """The crops of a person do not suffice for what was asked."""
+    """The person's crops are insufficient for what was requested."""
 
 
 class SwapperError(FinetuneError):
-    """An ONNX file is no swapper this package can tune, or does not convert."""
+    """An ONNX file is not a swapper this package can tune, or cannot be converted."""
 
 
 class TrainingError(FinetuneError):
-    """A training run cannot start, go on or be resumed."""
+    """A training run cannot start, continue or be resumed."""
 
 
 class StoppedError(FinetuneError):
-    """What was at work was asked to stop; it can be gone on with."""
+    """The operation was asked to stop; it can be resumed."""
 
 
 class JobError(FinetuneError):
@@ -81,7 +81,7 @@ class JobError(FinetuneError):
 
 
 class EvaluationError(FinetuneError):
-    """A model cannot be judged: no footage, no judge, or one that proves nothing."""
+    """A model cannot be evaluated: there is no footage, no judge, or the judge is unreliable."""
 
 
 class RegistryError(FinetuneError):
@@ -93,14 +93,14 @@ class HostError(FinetuneError):
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an exception, or one it was raised from, says that memory ran out.
+    """Whether an exception, or one of its causes, means that memory ran out.
 
-    The libraries are told by the words of their messages, so that none has to be imported.
+    Library errors are recognised by their messages, so that no library has to be imported.
     """
     while error is not None:
         if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
             return True
-        # ONNX Runtime's own exceptions are no RuntimeError.
+        # ONNX Runtime's own exceptions are not derived from RuntimeError.
         is_library = isinstance(error, RuntimeError) or type(error).__module__.startswith(
             "onnxruntime."
         )

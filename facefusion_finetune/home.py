@@ -1,4 +1,4 @@
-"""Where things live on disk, and how they get there whole."""
+"""Where things are on disk, and how they are written atomically."""
 
 import contextlib
 import os
@@ -27,14 +27,14 @@ RUNS_FOLDER = "runs"
 EXPORTS_FOLDER = "exports"
 HOSTS_FILE = "hosts.json"
 ELSEWHERE_FILE = "elsewhere.json"
-"""What lies in a person's folder; other modules know it by these names only."""
+"""Names in a person's folder; other modules use only these constants."""
 
 COPY_CHUNK = 1 << 20
-"""Bytes that are copied at once."""
+"""Bytes copied at a time."""
 
 
 def home_directory() -> Path:
-    """Folder of all persons: `FACEFUSION_FINETUNE_HOME`, else the platform's user data folder."""
+    """The data folder: `FACEFUSION_FINETUNE_HOME`, else one in the platform's user data folder."""
     configured = os.environ.get(HOME_VARIABLE)
     if configured:
         return Path(configured).expanduser().resolve()
@@ -43,7 +43,7 @@ def home_directory() -> Path:
 
 @contextlib.contextmanager
 def use_home(folder: Path) -> Iterator[None]:
-    """Let `folder` be the home for a while, then the former one again."""
+    """Use `folder` as the home within the context."""
     former = os.environ.get(HOME_VARIABLE)
     os.environ[HOME_VARIABLE] = str(folder)
     try:
@@ -61,22 +61,22 @@ def people_directory() -> Path:
 
 
 def create_private_directory(path: Path) -> Path:
-    """Create a folder, and its missing parents, that only the user can enter."""
+    """Create a folder and its missing parents, accessible only to the user."""
     for folder in [*reversed(path.parents), path]:
-        # `parents=True` would give the missing ones in between the default mode.
+        # `parents=True` would create the missing parents with the default mode.
         folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o600) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to disk, then rename it.
+    """Write a file atomically: fill a temporary file in its folder, sync it to disk, rename it.
 
-    A reader sees the old file or the new one, never a part. On any exception the temporary file
-    is removed and `path` is left as it was.
+    A reader sees the old file or the new one, never a part. On any exception, the temporary file
+    is removed and `path` is left unchanged.
 
     Args:
         path: The file to create or replace; its folder must exist.
-        write: Gets the open binary file.
+        write: Writes the content to the binary file it is given.
         mode: Permission bits of the new file.
 
     Raises:
@@ -97,7 +97,7 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o6
 
 
 def copy_whole(source: Path, path: Path, mode: int = 0o600) -> None:
-    """Copy a file to `path` whole or not at all; see `write_whole`."""
+    """Copy a file to `path` atomically; see `write_whole`."""
 
     def copy(file: BinaryIO) -> None:
         with source.open("rb") as origin:
@@ -107,10 +107,10 @@ def copy_whole(source: Path, path: Path, mode: int = 0o600) -> None:
 
 
 def write_bytes(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Write `content` to `path` whole or not at all; see `write_whole`."""
+    """Write `content` to `path` atomically; see `write_whole`."""
     write_whole(path, lambda file: file.write(content), mode)
 
 
 def write_text(path: Path, content: str, mode: int = 0o600) -> None:
-    """Write UTF-8 `content` to `path` whole or not at all; see `write_whole`."""
+    """Write `content` as UTF-8 to `path` atomically; see `write_whole`."""
     write_bytes(path, content.encode("utf-8"), mode)

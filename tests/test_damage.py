@@ -284,7 +284,7 @@ def test_a_folder_without_a_record_is_listed(world: World, command: Command) -> 
     assert code == 0
     line, other = out.splitlines()
     assert line.startswith(f"{DAMAGED}  damaged: person record {world.person / 'person.toml'}: ")
-    assert "it is not there" in line
+    assert "it is missing" in line
     assert other == OTHER
 
 
@@ -312,7 +312,7 @@ def test_resumed_metrics_may_be_damaged(world: World) -> None:
     [
         (b"", "it is empty"),
         (b" \n", "it is empty"),
-        (b"\xff\xfe{", "it is no UTF-8 text"),
+        (b"\xff\xfe{", "it is not UTF-8 text"),
         (b"[" * 100_000, "it is nested too deeply"),
         (b"9" * 6000, "Exceeds the limit"),
         (b'{"a"', "Expecting ':' delimiter"),
@@ -328,7 +328,11 @@ def test_what_is_no_json_says_why_in_one_line(content: bytes, reason: str, tmp_p
 
 def test_what_is_no_toml_and_what_is_no_file(tmp_path: Path) -> None:
     assert parse_toml(b"a = 1") == {"a": 1}
-    for content, reason in ((b"", "it is empty"), (b"a =", "Invalid value"), (b"\xff", "no UTF-8")):
+    for content, reason in (
+        (b"", "it is empty"),
+        (b"a =", "Invalid value"),
+        (b"\xff", "not UTF-8"),
+    ):
         with pytest.raises(DamageError, match=reason):
             parse_toml(content)
     with pytest.raises(DamageError, match="Is a directory"):

@@ -279,7 +279,7 @@ def _provide_files(name: str, hashes: Mapping[str, Any], sources: Mapping[str, A
         if not hash_helper.validate_hash(str(path)):
             raise SwapperError(
                 f"base {name!r}",
-                f"its file {path} is damaged: its crc32 does not match the .hash beside it.",
+                f"its file {path} is damaged: its crc32 does not match the .hash next to it.",
                 "Delete it, so that FaceFusion downloads it again.",
             )
 

@@ -1,4 +1,4 @@
-"""Reads an image file as a frame: upright, eight bits, opaque; and encodes pictures as PNG.
+"""Reads an image file as a frame: upright, eight bits, opaque. Encodes pictures as PNG.
 
 OpenCV decodes what it can, as in FaceFusion; Pillow reads the size before anything is decoded,
 provides the transparency, and decodes what OpenCV cannot (HEIC via libheif).
@@ -111,7 +111,7 @@ def _refuse(path: Path, why: str, todo: str) -> UnreadableError:
 
 
 def encode_png(picture: NDArray[numpy.uint8], level: int | None = None) -> bytes:
-    """A picture as the bytes of a PNG file.
+    """Encode a picture as PNG.
 
     Args:
         picture: (H, W, 3) BGR, or (H, W) grey.

@@ -108,8 +108,8 @@ def detect_faces(vision_frame: Any) -> list[Any]:
 def disable_thread_spinning() -> None:
     """Let onnxruntime's threads sleep between two runs.
 
-    By default they spin, which takes the cores from threads that decode, crop and write meanwhile.
-    Affects only sessions created later, and nothing else about them.
+    By default they spin, which takes cores from the threads that decode, crop and write at the same
+    time. Affects only sessions created later, and nothing else about them.
     """
     create = inference_manager.InferenceSession
     if create is not onnxruntime.InferenceSession:

@@ -25,7 +25,7 @@ def find_active(directory: Path) -> dict[str, dict[int, Path]]:
 
 
 def find_models(directory: Path) -> dict[str, dict[int, Path]]:
-    """As `find_active`, with models whose `.hash` or `.json` is missing."""
+    """Like `find_active`, but including models whose `.hash` or `.json` is missing."""
     found: dict[str, dict[int, Path]] = {}
     for path in sorted(directory.glob("*.onnx")):
         match = _STEM.fullmatch(path.stem)
@@ -40,10 +40,10 @@ def model_path(directory: Path, person: str, version: int) -> Path:
 
 
 def hash_path(path: Path) -> Path:
-    """The crc32 file beside a model, which the host checks."""
+    """The crc32 file next to a model, which the host checks."""
     return path.parent / f"{path.stem}.hash"
 
 
 def card_path(path: Path) -> Path:
-    """The card file beside a model."""
+    """The card file next to a model."""
     return path.parent / f"{path.stem}.json"

@@ -132,7 +132,7 @@ def route_arrows(boxes: Sequence[Box], parts: Blocks) -> list[Arrow]:
 
 
 class _Router:
-    """Assigns lanes beside the columns."""
+    """Assigns lanes next to the columns."""
 
     def __init__(self, boxes: Sequence[Box]) -> None:
         self.boxes = {box.key: box for box in boxes}

@@ -71,7 +71,7 @@ def list_notes(graph: SwapperGraph) -> tuple[str, ...]:
     if not is_batchable(graph.trace):
         notes.append("It takes one sample at a time; training maps it over the samples of a batch.")
     if graph.file.is_linked:
-        notes.append("Some of its weights are in another file, which must stay beside it.")
+        notes.append("Some of its weights are in another file, which must stay in the same folder.")
     return tuple(notes)
 
 

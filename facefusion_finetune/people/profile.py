@@ -116,7 +116,7 @@ class Person(BaseModel):
 
 @dataclass(frozen=True)
 class DamagedPerson:
-    """Somebody of whom something is held, and whose record cannot be read."""
+    """A person data is held about, but whose record cannot be read."""
 
     name: str
     error: FinetuneError
@@ -243,10 +243,10 @@ def list_names() -> list[str]:
 
 
 def scan_people() -> list[Person | DamagedPerson]:
-    """All persons that data is held about, by name, including those without a readable record."""
+    """All persons data is held about, by name, including those without a readable record."""
     found: list[Person | DamagedPerson] = []
     on_record = set(list_names())
-    for name in sorted(on_record | _list_left()):
+    for name in sorted(on_record | _list_folders()):
         try:
             found.append(load_person(name))
         except FinetuneError as error:
@@ -259,7 +259,7 @@ def scan_people() -> list[Person | DamagedPerson]:
     return found
 
 
-def _list_left() -> set[str]:
+def _list_folders() -> set[str]:
     """Names of folders that are not empty."""
     names = {path.parent.name for path in home.people_directory().glob("*/*")}
     return {name for name in names if _NAME.fullmatch(name)}

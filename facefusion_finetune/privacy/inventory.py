@@ -66,7 +66,7 @@ class HeldRun:
     """`finished`, `not finished`, `imported`, `damaged` or `leftover`."""
     size: Size
     damaged: str | None
-    """Which file cannot be read, and why."""
+    """The file that cannot be read, and why; None if all can be read."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Inventory:
 
     name: str
     record: dict[str, Any] | None
-    """Creation and consent; None if they are not readable."""
+    """Creation and consent; None if they cannot be read."""
     problems: list[str]
     """What is damaged or missing, in words."""
     folder: Path
@@ -164,10 +164,10 @@ def _read_record(name: str) -> tuple[dict[str, Any] | None, list[str]]:
         return None, [error.cause]
 
 
-def _find_damaged_lines(directory: Path, legible: int) -> list[str]:
+def _find_damaged_lines(directory: Path, readable: int) -> list[str]:
     path = directory / home.MANIFEST_FILE
     try:
-        damaged = sum(1 for line in read_file(path, bytes.splitlines) if line.strip()) - legible
+        damaged = sum(1 for line in read_file(path, bytes.splitlines) if line.strip()) - readable
     except FileNotFoundError:
         return []
     except DamageError as error:
@@ -194,7 +194,7 @@ def _measure(paths: Iterable[Path]) -> Size:
         try:
             status = path.lstat()
         except FileNotFoundError:
-            # Removed meanwhile.
+            # It was removed in the meantime.
             continue
         sizes[status.st_dev, status.st_ino] = status.st_size
         count += 1
@@ -213,10 +213,10 @@ def _count_vectors(directory: Path, hosts: dict[str, list[str]]) -> dict[str, in
 def _list_runs(name: str, folder: Path) -> list[HeldRun]:
     runs = [path for path in folder.glob("*") if path.is_dir()]
     runs.sort(key=lambda path: (not path.name.isdecimal(), len(path.name), path.name))
-    return [_look_at_run(name, path) for path in runs]
+    return [_inspect_run(name, path) for path in runs]
 
 
-def _look_at_run(name: str, folder: Path) -> HeldRun:
+def _inspect_run(name: str, folder: Path) -> HeldRun:
     size = _measure(_list_files(folder))
     if not folder.name.isdecimal():
         return HeldRun(folder.name, "leftover", size, None)
@@ -227,7 +227,7 @@ def _look_at_run(name: str, folder: Path) -> HeldRun:
         if run.is_finished:
             read_card(run.model_path)
     except FileNotFoundError:
-        return HeldRun(reference, "damaged", size, f"{path}: it is not there.")
+        return HeldRun(reference, "damaged", size, f"{path}: the file is missing.")
     except FinetuneError as error:
         return HeldRun(reference, "damaged", size, error.cause)
     if run.is_imported:

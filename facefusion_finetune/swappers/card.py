@@ -1,7 +1,7 @@
-"""The model card: what a tuned model is, carried inside the file and beside it.
+"""The model card: what a tuned model is, stored in the model file and next to it.
 
-The same entries are in the ONNX file's `metadata_props` and in the `.json` beside it. Code that
-runs inside FaceFusion reads them, so this module needs numpy and pydantic alone, and OpenCV for a
+The same entries are in the ONNX file's `metadata_props` and in the `.json` next to it. Code that
+runs inside FaceFusion reads them, so this module needs only numpy and pydantic, and OpenCV for a
 picture.
 """
 
@@ -150,7 +150,7 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
         base64.b64decode(values.get("person_picture", ""), validate=True)
         known = {entry.name for entry in fields(ModelCard)}
         values = {key: value for key, value in values.items() if key in known}
-        # By way of JSON: only from there does a strict check take an object for a dataclass.
+        # Via JSON, because strict validation accepts an object for a dataclass only from JSON.
         return _CARD.validate_json(json.dumps(values), strict=True)
     except ValidationError as error:
         raise RegistryError(origin, f"its card is damaged ({explain(error)}).", _TODO) from error
@@ -160,7 +160,7 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
 
 
 def encode_card(card: ModelCard) -> str:
-    """The card as the text of the `.json` beside the model: the same entries, one per line."""
+    """The card as the text of the `.json` next to the model: the same entries, one per line."""
     return json.dumps(encode_metadata(card), indent=2, sort_keys=True) + "\n"
 
 
@@ -174,7 +174,7 @@ def decode_card(text: str | bytes, origin: str) -> ModelCard:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read the `.json` beside a model; errors as in `decode_metadata`, also where there is none."""
+    """Read the `.json` next to a model; errors as in `decode_metadata`, also if it is missing."""
     try:
         content = read_file(path, bytes)
     except (FileNotFoundError, DamageError) as error:

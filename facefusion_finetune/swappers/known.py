@@ -238,7 +238,7 @@ def get_known_swapper(name: str, directory: Path, path: Path | None = None) -> S
 
 
 def is_whole(path: Path) -> bool:
-    """Whether the file's crc32 matches the `.hash` beside it; True where there is no `.hash`."""
+    """Whether the file's crc32 matches the `.hash` next to it; True if there is no `.hash`."""
     expected = path.with_suffix(".hash")
     if not expected.is_file():
         return True
@@ -260,6 +260,6 @@ def _check_file(name: str, path: Path) -> None:
     if not is_whole(path):
         raise SwapperError(
             f"base {name!r}",
-            f"its file {path} is damaged: its crc32 does not match the .hash beside it.",
+            f"its file {path} is damaged: its crc32 does not match the .hash next to it.",
             "Copy it again.",
         )

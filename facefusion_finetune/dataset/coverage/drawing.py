@@ -125,7 +125,7 @@ def read_face(person: Person, record: CropRecord, side: int) -> Image.Image | No
         with cutout:
             reach = max(right - left, bottom - top) * FACE_MARGIN
             length = max(1.0, min(reach, *cutout.size))
-            # Shift the box of a face at the frame's edge, rather than showing black beside it.
+            # Shift the box of a face at the frame's edge, rather than showing black next to it.
             x, y = (
                 min(max((low + high - length) / 2 - start, 0.0), size - length)
                 for low, high, start, size in zip(

@@ -187,7 +187,7 @@ def _draw_cell(draw: ImageDraw.ImageDraw, x: int, y: int, number: int, largest: 
         draw.rectangle(corners, fill=drawing.PAPER, outline=drawing.LINE)
         drawing.write(draw, (x + CELL / 2, y + CELL / 2 + 5), "none", SMALL, drawing.FAINT, "m")
         return
-    # The square root keeps a cell with few crops visible beside one with thousands.
+    # The square root keeps a cell with few crops visible next to one with thousands.
     share = (number / max(largest, FULL)) ** 0.5
     shade = tuple(round(low + share * (high - low)) for low, high in zip(PALE, DEEP, strict=True))
     draw.rectangle(corners, fill="#{:02x}{:02x}{:02x}".format(*shade))

@@ -245,7 +245,7 @@ def _find_known(
     ]
     chosen: list[_Group] = []
     for place in dict.fromkeys(best):
-        # Whoever shares frames with the person is someone else; earlier anchors take precedence.
+        # Faces that share frames with the person are someone else; earlier anchors take precedence.
         shared = [len(groups[place].frames & other.frames) for other in chosen]
         if max(shared, default=0) < SECOND_PERSON_FRAMES:
             chosen.append(groups[place])

@@ -1,4 +1,4 @@
-"""Work that runs beside the networks: decoding, planning, content checks of what comes next."""
+"""Work done in parallel to the networks: decoding, planning and content checks ahead of time."""
 
 import contextlib
 import queue

@@ -143,7 +143,7 @@ def measure_rank_1(network: nn.Module, coarse: Values, detail: Values, seed: int
 
 
 def measure_sibling_accuracy(network: nn.Module, coarse: Values, seed: int, pairs: int) -> float:
-    """Share of siblings (same coarse factors, other detail) told apart; chance is 0.5."""
+    """Share of siblings (same coarse factors, other detail) distinguished; chance is 0.5."""
     generator = numpy.random.default_rng([13, seed])
     rows = numpy.tile(coarse, (math.ceil(pairs / len(coarse)), 1))[:pairs]
     details = [generator.uniform(-1, 1, (pairs, len(DETAIL))) for _ in range(2)]

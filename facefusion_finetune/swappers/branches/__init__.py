@@ -1,1 +1,1 @@
-"""Low-rank branches beside a swapper's layers, which open for one person's vector alone."""
+"""Low-rank branches parallel to a swapper's layers, which open only for one person's vector."""

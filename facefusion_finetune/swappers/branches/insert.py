@@ -1,4 +1,4 @@
-"""Adds branches beside a base's layers; its swaps stay the same until they are trained."""
+"""Adds branches in parallel to a base's layers; its swaps stay the same until they are trained."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ MIN_IR_VERSION = 4
 def add_branches(
     graph: SwapperGraph, layers: Sequence[Layer], rank: int, gate: IdentityGate, seed: int
 ) -> SwapperGraph:
-    """A swapper with a branch beside each of the given layers, in memory.
+    """A swapper with a branch in parallel to each of the given layers, in memory.
 
     Its output is the base's, since `up` starts at zero. `save_model(graph.file, PATH)` writes it;
     a linked file points into the base, which is still `graph.path`.

@@ -3,8 +3,8 @@
 A branch is a narrow layer of the same kind, followed by one back to the layer's output channels.
 Its output, times the identity gate's opening, is added to the layer's own output. Which form an
 operator takes depends on the base's opset.
-Source: Hu et al., LoRA (arXiv 2106.09685), here beside the layer and not merged into its weight,
-since the opening differs from source to source; the operator definitions of the onnx package.
+Source: Hu et al., LoRA (arXiv 2106.09685), here parallel to the layer and not merged into its
+weight, since the opening differs between sources; the operator definitions of the onnx package.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ CLIP_BY_INPUTS, REDUCE_BY_INPUTS = 11, 18
 
 @dataclass(frozen=True)
 class Branch:
-    """A branch beside a layer."""
+    """A branch parallel to a layer."""
 
     number: int
     """From 0, in the order of the layers."""

@@ -1,6 +1,6 @@
 """Linked files: a tuned model that leaves its frozen weights in the base file.
 
-A copy of the base, named after its digest, must be beside the model. This module puts it there,
+A copy of the base, named after its digest, must be next to the model. This module puts it there,
 checks it, and removes it when no model needs it. The processor calls it inside FaceFusion: no
 torch, and nothing is read before it is checked.
 """
@@ -31,7 +31,7 @@ _FULL_DISK = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 def name_base(base_name: str, sha256: str) -> str:
-    """File name of a base beside the models that need it: `NAME-DIGEST.base`.
+    """File name of a base next to the models that need it: `NAME-DIGEST.base`.
 
     Args:
         base_name: As in the card; characters unsafe in a file name become `_`.
@@ -179,7 +179,7 @@ def remove_unused_bases(directory: Path) -> list[Path]:
 
 
 def is_needed(base: Path) -> bool:
-    """Whether a model beside the base uses it, or cannot be read to find out."""
+    """Whether a model next to the base uses it, or cannot be read to find out."""
     for path in base.parent.glob("*.onnx"):
         try:
             if base.name in scan_links(path).locations:
@@ -216,7 +216,7 @@ def _digest_static(path: Path, _status: tuple[int, ...]) -> str:
 def _place_link(source: Path, target: Path, sha256: str) -> bool:
     """Hard link `source` to `target`; False where that is not possible or not allowed."""
     if source.suffix == SUFFIX and home.home_directory().resolve() not in source.parents:
-        return False  # it is beside FaceFusion's models, and must stay a separate file
+        return False  # it is next to FaceFusion's models, and must stay a separate file
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
     try:
         os.link(source, temporary)
@@ -235,7 +235,7 @@ def _copy(source: Path, file: BinaryIO, sha256: str) -> None:
     digest = hashlib.sha256()
     with source.open("rb") as origin:
         if _clone(origin, file):
-            # Check what was written: the source may have changed meanwhile.
+            # Check what was written: the source may have changed in the meantime.
             for start in range(0, os.fstat(file.fileno()).st_size, CHUNK):
                 digest.update(os.pread(file.fileno(), CHUNK, start))
         else:

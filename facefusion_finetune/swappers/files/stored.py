@@ -1,4 +1,4 @@
-"""Where an initializer's values are: in the model's file, or in one beside it.
+"""Where an initializer's values are: in the model's file, or in one next to it.
 
 Both files are untrusted input. A tensor's location is checked against its dims, the file's size and
 the folder before anything is read from it.
@@ -240,7 +240,7 @@ def _resolve(entries: dict[str, str], length: int, path: Path, name: str) -> Pay
             raise wire.WireError(f"the external data {location!r} is a symbolic link")
     if not place.is_file():
         raise wire.WireError(
-            f"the file {location!r} beside it, which holds its weights, is missing"
+            f"the file {location!r} next to it, which holds its weights, is missing"
         )
     offset, given = (
         _read_number(entries.get(key, usual), name)

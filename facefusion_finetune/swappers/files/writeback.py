@@ -46,7 +46,7 @@ def write_model(
         file: Open for writing, at its start.
         weights: Arrays by initializer name, of the initializer's shape; rounded to its type.
         metadata: `metadata_props` entries to set; others are kept.
-        link: Name of the file beside the new one that will hold the base's bytes. Every tensor
+        link: Name of the file next to the new one that will hold the base's bytes. Every tensor
             that is not tuned then points into it; if None, all weights are in the new file. The
             last initializer stays in the file, since the host may read it as the emap.
 
