@@ -80,7 +80,7 @@ def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -
         (["train", "ada", "--base", "demo", "--preset", "fast"], 1, "nothing was extracted"),
         (["train", "ada", "--judge", "no.onnx", "--base", "demo"], 1, "judge no.onnx"),
         (["train", "ada", "--resume"], 1, "nothing to resume"),
-        (["evaluate", "ada"], 1, "no such training run"),
+        (["evaluate", "ada"], 1, "no such version"),
         (["models", "activate", "ada@x"], 2, "not a version number"),
         (["train"], 2, "Missing argument"),
     ],

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.runs.others import Gallery, PersonFilter
+from facefusion_finetune.runs.others import OtherFaces, PersonFilter
 from facefusion_finetune.runs.run import Run
 
-MOST_TARGETS = 60
+MAX_TARGETS = 60
 """Half of them are spread over the footage; the other half follow those, to see flicker."""
 
 FOLLOWS_WITHIN = 0.25
@@ -20,12 +20,12 @@ FOLLOWS_WITHIN = 0.25
 
 def targets_directory(run: Run) -> Path:
     """Folder of the frames, their masks and `targets.jsonl`."""
-    return Gallery(run, "targets").folder
+    return OtherFaces(run, "targets").folder
 
 
 def read_targets(run: Run) -> list[CropRecord]:
     """The kept frames' records, in the order of the footage; none where none were collected."""
-    return Gallery(run, "targets").read()
+    return OtherFaces(run, "targets").read()
 
 
 def collect_targets(
@@ -46,7 +46,7 @@ def collect_targets(
         UsageError: The run was trained on a file of it.
         EvaluationError: Nobody else is shown.
     """
-    return Gallery(run, "targets").collect(paths, analyser, likeness, _choose)
+    return OtherFaces(run, "targets").collect(paths, analyser, likeness, _choose)
 
 
 def find_followers(records: list[CropRecord]) -> NDArray[numpy.int64]:
@@ -79,9 +79,9 @@ def _is_at(first: CropRecord, second: CropRecord) -> bool:
 
 
 def _choose(records: list[CropRecord]) -> list[CropRecord]:
-    """At most `MOST_TARGETS`: spread positions, each with the frame after it."""
-    if len(records) <= MOST_TARGETS:
+    """At most `MAX_TARGETS`: spread positions, each with the frame after it."""
+    if len(records) <= MAX_TARGETS:
         return records
-    first = numpy.linspace(0, len(records) - 2, MOST_TARGETS // 2).round().astype(int)
+    first = numpy.linspace(0, len(records) - 2, MAX_TARGETS // 2).round().astype(int)
     rows = sorted({int(row) + step for row in first for step in (0, 1)})
     return [records[row] for row in rows]

@@ -1,1 +1,1 @@
-"""One run: its record, and all that training and judging both work on."""
+"""A run: its record, and everything that training and evaluation share."""

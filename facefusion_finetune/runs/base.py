@@ -1,4 +1,4 @@
-"""Which base swapper a user means, and what it allows: its licence, a run that goes on with it."""
+"""Resolves the base swapper of a run, and checks its file and its licence."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,14 @@ INSWAPPER_TEMPLATE = "arcface_128"
 
 
 def resolve_base(base: str, analyser: SwapperCatalogue) -> SwapperOptions:
-    """The base swapper a user names: by FaceFusion's name, or by the path of an ONNX file.
+    """The base swapper given by FaceFusion's name or by the path of an ONNX file.
 
-    An ONNX file does not say how it is to be fed. One whose name begins with that of a known
-    swapper is fed as that; any other must have the layout of an inswapper.
+    An ONNX file does not describe its inputs. If its name starts with that of a known swapper, it
+    is treated as that one; otherwise it must have the layout of an inswapper.
 
     Raises:
-        SwapperError: There is no such swapper, it is not known how to feed the file, or the
-            analyser has no template for it.
+        SwapperError: There is no such swapper, the file's type is unknown, or the analyser has no
+            template for it.
     """
     path = Path(base)
     if path.suffix != ".onnx":
@@ -35,9 +35,9 @@ def resolve_base(base: str, analyser: SwapperCatalogue) -> SwapperOptions:
     if graph.emap is None:
         raise SwapperError(
             base,
-            "it is a face swapper, but neither its name nor its layout says how it is to be fed.",
-            "Let the file's name begin with that of the model it derives from, as in"
-            f" simswap_256_mine.onnx. Known are: {', '.join(names)}.",
+            "it is a face swapper, but neither its name nor its layout tells its type.",
+            "Start the file's name with that of the model it derives from, as in"
+            f" simswap_256_mine.onnx. Known models: {', '.join(names)}.",
         )
     return SwapperOptions(
         name=path.stem,
@@ -53,40 +53,40 @@ def resolve_base(base: str, analyser: SwapperCatalogue) -> SwapperOptions:
 
 
 def open_base(options: SwapperOptions, analyser: FaceAnalyser) -> SwapperGraph:
-    """Read the base's graph, and check that it is what its options say.
+    """Read the base's graph, and check that it matches its options.
 
     Raises:
-        SwapperError: It is no swapper, another one, or the analyser has no template for it.
+        SwapperError: The file is not a swapper, does not match the options, or the analyser has no
+            template for it.
     """
     graph = read_swapper(options.path)
     if has_branches(graph.file):
         raise SwapperError(
             str(options.path),
-            "it is a tuned model with a gated change, not a base.",
-            "Give the base that it was tuned from, as FaceFusion publishes it.",
+            "it is a tuned model, not a base.",
+            "Use the base it was tuned from, as published by FaceFusion.",
         )
     family = options.family
     if (graph.size, graph.source_shape) != (options.size, family.source_shape):
         raise SwapperError(
             str(options.path),
-            f"it swaps crops of {list(graph.size)} by a source of {list(graph.source_shape)}, but"
-            f" {options.name!r} by its name swaps {list(options.size)} by"
-            f" {list(family.source_shape)}.",
-            "Use the file as FaceFusion publishes it, under its own name.",
+            f"it takes crops of {list(graph.size)} and a source of {list(graph.source_shape)}, but"
+            f" {options.name!r} takes {list(options.size)} and {list(family.source_shape)}.",
+            "Use the file as published by FaceFusion, under its own name.",
         )
     pictures = [family.picture.template] if family.picture else []
     for template in (options.template, *pictures):
         if template not in analyser.warp_templates():
             raise SwapperError(
                 f"base {options.name!r}",
-                f"{analyser.name} has no template {template!r} to align it by.",
-                "Name another base.",
+                f"{analyser.name} has no face alignment template {template!r}.",
+                "Use another base.",
             )
     return graph
 
 
 def _find_origin(stem: str, names: list[str]) -> str | None:
-    """The longest of the names that `stem` begins with, up to the end of a word."""
+    """The longest of the names that `stem` starts with, ending at a word boundary."""
     found = [
         name
         for name in names
@@ -96,17 +96,17 @@ def _find_origin(stem: str, names: list[str]) -> str | None:
 
 
 def check_base(run: Run, options: SwapperOptions) -> None:
-    """Make sure that a run goes on with the base it was started with.
+    """Check that a run continues with the base it was started with.
 
     Raises:
-        TrainingError: The base file's digest is another one.
+        TrainingError: The base file's digest has changed.
     """
     if digest_file(options.path) != run.config.base_sha256:
         raise TrainingError(
             f"run {run.reference}",
-            f"it was started with another {run.config.base_name} than {options.path} holds now"
+            f"it was started with a different {run.config.base_name} than {options.path} is now"
             " (the digests differ).",
-            "Put the former base file back, or train anew without --resume.",
+            "Restore the original base file, or train again without --resume.",
         )
 
 
@@ -117,12 +117,12 @@ COMMERCIAL_LICENCES = frozenset(
         *("ISC", "MIT", "Unlicense", "WTFPL", "Zlib"),
     )
 )
-"""SPDX names of licences that allow commercial use of what is made from the work, without
-conditions on the use. What is not among them, or unknown, is taken to forbid it."""
+"""SPDX names of licences that allow commercial use of derived works without conditions on the use.
+All others are assumed to forbid it."""
 
 
 COMMERCIAL_BASES = ("ghost_1_256", "ghost_2_256", "ghost_3_256")
-"""Those of FaceFusion 3.8 whose licence, as it states it, is among them."""
+"""FaceFusion 3.8's bases whose stated licence allows commercial use."""
 
 
 def allows_commercial_use(licence: str) -> bool:
@@ -131,13 +131,13 @@ def allows_commercial_use(licence: str) -> bool:
 
 
 def check_licence(options: SwapperOptions) -> None:
-    """Make sure that a model tuned from a base may be used commercially: it inherits the licence.
+    """Check that a model tuned from a base, which inherits its licence, may be used commercially.
 
     Args:
-        options: The base, with the licence FaceFusion states for it.
+        options: The base, with the licence stated by FaceFusion.
 
     Raises:
-        SwapperError: The base's licence forbids it, or is unknown.
+        SwapperError: The base's licence forbids commercial use, or is unknown.
     """
     if allows_commercial_use(options.licence):
         return
@@ -145,7 +145,7 @@ def check_licence(options: SwapperOptions) -> None:
     state = "is unknown" if is_unknown else f"({options.licence}) does not allow commercial use"
     raise SwapperError(
         f"base {options.name!r} with --commercial",
-        f"its licence {state}, and a model tuned from it inherits that licence.",
-        f"Use a base that may be used commercially: {', '.join(COMMERCIAL_BASES)}; or train without"
+        f"its licence {state}, and tuned models inherit it.",
+        f"Use a base with a suitable licence: {', '.join(COMMERCIAL_BASES)}; or train without"
         " --commercial.",
     )

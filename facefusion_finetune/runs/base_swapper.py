@@ -1,6 +1,6 @@
-"""The frozen base at work on whole arrays of crops, and what pairs are made of.
+"""Runs the frozen base on arrays of crops, and creates cycle inputs.
 
-G0 is the frozen base, P the person. A cycle input is G0's swap of somebody else onto a frame of P,
+G0 is the frozen base, P the person. A cycle input is G0's swap of someone else onto a frame of P,
 pasted back through the host's mask and cropped again.
 """
 
@@ -20,11 +20,11 @@ FORWARD_BATCH = 8
 
 
 Forward = Callable[[NDArray[numpy.float32], NDArray[numpy.float32]], NDArray[numpy.float32]]
-"""(n, 3, H, W) target inputs and (n, ...) source inputs to (n, 3, H, W) outputs of the file."""
+"""From (n, 3, H, W) target inputs and (n, ...) source inputs to the file's (n, 3, H, W) outputs."""
 
 
 class BaseSwapper:
-    """G0: runs the frozen base on whole arrays of crops."""
+    """G0: runs the frozen base on arrays of crops."""
 
     def __init__(self, forward: Forward, options: SwapperOptions) -> None:
         self._forward = forward
@@ -35,10 +35,10 @@ class BaseSwapper:
 
         Args:
             crops: (n, H, W, 3), BGR; at least one.
-            sources: (n, ...), kept as `PersonSource.source` is.
+            sources: (n, ...), in the form of `PersonSource.source`.
 
         Returns:
-            (n, 3, H, W), RGB, 0 to 1 but not clipped.
+            (n, 3, H, W), RGB, 0 to 1, not clipped.
         """
         outputs = []
         for start in range(0, len(crops), FORWARD_BATCH):
@@ -55,13 +55,13 @@ def paste_others(
     base: BaseSwapper,
     analyser: FaceGeometry,
 ) -> list[VisionFrame]:
-    """Each crop's cut-out with somebody else swapped on and pasted back.
+    """Each crop's cut-out with someone else swapped on and pasted back.
 
     Args:
         crops: n crops of P.
-        sources: (n, ...), of others.
+        sources: (n, ...), sources of others.
         base: The frozen base.
-        analyser: Whose mask and paste are used.
+        analyser: Masks and pastes back.
     """
     cutouts = []
     for start in range(0, len(crops), FORWARD_BATCH):
@@ -78,7 +78,7 @@ def create_cycle_inputs(
     base: BaseSwapper,
     analyser: FaceGeometry,
 ) -> NDArray[numpy.uint8]:
-    """(n, H, W, 3), BGR: what `paste_others` makes, cropped as a second swap would see it."""
+    """(n, H, W, 3), BGR: the results of `paste_others`, cropped again as for a second swap."""
     cutouts = paste_others(crops, sources, base, analyser)
     return numpy.stack(
         [

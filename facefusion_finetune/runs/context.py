@@ -1,4 +1,4 @@
-"""What travels together through a run, while it trains and while it is judged."""
+"""The context shared by the steps of a run's training and evaluation."""
 
 from dataclasses import dataclass, field
 
@@ -12,15 +12,15 @@ from facefusion_finetune.swappers.graphs.graph import SwapperGraph
 
 @dataclass(frozen=True)
 class RunContext:
-    """A run with what it works on."""
+    """A run with its base, crops and analyser."""
 
     run: Run
     analyser: FaceAnalyser
-    """Aligns, masks and pastes, as whoever will swap does."""
+    """Aligns, masks and pastes back, the same way as at inference."""
     options: SwapperOptions
-    """Of the base."""
+    """The base's options."""
     graph: SwapperGraph
-    """Of the base, as it is in its file."""
+    """The base's graph, as in its file."""
     crops: RunCrops
     observer: Observer = field(default_factory=Observer)
-    """Told about the progress."""
+    """Receives the progress."""

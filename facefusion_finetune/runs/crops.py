@@ -1,4 +1,4 @@
-"""The crops of a run: which train and which judge."""
+"""The crops of a run: training, validation and held-out."""
 
 import hashlib
 from collections import Counter
@@ -20,7 +20,7 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 Item = TypeVar("Item")
 
 MIN_SHOTS_FOR_VALIDATION = 6
-"""Training shots from which on one of them is kept back; fewer are all needed."""
+"""Minimum number of training shots for using one as validation set."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class RunCrops:
     """The crops of a run."""
 
     records: list[CropRecord]
-    """All of the person's."""
+    """The records of all of the person's crops."""
     train: list[AlignedCrop]
     held_out: list[AlignedCrop]
     validation: list[AlignedCrop] = field(default_factory=list)
-    """Of a shot that tells when training has done its work; they neither train nor judge."""
+    """The validation set, crops of one shot, used for early stopping only."""
 
 
 def split_crops(
@@ -42,13 +42,13 @@ def split_crops(
     needed: int,
     with_validation: bool = False,
 ) -> RunCrops:
-    """Split the person's crops for a new run; no training crop looks like a held-out one.
+    """Split the person's crops for a new run; near-duplicates of held-out crops do not train.
 
     Args:
-        person: Whose.
-        analyser: Aligns them.
-        options: Of the base.
-        needed: How many crops have to train.
+        person: The person.
+        analyser: Aligns the crops.
+        options: The base's options.
+        needed: Minimum number of training crops.
         with_validation: Use a training shot as validation set, if there are enough shots and crops.
 
     Raises:
@@ -75,7 +75,7 @@ def split_crops(
 
 
 def _choose_shot(crops: list[AlignedCrop], needed: int) -> str | None:
-    """The shot to keep back: it follows from the shots' names alone; None if all are needed."""
+    """The validation shot, determined by the shots' names only; None if all are needed."""
     counts = Counter(crop.record.shot for crop in crops)
     if len(counts) < MIN_SHOTS_FOR_VALIDATION:
         return None
@@ -91,7 +91,7 @@ def reload_crops(
     """The crops that a run was started with.
 
     Raises:
-        DatasetError: Some are gone or damaged.
+        DatasetError: Some are missing or damaged.
     """
     records = read_manifest(person)
     known = {record.id: record for record in records if record.kept}
@@ -100,8 +100,8 @@ def reload_crops(
     if missing:
         raise DatasetError(
             f"run {run.reference}",
-            f"{len(missing)} of its crops are no longer among the person's.",
-            "Train anew, without --resume.",
+            f"{len(missing)} of its crops no longer exist or were rejected.",
+            "Train again without --resume.",
         )
     train, held_out, validation = (
         load_crops(person, [known[identifier] for identifier in part], analyser, options)
@@ -111,7 +111,7 @@ def reload_crops(
 
 
 def spread(items: list[Item], count: int) -> list[Item]:
-    """At most `count` items, evenly spread over the list."""
+    """At most `count` items, evenly spaced over the list."""
     if len(items) <= count:
         return items
     positions = numpy.linspace(0, len(items) - 1, count).round().astype(int)

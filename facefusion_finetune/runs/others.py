@@ -1,4 +1,4 @@
-"""Footage of other people: what a run keeps of it, and that none of it both trains and judges."""
+"""Footage of other people: collects their faces, and keeps training and evaluation apart."""
 
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -26,92 +26,92 @@ from facefusion_finetune.faces.vectors import create_centroid, measure_similarit
 from facefusion_finetune.runs.crops import spread
 from facefusion_finetune.runs.run import Run
 
-MOST_OTHERS = 240
-"""Frames of others that train."""
+MAX_OTHERS = 240
+"""Maximum number of training frames of other people."""
 
 OWN_MARGIN = 0.1
-"""How much less like the person than the least like of the person's own crops another face is."""
+"""Margin in cosine below the least similar of the person's own crops."""
 
 STRANGER_COSINE = 0.4
-"""A face below this is nobody's whose crops scatter so much."""
+"""A face below this cosine is never the person, however much the person's crops vary."""
 
 Use = Literal["others", "targets"]
-"""What footage of others is for: it trains, or the person is swapped onto it to judge."""
+"""Purpose of footage of others: training, or targets for the evaluation."""
 
 Choose = Callable[[list[CropRecord]], list[CropRecord]]
-"""From usable faces in the order of the footage to those that are kept."""
+"""Selects the faces to keep from all usable ones, in the order of the footage."""
 
 
 @dataclass(frozen=True)
 class PersonFilter:
-    """How a face is known to be the person's."""
+    """Recognises the person's face."""
 
     centroid: NDArray[numpy.float64]
-    """(512,): mean direction of the person's crops."""
+    """(512,): mean direction of the person's embeddings."""
     limit: float
     """Cosine above which a face is the person's."""
 
     @staticmethod
     def of(embeddings: NDArray[numpy.float32]) -> "PersonFilter":
-        """Take (n, 512) of the person's crops: all of them lie above the limit."""
+        """Create it from the (n, 512) embeddings of the person's crops, which all pass."""
         centroid = create_centroid(embeddings)
         own = measure_similarity(embeddings, centroid)
         return PersonFilter(centroid, max(STRANGER_COSINE, float(own.min()) - OWN_MARGIN))
 
     def is_person(self, embedding: NDArray[numpy.float32]) -> bool:
-        """Whether (512,) is the person's."""
+        """Whether a (512,) embedding is the person's."""
         return bool(measure_similarity(embedding[None], self.centroid)[0] > self.limit)
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """The faces of other people that a run keeps for one use."""
+class OtherFaces:
+    """The faces of other people that a run keeps for one purpose."""
 
     run: Run
     use: Use
 
     @property
     def folder(self) -> Path:
-        """Of the cut-outs, their masks and the records."""
+        """The folder of the cut-outs, their masks and their records."""
         return self.run.directory / self.use
 
     def read(self) -> list[CropRecord]:
-        """The kept faces, in the order of the footage; none where none were collected."""
+        """The kept faces, in the order of the footage; empty if none were collected."""
         return read_records(self.folder / self._records_name)
 
     def collect(
-        self, paths: list[Path], analyser: FaceAnalyser, likeness: PersonFilter, choose: Choose
+        self, paths: list[Path], analyser: FaceAnalyser, person: PersonFilter, choose: Choose
     ) -> list[CropRecord]:
-        """Cut faces of other people out of footage, and keep them in place of earlier ones.
+        """Extract faces of other people from footage, replacing earlier ones.
 
-        The content check runs on the footage as for any other. Nobody's vector is kept.
+        The content check runs on the footage as usual. No embeddings are kept.
 
         Args:
-            paths: Images, folders and videos that show others.
+            paths: Images, folders and videos of other people.
             analyser: Finds and aligns the faces.
-            likeness: To the person, who is left out.
-            choose: Which of the faces are kept.
+            person: Recognises the person, whose faces are left out.
+            choose: Selects the faces to keep.
 
         Raises:
-            FootageError: Nothing to read, or content refused.
-            UsageError: A file of it is among what the run keeps for the other use.
-            EvaluationError: Nobody else is shown on targets.
-            TrainingError: Nobody else is shown on what is to train.
+            FootageError: There is no footage, or the content check refuses it.
+            UsageError: The run uses a file of it for the other purpose.
+            EvaluationError: The targets show no one but the person.
+            TrainingError: The training footage shows no one but the person.
         """
         footage = [(source, source.digest()) for source in sources.list_sources(paths)]
-        other = Gallery(self.run, "targets" if self.use == "others" else "others")
+        other = OtherFaces(self.run, "targets" if self.use == "others" else "others")
         _check_shared({record.source_sha256 for record in other.read()}, _name_origins(footage))
         work = self.folder.with_name(f"{self.use}.new")
         shutil.rmtree(work, ignore_errors=True)
         home.create_private_directory(work)
         try:
             found, frames = collect_folder(footage, analyser, work)
-            others = [record for record in found if _is_usable(record, likeness)]
+            others = [record for record in found if _is_usable(record, person)]
             if not others:
-                raise self._complain(paths, len(found), frames)
+                raise self._create_error(paths, len(found), frames)
             ordered = sorted(others, key=lambda record: (record.source, record.frame, record.id))
             chosen = [self._strip(record) for record in choose(ordered)]
-            _remove_rest(work, chosen)
+            _remove_unused(work, chosen)
             write_records(work / self._records_name, chosen)
             shutil.rmtree(self.folder, ignore_errors=True)
             work.replace(self.folder)
@@ -129,60 +129,60 @@ class Gallery:
         changes = {"kept": True, "sha256": record.sha256}
         return strip_record(record, reason).model_copy(update=changes)
 
-    def _complain(self, paths: list[Path], faces: int, frames: int) -> FinetuneError:
+    def _create_error(self, paths: list[Path], faces: int, frames: int) -> FinetuneError:
         given = f"--{self.use} {', '.join(map(str, paths))}"
         why = (
-            f"of the {faces} faces in its {frames} frames none is a usable face of somebody other"
+            f"none of the {faces} faces in its {frames} frames is a usable face of someone other"
             " than the person."
         )
         if self.use == "targets":
-            todo = "Give footage of other people, such as what the person is to be swapped onto."
+            todo = "Use footage of other people, such as that the person will be swapped onto."
             return EvaluationError(given, why, todo)
-        return TrainingError(given, why, "Give footage of other people, or leave it out.")
+        return TrainingError(given, why, "Use footage of other people, or omit the option.")
 
 
 def collect_others(
-    run: Run, paths: list[Path], analyser: FaceAnalyser, likeness: PersonFilter
+    run: Run, paths: list[Path], analyser: FaceAnalyser, person: PersonFilter
 ) -> list[CropRecord]:
-    """Cut faces of other people that train out of footage, and keep them in the run.
+    """Extract other people's faces for training, and keep them in the run.
 
     Args:
-        run: That trains on them; those it had before are replaced.
-        paths: Images, folders and videos that show others.
+        run: The run to train; its earlier faces are replaced.
+        paths: Images, folders and videos of other people.
         analyser: Finds and aligns the faces.
-        likeness: To the person, who is left out.
+        person: Recognises the person, whose faces are left out.
 
     Returns:
-        At most `MOST_OTHERS`, evenly spread over the footage. Load them from `others_directory`.
+        At most `MAX_OTHERS`, evenly spaced over the footage. Load them from `others_directory`.
 
     Raises:
-        FootageError: Nothing to read, or content refused.
-        UsageError: A file of it also judges the run.
-        TrainingError: Nobody else is shown.
+        FootageError: There is no footage, or the content check refuses it.
+        UsageError: A file of it is also among the run's targets.
+        TrainingError: The footage shows no one but the person.
     """
-    return Gallery(run, "others").collect(
-        paths, analyser, likeness, lambda records: spread(records, MOST_OTHERS)
+    return OtherFaces(run, "others").collect(
+        paths, analyser, person, lambda records: spread(records, MAX_OTHERS)
     )
 
 
 def read_others(run: Run) -> list[CropRecord]:
-    """The records `collect_others` kept; none where there was no footage of others."""
-    return Gallery(run, "others").read()
+    """The records kept by `collect_others`; empty if there are none."""
+    return OtherFaces(run, "others").read()
 
 
 def others_directory(run: Run) -> Path:
     """Folder of these frames, their masks and `others.jsonl`."""
-    return Gallery(run, "others").folder
+    return OtherFaces(run, "others").folder
 
 
 def check_apart(training: Sequence[Path], judging: Sequence[Path]) -> None:
-    """Make sure that footage of others does not both train and judge.
+    """Check that no footage of others is used for both training and evaluation.
 
-    Files are the same where their bytes are.
+    Files are compared by content.
 
     Raises:
         UsageError: A file is in both.
-        FootageError: Nothing to read.
+        FootageError: There is no footage.
     """
     train, judge = (
         _name_origins([(source, source.digest()) for source in sources.list_sources(paths)])
@@ -196,14 +196,14 @@ def _check_shared(digests: set[str], footage: Iterable[tuple[Path, str]]) -> Non
         if digest in digests:
             raise UsageError(
                 str(path),
-                "the same footage cannot train and judge: a model that learnt these frames by heart"
-                " would pass.",
-                "Give --others and --targets footage of different people, or other files.",
+                "the same footage cannot be used for training and for evaluation: a model that"
+                " memorised these frames would pass.",
+                "Use different files for --others and --targets, ideally of different people.",
             )
 
 
 def _name_origins(footage: list[tuple[sources.Source, str]]) -> list[tuple[Path, str]]:
-    """Each file with its digest, and with that of the footage an extraction cut it out of."""
+    """Each file with its digest, and with those of the footage it was extracted from."""
     return [
         (source.path, digest)
         for source, own in footage
@@ -211,11 +211,11 @@ def _name_origins(footage: list[tuple[sources.Source, str]]) -> list[tuple[Path,
     ]
 
 
-def _is_usable(record: CropRecord, likeness: PersonFilter) -> bool:
-    return record.kept and record.embedding is not None and not likeness.is_person(record.embedding)
+def _is_usable(record: CropRecord, person: PersonFilter) -> bool:
+    return record.kept and record.embedding is not None and not person.is_person(record.embedding)
 
 
-def _remove_rest(folder: Path, records: list[CropRecord]) -> None:
+def _remove_unused(folder: Path, records: list[CropRecord]) -> None:
     kept = {name(record.id) for record in records for name in (cutout_name, masks_name)}
     for path in folder.iterdir():
         if path.name not in kept:

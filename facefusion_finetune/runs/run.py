@@ -1,4 +1,4 @@
-"""A run on disk: its settings, its files, and how it is found again.
+"""A run on disk: its settings, its files, and how to find it.
 
 A run is one version of a person's model, trained here or imported.
 """
@@ -28,7 +28,7 @@ PREVIEWS_FOLDER = "previews"
 
 
 class RunRecord(BaseModel):
-    """What is known of every run: whose model, from which base, and when."""
+    """Settings common to all runs: person, base, consent and date."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -46,45 +46,45 @@ class RunRecord(BaseModel):
 
 
 class ImportRecord(RunRecord):
-    """A run whose model was trained on another machine; of its training nothing is here."""
+    """A run whose model was trained on another machine; its training data is not here."""
 
     imported: Literal[True] = True
     imported_at: AwareDatetime
     origin: str
-    """`NAME@VERSION`, as the model was called there."""
+    """`NAME@VERSION` of the model on that machine."""
 
 
 class JudgeRecord(BaseModel):
-    """The recogniser that judges a run, where it is a file of the user's."""
+    """The user's judge file of a run."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     path: str
-    """Absolute."""
+    """Absolute path."""
     sha256: str
 
 
 class RunConfig(RunRecord):
-    """Everything a training run depends on, as it was when the run began."""
+    """Everything a training run depends on, recorded at its start."""
 
     analyser: str
     base_argument: str
-    """What the base was given as: a name, or the absolute path of a file."""
+    """The base as given: a name, or the absolute path of a file."""
     seed: int
     train: list[str]
-    """Ids of the crops that train."""
+    """Ids of the training crops."""
     held_out: list[str]
-    """Ids of the crops that judge."""
+    """Ids of the held-out crops."""
     kept_back: list[str] = []
-    """Ids of the crops that tell when training has done its work."""
+    """Ids of the validation crops."""
     preset: Preset
     judge: JudgeRecord | None = None
     others: list[str] = []
-    """Absolute paths of the footage of other people that trains, too."""
+    """Absolute paths of training footage of other people."""
 
 
 class Run:
-    """One folder `runs/VERSION` of a person."""
+    """A run in a person's folder `runs/VERSION`."""
 
     def __init__(self, directory: Path, record: RunRecord) -> None:
         self.directory = directory
@@ -102,7 +102,7 @@ class Run:
 
     @property
     def config(self) -> RunConfig:
-        """The settings it was trained with.
+        """The settings of the training.
 
         Raises:
             TrainingError: It was trained on another machine.
@@ -110,51 +110,51 @@ class Run:
         if not isinstance(self.record, RunConfig):
             raise TrainingError(
                 f"model {self.reference}",
-                "it was imported, so the crops and settings it was trained with are not here: it"
-                " can neither be judged again nor trained on.",
-                f"Do that where it was trained, or train anew: facefusion-finetune train"
-                f" {self.record.person}.",
+                "it was imported without its crops and training settings, so it can be neither"
+                " evaluated nor resumed here.",
+                "Do that on the machine it was trained on, or train a new model here:"
+                f" facefusion-finetune train {self.record.person}.",
             )
         return self.record
 
     @property
     def checkpoint_path(self) -> Path:
-        """The last good state of training."""
+        """The last checkpoint."""
         return self.directory / "checkpoints" / "last.safetensors"
 
     @property
     def record_path(self) -> Path:
-        """Its settings; a run without them is none any more."""
+        """The settings; a folder without them is not a run."""
         return self.directory / RECORD_FILE
 
     @property
     def model_path(self) -> Path:
-        """The tuned model; there only once the run is finished."""
+        """The tuned model; exists only once the run is finished."""
         return self.directory / MODEL_FILE
 
     @property
     def report_path(self) -> Path:
-        """The report for people."""
+        """The HTML report."""
         return self.directory / "report.html"
 
     @property
     def report_json_path(self) -> Path:
-        """The same report for programs."""
+        """The same report as JSON."""
         return self.directory / REPORT_FILE
 
     @property
     def previews_directory(self) -> Path:
-        """Pictures: of single steps, and of the report."""
+        """Folder of the training previews and the report's pictures."""
         return self.directory / PREVIEWS_FOLDER
 
     @property
     def metrics_path(self) -> Path:
-        """What each step measured, a line of JSON for each."""
+        """The metrics of each step, one JSON object per line."""
         return self.directory / METRICS_FILE
 
     @property
     def is_finished(self) -> bool:
-        """Whether a model was written; it may be damaged by now."""
+        """Whether a model was written; it may be damaged."""
         return self.model_path.exists()
 
     def log(self, step: int, values: dict[str, Any]) -> None:
@@ -165,7 +165,7 @@ class Run:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
-        """Drop lines of steps that a resumed run will do again."""
+        """Remove metrics of steps that a resumed run will repeat."""
         path = self.metrics_path
         if path.exists():
             lines = path.read_bytes().splitlines(keepends=True)
@@ -182,22 +182,22 @@ class DamagedRun:
 
     @property
     def reference(self) -> str:
-        """`NAME@VERSION`, as the folders are called."""
+        """`NAME@VERSION`, from the folder names."""
         return f"{self.directory.parts[-3]}@{self.version}"
 
     @property
     def version(self) -> int:
-        """Its number."""
+        """The version number."""
         return int(self.directory.name)
 
     @property
     def is_finished(self) -> bool:
-        """Whether a model was written; it may be damaged by now."""
+        """Whether a model was written; it may be damaged."""
         return (self.directory / MODEL_FILE).exists()
 
 
 def create_run(person: Person, config: RunConfig) -> Run:
-    """Make the folder of a new run."""
+    """Create the folder of a new run."""
     directory = person.runs_directory / str(config.version)
     home.create_private_directory(directory / "checkpoints")
     home.create_private_directory(directory / PREVIEWS_FOLDER)
@@ -205,34 +205,34 @@ def create_run(person: Person, config: RunConfig) -> Run:
 
 
 def write_record(directory: Path, record: RunRecord) -> Run:
-    """Write the settings of a run whose folder exists."""
+    """Write a run's settings to its existing folder."""
     values = record.model_dump(mode="json", exclude_none=True)
     home.write_text(directory / RECORD_FILE, tomli_w.dumps(values))
     return Run(directory, record)
 
 
 def next_version(person: Person) -> int:
-    """Number of the person's next run: that of no folder, whatever is left in there."""
+    """The version of the person's next run, higher than that of any existing folder."""
     names = (path.name for path in person.runs_directory.glob("*"))
     return max((int(name) for name in names if name.isdecimal()), default=0) + 1
 
 
 def find_records(folder: Path) -> list[Path]:
-    """`config.toml` of all runs in a person's folder `runs`, oldest run first."""
+    """Paths of `config.toml` of all runs in a folder `runs`, oldest run first."""
     paths = [path for path in folder.glob(f"*/{RECORD_FILE}") if path.parent.name.isdecimal()]
     return sorted(paths, key=lambda path: int(path.parent.name))
 
 
 def list_runs(person: Person) -> list[Run]:
-    """All runs of a person whose settings can be read, oldest first."""
+    """All runs of a person with readable settings, oldest first."""
     return [run for run in scan_runs(person) if isinstance(run, Run)]
 
 
 def scan_runs(person: Person) -> list[Run | DamagedRun]:
-    """All runs of a person, oldest first; those with damaged settings are among them."""
+    """All runs of a person, oldest first, including those with damaged settings."""
     found: list[Run | DamagedRun] = []
     for path in find_records(person.runs_directory):
-        # One that was removed meanwhile is none.
+        # It may have been removed in the meantime.
         with contextlib.suppress(FileNotFoundError):
             try:
                 found.append(load_run(path))
@@ -242,16 +242,16 @@ def scan_runs(person: Person) -> list[Run | DamagedRun]:
 
 
 def load_run(path: Path) -> Run:
-    """The run with those settings.
+    """Load the run of a settings file.
 
     Args:
-        path: Its `config.toml`.
+        path: The run's `config.toml`.
 
     Raises:
-        TrainingError: They are damaged, or another run's.
-        FileNotFoundError: There are none; the run may have been removed meanwhile.
+        TrainingError: The settings are damaged, or belong to another run.
+        FileNotFoundError: The file does not exist; the run may have been removed.
     """
-    todo = "Put the file back as it was, or remove that run's folder."
+    todo = "Restore the file, or remove the run's folder."
     try:
         record = read_file(path, _parse_record)
     except DamageError as error:
@@ -259,7 +259,7 @@ def load_run(path: Path) -> Run:
             str(path), f"the run's settings are damaged ({error}).", todo
         ) from error
     if (record.person, record.version) != (path.parts[-4], int(path.parent.name)):
-        raise TrainingError(str(path), "they are the settings of another run.", todo)
+        raise TrainingError(str(path), "it has the settings of another run.", todo)
     return Run(path.parent, record)
 
 
@@ -270,7 +270,7 @@ def _parse_record(content: bytes) -> RunRecord:
 
 
 def find_run(person: Person, version: int | None) -> Run:
-    """The run of that version, or the person's last one.
+    """The run with the given version, or the person's last one.
 
     Raises:
         TrainingError: There is no such run, or its settings are damaged.
@@ -278,45 +278,45 @@ def find_run(person: Person, version: int | None) -> Run:
     paths = find_records(person.runs_directory)
     for path in reversed(paths):
         if version in (None, int(path.parent.name)):
-            # One that was removed meanwhile is none.
+            # It may have been removed in the meantime.
             with contextlib.suppress(FileNotFoundError):
                 return load_run(path)
     known = ", ".join(f"{person.name}@{path.parent.name}" for path in paths) or "none yet"
     wanted = f"{person.name}@{version}" if version else person.name
     raise TrainingError(
         f"model {wanted!r}",
-        f"there is no such training run (known: {known}).",
+        f"no such version (known: {known}).",
         f"Train one: facefusion-finetune train {person.name} --base inswapper_128.",
     )
 
 
 def check_consent(run: Run) -> Consent:
-    """The consent that a run may go on with at this moment, read from disk again.
+    """The consent that currently allows a run to continue, read from disk again.
 
     Raises:
-        ConsentError: There is none, it has expired, or person or run were removed meanwhile.
+        ConsentError: No consent is on record, it has expired, or the person or run was removed.
     """
     consent = confirm_consent(run.record.person)
     if not run.record_path.is_file():
         raise ConsentError(
             f"run {run.reference}",
-            "it was removed while it was at work.",
-            f"Train anew: facefusion-finetune train {run.record.person}.",
+            "it was removed while it was running.",
+            f"Train again: facefusion-finetune train {run.record.person}.",
         )
     return consent
 
 
 @contextlib.contextmanager
 def watch_consent(run: Run) -> Iterator[None]:
-    """Work on a run: where that fails because of the consent, say so, and leave nothing behind.
+    """Report failures caused by missing consent as such, and delete what a removed run wrote.
 
     Raises:
-        ConsentError: As `check_consent`, in place of what failed for that reason.
+        ConsentError: As `check_consent`, in place of an error it caused.
     """
     try:
         yield
     except (OSError, FinetuneError):
-        # Whatever could not be written or read: the person may have been removed meanwhile.
+        # A file access may have failed because the person was removed.
         check_consent(run)
         raise
     finally:
@@ -324,7 +324,7 @@ def watch_consent(run: Run) -> Iterator[None]:
 
 
 def _discard_remains(run: Run) -> None:
-    """Delete what was written into a run's folder after the run was removed."""
+    """Delete files that were written to a run's folder after the run was removed."""
     if not run.record_path.exists():
         shutil.rmtree(run.directory, ignore_errors=True)
         for folder in (run.directory.parent, run.directory.parent.parent):
@@ -333,7 +333,7 @@ def _discard_remains(run: Run) -> None:
 
 
 def _read_step(line: bytes) -> int:
-    """The step that a line of metrics tells of; one that is damaged tells of none, and is kept."""
+    """The step of a line of metrics; 0 for a damaged line, which is thus kept."""
     try:
         return int(parse_json(line)["step"])
     except (ValueError, KeyError, TypeError, OverflowError):

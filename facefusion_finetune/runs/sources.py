@@ -1,4 +1,4 @@
-"""Who drives the swaps of a run: the person, each of the person's frames, other people."""
+"""The sources of a run: the person, each of the person's frames, other people."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,13 +21,13 @@ OTHER_PEOPLE = 64
 
 @dataclass(frozen=True)
 class SourceTable:
-    """The sources of a run, kept as `PersonSource.source` is."""
+    """The sources of a run, in the form of `PersonSource.source`."""
 
     person: PersonSource
     own: NDArray[Any]
-    """(n, ...): of each crop that trains."""
+    """(n, ...): one for each training crop."""
     others: NDArray[Any]
-    """(m, ...): of other people; none where a picture base has no pictures of others."""
+    """(m, ...): of other people; empty if a picture-driven base has no pictures of others."""
 
     def stack(self) -> NDArray[Any]:
         """(1 + n + m, ...): the person, then `own`, then `others`."""
@@ -41,19 +41,19 @@ def gather_sources(
     analyser: FaceAnalyser,
     seed: int,
 ) -> SourceTable:
-    """The sources of a run.
+    """Create the sources of a run.
 
     Args:
-        crops: The crops that train.
-        centroid: (512,), the mean direction of their vectors.
-        maker: Of the base.
-        analyser: Cuts pictures, knows other people.
+        crops: The training crops.
+        centroid: (512,), mean direction of their embeddings.
+        maker: The base's source maker.
+        analyser: Crops pictures, and provides other people.
         seed: Draws the other people.
     """
     embeddings = stack_embeddings([crop.record for crop in crops])
     vector = centroid
     if maker.family.needs_converter:
-        # Rounded as the file carries it: what is trained and judged on is what is deployed.
+        # Rounded as stored in the file, so that training and evaluation use the deployed values.
         length = numpy.linalg.norm(embeddings.astype(numpy.float64), axis=1).mean()
         vector = (centroid * length).astype(numpy.float32).astype(numpy.float64)
     own: NDArray[Any]
@@ -86,19 +86,19 @@ def draw_others(
     vector: NDArray[numpy.float64],
     for_judging: bool = False,
 ) -> NDArray[Any] | None:
-    """Sources of other people.
+    """Draw sources of other people.
 
     Args:
-        maker: Of the base.
-        analyser: Knows other people.
-        count: How many.
-        seed: Decides who.
-        vector: (512,), the person's. A converter gets the others' at its length.
-        for_judging: Take people who are never among those of training.
+        maker: The base's source maker.
+        analyser: Provides other people.
+        count: Number of people.
+        seed: Determines the people.
+        vector: (512,), the person's; for a converter, the others' are scaled to its norm.
+        for_judging: Draw people who are never used for training.
 
     Returns:
-        (count, ...), kept as `PersonSource.source` is. None where the base is driven by pictures
-        and there are none of others.
+        (count, ...), in the form of `PersonSource.source`. None if the base is driven by pictures
+        and there are none of other people.
     """
     picture = maker.family.picture
     if picture is not None:
@@ -110,24 +110,24 @@ def draw_others(
 
 
 def restore_person(card: ModelCard, emap: NDArray[numpy.float32] | None) -> PersonSource:
-    """The person a tuned model carries; errors as in `restore_source`."""
+    """The person stored in a tuned model's card; errors as in `restore_source`."""
     return PersonSource(card.get_vector(), restore_source(card, emap))
 
 
 def check_preset(
     options: SwapperOptions, preset: Preset, analyser: FaceAnalyser, has_others: bool
 ) -> None:
-    """Check that a base can do what a preset asks for.
+    """Check that a base supports a preset.
 
     Args:
-        options: Of the base.
-        preset: What is asked for.
-        analyser: Knows other people.
+        options: The base's options.
+        preset: The preset.
+        analyser: Provides other people.
         has_others: Whether there is footage of other people.
 
     Raises:
-        SwapperError: The base is driven by a picture: there is nobody else for the pairs that need
-            somebody else, or no vector to tune or to gate by.
+        SwapperError: The base is driven by a picture, and pictures of other people are missing for
+            the preset's pairs, or it needs a vector to tune or gate by.
     """
     picture = options.family.picture
     if picture is None:
@@ -144,14 +144,14 @@ def check_preset(
     ):
         raise SwapperError(
             f"base {options.name!r}",
-            "it is driven by a picture, so that cycle and prior pairs need pictures of other"
-            f" people, and {analyser.name} has none.",
+            "it is driven by a picture, so cycle and prior pairs need pictures of other people, and"
+            f" {analyser.name} has none.",
             advice,
         )
     if preset.gated or preset.vector:
         what = "gate the change by" if preset.gated else "tune"
         raise SwapperError(
             f"base {options.name!r}",
-            f"it is driven by a picture, so that there is no vector to {what}.",
+            f"it is driven by a picture, so there is no vector to {what}.",
             advice,
         )

@@ -230,7 +230,7 @@ def _lose_target(person: Person, run: Run, folder: Path) -> Run:
     [
         (_lose_judge, EvaluationError, "mine.onnx .* not at .* any more", "--judge FILE.onnx"),
         (_change_judge, EvaluationError, "mine.onnx", "--judge FILE.onnx"),
-        (_lose_crops, DatasetError, "2 of its crops are no longer", "Train anew"),
+        (_lose_crops, DatasetError, "2 of its crops no longer exist", "Train again"),
         (_lose_cutout, DatasetError, "missing or damaged", "Extract the footage again"),
         (_lose_model, TrainingError, "not finished", "train ada --resume"),
         (_mix_split, EvaluationError, "no held-out shot is left", "at least 2 s"),
@@ -274,7 +274,7 @@ def test_base_file_has_changed(
     with pytest.raises(TrainingError, match="the digests differ") as caught:
         evaluate_run(judged, run, analyser)
     assert str(other) in caught.value.why
-    assert "Put the former base file back" in caught.value.todo
+    assert "Restore the original base file" in caught.value.todo
 
 
 def test_the_training_recogniser_may_not_judge(

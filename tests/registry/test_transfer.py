@@ -561,7 +561,7 @@ def test_commands(
     code, out, _ = command("models", "export", "ada@1", "--output", half, "--precision", "fp16")
     assert (code, "The other machine" in out) == (0, False)
     code, _, err = command("models", "export", "ada@7", "--output", sent, "--overwrite")
-    assert (code, "no such training run" in err) == (1, True)
+    assert (code, "no such version" in err) == (1, True)
 
     monkeypatch.setenv(home.HOME_VARIABLE, str(tmp_path / "other-home"))
     code, _, err = command("models", "import", sent, "--host", host)

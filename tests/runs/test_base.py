@@ -59,7 +59,7 @@ def test_any_other_file_must_have_the_layout_of_an_inswapper(
     path = _write(tmp_path / "mine.onnx", "hyperswap_1a_256")
     with pytest.raises(SwapperError, match="neither its name nor its layout") as caught:
         resolve_base(str(path), world)
-    assert "begin with that of the model it derives from" in caught.value.todo
+    assert "Start the file's name with that of the model it derives from" in caught.value.todo
     assert "uniface_256" in caught.value.todo
 
 
@@ -69,13 +69,13 @@ def test_a_file_under_another_models_name_is_refused(world: FamilyAnalyser, tmp_
         ("uniface_256_x", "blendswap_256"),
     ):
         path = _write(tmp_path / f"{file}.onnx", name)
-        with pytest.raises(SwapperError, match=r"it swaps crops of \[256, 256\] by a source of"):
+        with pytest.raises(SwapperError, match=r"it takes crops of \[256, 256\] and a source of"):
             open_base(resolve_base(str(path), world), world)
 
 
 def test_a_template_the_analyser_lacks_is_said(world: FamilyAnalyser) -> None:
     options = replace(world.get_swapper("hyperswap_1a_256"), template="dfl_whole_face")
-    with pytest.raises(SwapperError, match="has no template 'dfl_whole_face'"):
+    with pytest.raises(SwapperError, match="has no face alignment template 'dfl_whole_face'"):
         open_base(options, world)
 
 
@@ -85,5 +85,5 @@ def test_a_gated_model_is_no_base(world: FamilyAnalyser, tmp_path: Path) -> None
     gated = add_branches(base, select_layers(base, "decoder"), 2, gate, 0)
     path = tmp_path / "inswapper_128_ada.onnx"
     save_model(gated.file, path)
-    with pytest.raises(SwapperError, match="tuned model with a gated change"):
+    with pytest.raises(SwapperError, match="it is a tuned model, not a base"):
         open_base(resolve_base(str(path), world), world)

@@ -79,7 +79,7 @@ def test_the_person_alone_is_refused_and_leaves_earlier_others(
     with pytest.raises(TrainingError) as caught:
         collect_others(run, [footage / "shot-001"], analyser, likeness)
     assert "--others" in caught.value.given
-    assert f"of the {FRAMES_PER_SHOT} faces" in caught.value.why
+    assert f"none of the {FRAMES_PER_SHOT} faces" in caught.value.why
     assert read_others(run) == collected
     assert list_names(run.directory) == before
 
@@ -108,7 +108,7 @@ def test_what_trains_cannot_judge(
     analyser: DemoAnalyser,
     likeness: PersonFilter,
 ) -> None:
-    with pytest.raises(UsageError, match="the same footage cannot train and judge"):
+    with pytest.raises(UsageError, match="cannot be used for training and for evaluation"):
         collect_targets(run, [other_footage], analyser, likeness)
     assert read_targets(run) == []
     apart = collect_targets(run, [other_footage / "shot-002"], analyser, likeness)
@@ -135,7 +135,7 @@ def test_what_judges_cannot_train_under_another_name(
 def test_footage_is_compared_before_anything_is_done(other_footage: Path) -> None:
     first, second = other_footage / "shot-001", other_footage / "shot-002"
     check_apart([first], [second])
-    with pytest.raises(UsageError, match="cannot train and judge"):
+    with pytest.raises(UsageError, match="cannot be used for training and for evaluation"):
         check_apart([first, second], [second / "frame-0002.png"])
 
 
@@ -146,7 +146,7 @@ def test_much_footage_is_sampled_evenly(
     likeness: PersonFilter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(others, "MOST_OTHERS", 4)
+    monkeypatch.setattr(others, "MAX_OTHERS", 4)
     chosen = collect_others(run, [other_footage], analyser, likeness)
     frames = sorted(other_footage.rglob("*.png"))
     places = [frames.index(Path(record.source)) for record in chosen]

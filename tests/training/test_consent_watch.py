@@ -1,4 +1,4 @@
-"""Consent that ends while a training is at work: nothing more is kept, and no model is made."""
+"""Consent that ends while a training is running: nothing more is kept, and no model is made."""
 
 import os
 import shutil
@@ -239,7 +239,7 @@ def test_run_removed_while_training(
     def remove() -> None:
         shutil.rmtree(extracted.runs_directory / "1")
 
-    with pytest.raises(ConsentError, match="was removed while it was at work"):
+    with pytest.raises(ConsentError, match="was removed while it was running"):
         train_person(
             extracted,
             analyser,

@@ -270,7 +270,7 @@ def test_dry_run_says_what_would_be_trained_and_writes_nothing(
 def test_footage_that_judges_may_not_train(
     extracted: Person, analyser: DemoAnalyser, other_footage: Path, engine_preset: str
 ) -> None:
-    with pytest.raises(UsageError, match="cannot train and judge"):
+    with pytest.raises(UsageError, match="cannot be used for training and for evaluation"):
         train_person(
             extracted,
             analyser,
