@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
 
 from facefusion_finetune import home
 from facefusion_finetune.damage import (
@@ -81,6 +82,8 @@ def world(
     create_fake_checkout(found.host)
     with home.use_home(found.home), pytest.MonkeyPatch.context() as patch:
         patch.setattr(queue, "ensure_runner", lambda: None)
+        # A third of each listing's time would go into making the same commands again.
+        patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
         other = add_person(OTHER, create_consent(None, "Another drawn person agrees."))
         create_finished_run(other, analyser.get_swapper("demo"), proven=True)
         _furnish(load_person(DAMAGED), folder, found.host)
