@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 Parsed = TypeVar("Parsed")
 
-LONGEST_REASON = 200
+MAX_REASON = 200
 """Characters; a parser's message may quote any amount of the file."""
 
 
@@ -71,7 +71,7 @@ def explain(error: Exception) -> str:
     else:
         text = str(error) or type(error).__name__
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return line if len(line) <= LONGEST_REASON else line[: LONGEST_REASON - 3] + "..."
+    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 3] + "..."
 
 
 def _parse(parse: Callable[[Any], Any], content: bytes | str) -> Any:

@@ -20,7 +20,7 @@ import typer.main
 
 from facefusion_finetune import home
 from facefusion_finetune.damage import (
-    LONGEST_REASON,
+    MAX_REASON,
     DamageError,
     parse_json,
     parse_toml,
@@ -198,7 +198,7 @@ def test_everybody_else_is_listed_whole(
                 said = _find_damage(arguments, out, as_json)
                 (why,) = [text for text in said if str(path) in text]
                 assert "\n" not in why
-                assert len(why) < len(str(path)) + LONGEST_REASON + 150
+                assert len(why) < len(str(path)) + MAX_REASON + 150
 
 
 @pytest.mark.parametrize("kind", KINDS[:-1])
@@ -244,7 +244,7 @@ def test_what_is_aimed_at_damage_fails_in_words(kind: str, world: World, command
         assert str(path) in err.splitlines()[0], err
         assert "\n  why:  " in err
         assert "\n  do:   " in err
-        assert max(map(len, err.splitlines())) < len(str(path)) + LONGEST_REASON + 150
+        assert max(map(len, err.splitlines())) < len(str(path)) + MAX_REASON + 150
 
 
 def test_other_versions_of_the_person_can_be_used(world: World, command: Command) -> None:
@@ -325,7 +325,7 @@ def test_what_is_no_json_says_why_in_one_line(content: bytes, reason: str, tmp_p
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(DamageError, match=reason) as caught:
         read_file(tmp_path / "file", parse_json)
-    assert len(str(caught.value)) <= LONGEST_REASON
+    assert len(str(caught.value)) <= MAX_REASON
     assert "\n" not in str(caught.value)
 
 

@@ -171,7 +171,7 @@ def test_others_are_kept_only_where_they_are_asked_for(
     assert {Path(record.source).is_relative_to(other_footage) for record in records} == {True}
     # They are footage of others, and know what they were cut out of.
     assert len(list_sources([result.others_folder])) == len(pictures)
-    with pytest.raises(UsageError, match="cannot train and judge"):
+    with pytest.raises(UsageError, match="cannot be used for training and for evaluation"):
         check_apart([result.others_folder], [other_footage])
 
 
