@@ -7,7 +7,10 @@ import json
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 Parsed = TypeVar("Parsed")
 
@@ -59,9 +62,8 @@ def explain(error: Exception) -> str:
     from pydantic import ValidationError
 
     if isinstance(error, ValidationError):
-        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = ".".join(map(str, fault["loc"]))
-        text = f"{place}: {fault['msg']}" if place else fault["msg"]
+        place, reason = describe_fault(error)
+        text = f"{place}: {reason}" if place else reason
     elif isinstance(error, UnicodeDecodeError):
         text = "it is not UTF-8 text"
     elif isinstance(error, RecursionError):
@@ -72,6 +74,19 @@ def explain(error: Exception) -> str:
         text = str(error) or type(error).__name__
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
     return line if len(line) <= MAX_REASON else line[: MAX_REASON - 3] + "..."
+
+
+def describe_fault(error: "ValidationError", number: int = 0) -> tuple[str, str]:
+    """One fault that pydantic found: the place, keys joined by dots, and the reason.
+
+    Args:
+        error: What pydantic raised.
+        number: Of the fault.
+    """
+    fault = error.errors(include_url=False, include_context=False, include_input=False)[number]
+    # Before the words of our own validators pydantic says what they raised.
+    reason = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
+    return ".".join(map(str, fault["loc"])), reason
 
 
 def _parse(parse: Callable[[Any], Any], content: bytes | str) -> Any:

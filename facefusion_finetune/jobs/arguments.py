@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from facefusion_finetune.damage import describe_fault
 from facefusion_finetune.errors import JobError
 from facefusion_finetune.training.request import TrainRequest
 
@@ -54,10 +55,10 @@ def check_arguments(kind: Kind, arguments: Mapping[str, Any]) -> Arguments:
     try:
         return MODELS[kind].model_validate(dict(arguments))
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
+        name, reason = describe_fault(error)
+        given = str(error.errors(include_url=False)[0]["input"])[:80]
         raise JobError(
-            f"{kind} with {name} = {first['input']!r}",
-            f"that is not possible ({first['msg']}).",
+            f"{kind} with {name} = {given}",
+            f"that is not possible ({reason}).",
             "Choose another value.",
         ) from error

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from facefusion_finetune.damage import DamageError, explain, parse_toml, read_file
+from facefusion_finetune.damage import DamageError, describe_fault, explain, parse_toml, read_file
 from facefusion_finetune.errors import UsageError
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -195,6 +195,6 @@ def parse_preset(text: str, name: str) -> Preset:
             near = difflib.get_close_matches(str(fault["loc"][-1]), table.model_fields, 1, 0.0)
             advice = f"Did you mean {near[0]!r}?" if near else "Remove it."
             raise UsageError(f"preset {name}", f"unknown key {key!r}.", advice) from error
-        raise UsageError(
-            f"preset {name}", f"{key or 'it'}: {fault['msg']}.", "Correct the value."
-        ) from error
+        _, reason = describe_fault(error)
+        why = f"{key}: {reason}." if key else f"{reason}."
+        raise UsageError(f"preset {name}", why, "Correct it.") from error

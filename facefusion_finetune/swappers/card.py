@@ -1,7 +1,7 @@
 """The model card: what a tuned model is, stored in the model file and next to it.
 
 The same entries are in the ONNX file's `metadata_props` and in the `.json` next to it. Code that
-runs inside FaceFusion reads them, so this module needs only numpy and pydantic, and OpenCV for a
+runs inside FaceFusion reads them, so importing this module needs only numpy, and OpenCV for a
 picture.
 """
 
@@ -10,21 +10,21 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
 
 from facefusion_finetune.damage import DamageError, explain, parse_json, read_file
 from facefusion_finetune.errors import RegistryError
 
 PREFIX = "facefusion_finetune."
+Value = TypeVar("Value")
+
 FORMAT = 1
 VECTORS = frozenset({"person_vector", "person_source"})
 
 _TODO = "Use a model made by facefusion-finetune of this version or an older one."
-_ENTRIES = TypeAdapter(dict[str, str])
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,6 @@ class ModelCard:
         )
 
 
-_CARD = TypeAdapter(ModelCard)
-
-
 def encode_metadata(card: ModelCard) -> dict[str, str]:
     """The card as `metadata_props` entries: JSON values, vectors as base64 of float32.
 
@@ -151,12 +148,14 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
         known = {entry.name for entry in fields(ModelCard)}
         values = {key: value for key, value in values.items() if key in known}
         # Via JSON, because strict validation accepts an object for a dataclass only from JSON.
-        return _CARD.validate_json(json.dumps(values), strict=True)
-    except ValidationError as error:
-        raise RegistryError(origin, f"its card is damaged ({explain(error)}).", _TODO) from error
+        content = json.dumps(values)
     except (KeyError, TypeError, ValueError) as error:
         why = f"the file has no readable model card ({explain(error)})."
         raise RegistryError(origin, why, _TODO) from error
+    try:
+        return _read_strictly(ModelCard, content)
+    except ValueError as error:
+        raise RegistryError(origin, f"its card is damaged ({explain(error)}).", _TODO) from error
 
 
 def encode_card(card: ModelCard) -> str:
@@ -167,10 +166,11 @@ def encode_card(card: ModelCard) -> str:
 def decode_card(text: str | bytes, origin: str) -> ModelCard:
     """Read a card back from the text of the `.json`; errors as in `decode_metadata`."""
     try:
-        return decode_metadata(_ENTRIES.validate_json(text), origin)
-    except ValidationError as error:
+        entries = _read_strictly(dict[str, str], text)
+    except ValueError as error:
         why = f"it is not a model card ({explain(error)})."
         raise RegistryError(origin, why, "Activate the model again.") from error
+    return decode_metadata(entries, origin)
 
 
 def read_card(path: Path) -> ModelCard:
@@ -181,3 +181,11 @@ def read_card(path: Path) -> ModelCard:
         why = f"the model card cannot be read ({explain(error)})."
         raise RegistryError(str(path), why, "Activate the model again.") from error
     return decode_card(content, str(path))
+
+
+def _read_strictly(kind: type[Value], content: str | bytes) -> Value:
+    """A value of that type from JSON; ValueError if it is anything else."""
+    # FaceFusion without a page does not load pydantic; it costs more than reading a card.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind).validate_json(content, strict=True)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from facefusion_finetune.damage import describe_fault
 from facefusion_finetune.errors import UsageError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -90,10 +91,9 @@ class TrainRequest(BaseModel):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            fault = error.errors(include_url=False)[0]
-            name = ".".join(map(str, fault["loc"]))
-            given = str(fault["input"])[:80]
-            raise UsageError(f"{name} {given}", f"{fault['msg']}.", "Use another value.") from error
+            name, reason = describe_fault(error)
+            given = str(error.errors(include_url=False)[0]["input"])[:80]
+            raise UsageError(f"{name} {given}", f"{reason}.", "Use another value.") from error
 
     def check(self) -> None:
         """Check that this machine can carry out the request, before anything is opened.

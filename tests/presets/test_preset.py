@@ -57,3 +57,4 @@ def test_wrong_preset(old: str, new: str, message: str) -> None:
         parse_preset(QUICK_PRESET.replace(old, new, 1), "mine.toml")
     assert message in str(caught.value)
     assert "mine.toml" in str(caught.value)
+    assert "Value error" not in str(caught.value), "pydantic's own words are not the user's"
