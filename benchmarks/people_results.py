@@ -17,7 +17,7 @@ from facefusion_finetune.evaluation.gate import (
     OTHERS_ERROR,
     UNHARMED,
     Margin,
-    turn_change,
+    orient_change,
 )
 from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.report import Report, Verdict
@@ -213,7 +213,7 @@ def decide(figures: dict[str, Figure]) -> tuple[Verdict, str]:
     """
     if any(figure.change.low is None for figure in figures.values()):
         return "no difference", "too few pairs for an interval"
-    ends = {key: turn_change(figure) for key, figure in figures.items()}
+    ends = {key: orient_change(figure) for key, figure in figures.items()}
     limits: dict[str, tuple[str, Margin]] = UNHARMED_OTHERS
     margins = {key: margin.of(figures[key]) for key, (_, margin) in limits.items()}
     lost = [name for key, name in OUTCOMES.items() if ends[key][0] > 0]

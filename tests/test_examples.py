@@ -34,7 +34,7 @@ def test_tune_from_python(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "36 crops of 12 shots"
-    assert "footage it has never seen" in lines[-2]
+    assert "held-out footage" in lines[-2]
     assert lines[-1].startswith("ada@1 ")
     before, after = cv2.imread(str(target)), cv2.imread(str(swapped))
     moved = numpy.abs(after.astype(int) - before).max(axis=2) > 8

@@ -1,1 +1,1 @@
-"""Is the tuned model better on footage it has never seen: metrics, protocol, report."""
+"""Evaluates a tuned model on held-out footage: metrics, protocol, report."""

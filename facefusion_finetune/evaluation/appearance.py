@@ -1,4 +1,4 @@
-"""Figures that pictures themselves give: distances, pose and expression, flicker, seams."""
+"""Figures measured on the pictures themselves: distances, pose, expression, flicker, seams."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 
 ATTRIBUTES = ("pose", "blink", "mouth", "gaze")
 DIFFERENCES = 7
-"""Numbers that `compare_attributes` gives."""
+"""Number of differences that `compare_attributes` returns."""
 
 Values = NDArray[numpy.float64]
 
 
 def compare_attributes(seen: FaceAttributes, expected: FaceAttributes) -> list[float]:
-    """Signed differences: yaw and pitch, both eyes' lids, mouth, gaze right and down."""
+    """Signed differences of yaw and pitch, both eyelids, mouth, and gaze to the right and down."""
     lids = numpy.subtract(seen.eye_opening, expected.eye_opening)
     gaze = numpy.subtract(seen.gaze, expected.gaze)
     return [
@@ -41,7 +41,7 @@ def compare_attributes(seen: FaceAttributes, expected: FaceAttributes) -> list[f
 
 
 def join_differences(differences: Values) -> dict[str, Values]:
-    """(n, 7) of `compare_attributes` to (n,) errors: degrees, eye, mouth and eye widths."""
+    """From (n, 7) differences to (n,) errors, in degrees, eye, mouth and eye widths."""
     yaw, pitch, left, right, mouth, across, down = numpy.abs(differences.T)
     return {
         "pose": numpy.hypot(yaw, pitch),
@@ -51,21 +51,21 @@ def join_differences(differences: Values) -> dict[str, Values]:
     }
 
 
-MOST_READ = 20
-"""Frames of each kind that attributes are read off: finding a face costs more than swapping it."""
+MAX_READ = 20
+"""Maximum number of frames of each kind to measure attributes on, as detection is slow."""
 
-LEAST_READ = 0.5
-"""Share of the frames whose attributes have to be readable for a figure."""
+MIN_READ_SHARE = 0.5
+"""Minimum share of frames with measurable attributes for a figure."""
 
-WORST_SHARE = 90.0
-"""Percentile of the base's own scores above which a frame needs a fix."""
+FIX_PERCENTILE = 90.0
+"""Percentile of the base's scores above which a frame needs a fix."""
 
 Missing = dict[str, str]
-"""What was not measured, and why."""
+"""Reason for each figure that was not measured."""
 
 
 def measure_held_out(pairs: Pairs, before: Any, after: Any) -> tuple[list[Figure], Missing]:
-    """Distances to the real frames; arguments are pairs and (n, H, W, 3) swaps of both models."""
+    """Distances to the real frames; `before` and `after` are (n, H, W, 3) swaps of both models."""
     scores: dict[str, Callable[[Any, Any, Any], Values]] = {
         "face_l1": metrics.measure_face_l1,
         "ssim": metrics.measure_ssim,
@@ -76,7 +76,7 @@ def measure_held_out(pairs: Pairs, before: Any, after: Any) -> tuple[list[Figure
         scores["lpips"] = metrics.measure_lpips
     else:
         missing["lpips"] = (
-            f"AlexNet's weights ({metrics.LPIPS_NETWORK}) are not in torch's cache, and nothing is"
+            f"AlexNet's weights ({metrics.LPIPS_NETWORK}) are not in torch's cache, and are not"
             " downloaded."
         )
     truths, faces, blocks = pairs.truths, pairs.faces, pairs.blocks
@@ -87,8 +87,8 @@ def measure_held_out(pairs: Pairs, before: Any, after: Any) -> tuple[list[Figure
     return figures, missing
 
 
-def measure_memory(material: Material, before: Swaps, after: Swaps) -> Figure:
-    """How much more was gained on training frames than on held-out ones."""
+def measure_memorisation(material: Material, before: Swaps, after: Swaps) -> Figure:
+    """Difference between the gain on training frames and the gain on held-out frames."""
     gains = []
     for pairs, first, second in (
         (material.trained, before.trained, after.trained),
@@ -110,7 +110,7 @@ def measure_memory(material: Material, before: Swaps, after: Swaps) -> Figure:
 
 
 def measure_others(material: Material, before: Swaps, after: Swaps) -> list[Figure]:
-    """What the tuned model does to swaps of other people."""
+    """Figures of the swaps of other people."""
     if before.others is None or after.others is None:
         return []
     rows = material.rows[:, 0]
@@ -137,14 +137,14 @@ def measure_others(material: Material, before: Swaps, after: Swaps) -> list[Figu
 
 @dataclass(frozen=True)
 class _Reading:
-    """Attribute errors of one model on some frames."""
+    """Attribute errors and seams of one model."""
 
     errors: dict[str, Values]
     seams: Values
 
 
 class AppearanceOnTargets:
-    """Pose, expression, seams and flicker, on held-out frames and on targets."""
+    """Measures pose, expression, seams and flicker on held-out frames and on targets."""
 
     def __init__(self, material: Material, analyser: FaceAnalyser, options: SwapperOptions) -> None:
         self._material = material
@@ -157,12 +157,12 @@ class AppearanceOnTargets:
     def measure(
         self, before: Swaps, after: Swaps, likeness: tuple[Values, Values] | None
     ) -> tuple[list[Figure], Missing]:
-        """All figures of this kind.
+        """Measure all figures of this kind.
 
         Args:
             before: The base's swaps.
             after: The tuned model's swaps.
-            likeness: (targets,) each: the judge's, before and after.
+            likeness: The judge's likeness before and after, (targets,) each.
         """
         material = self._material
         targets = material.targets
@@ -178,10 +178,10 @@ class AppearanceOnTargets:
         for key in ATTRIBUTES:
             first, second = (reading.errors[key] for reading in readings)
             known = numpy.isfinite(first) & numpy.isfinite(second)
-            if known.mean() < LEAST_READ:
+            if known.mean() < MIN_READ_SHARE:
                 missing[key] = (
-                    f"it could be read off {int(known.sum())} of {len(known)} frames only: in the"
-                    " others no face was found, or eyes were closed."
+                    f"it could be measured on only {int(known.sum())} of {len(known)} frames; in"
+                    " the others, no face was found, or the eyes were closed."
                 )
             else:
                 figures.append(compare(key, [first, second], places))
@@ -212,9 +212,9 @@ class AppearanceOnTargets:
                     for row in self._pick(len(targets))
                 ]
             )
-            # Read off another face, the same pose comes out shifted by what is the face's own
-            # (a longer nose looks like another pitch). That shift is no fault; the rest is. A
-            # model that tilts every head shows on the held-out frames, where nothing is shifted.
+            # On a different face, the same pose is measured with an offset due to the face's shape
+            # (a longer nose looks like a different pitch). The offset is not an error and is
+            # removed. A model that tilts all heads is found on held-out frames, which have none.
             known = numpy.isfinite(shown)
             shift = numpy.where(known, shown, 0).sum(axis=0) / numpy.maximum(known.sum(axis=0), 1)
             table = numpy.concatenate([table, shown - shift])
@@ -239,7 +239,7 @@ class AppearanceOnTargets:
         return compare_attributes(seen[0], seen[1])
 
     def _pick(self, count: int) -> list[int]:
-        return spread(list(range(count)), MOST_READ)
+        return spread(list(range(count)), MAX_READ)
 
     def _compare_flicker(
         self, before: Swaps, after: Swaps, blocks: list[Block], missing: Missing
@@ -248,7 +248,7 @@ class AppearanceOnTargets:
         followers = find_followers([target.record for target in targets])
         if not self._material.are_people or not len(followers):
             missing["flicker"] = (
-                "no frames of other people that follow each other were given (--targets)."
+                "the targets (--targets) have no consecutive frames of other people."
             )
             return []
         crops = numpy.stack([target.crop for target in targets])
@@ -265,7 +265,7 @@ class AppearanceOnTargets:
         likeness: tuple[Values, Values] | None,
         blocks: list[Block],
     ) -> list[Figure]:
-        """Frames of targets beyond limits that are fixed on the base."""
+        """Frames and stretches of the targets that exceed limits set by the base's scores."""
         rows = self._pick(len(self._material.targets))
         scores: list[list[Values]] = [[reading.seams[rows] for reading in readings]]
         if likeness is not None:
@@ -281,8 +281,8 @@ class AppearanceOnTargets:
             known = pair[0][numpy.isfinite(pair[0])]
             if not len(known):
                 continue
-            limit = float(numpy.percentile(known, WORST_SHARE))
-            # a face that is not found any more needs a fix as well
+            limit = float(numpy.percentile(known, FIX_PERCENTILE))
+            # a frame in which no face is found any more also needs a fix
             flags = [flag | ~(values <= limit) for flag, values in zip(flags, pair, strict=True)]
         at = [blocks[row] for row in rows]
         shares = [flag.astype(numpy.float64) for flag in flags]
@@ -300,5 +300,5 @@ class AppearanceOnTargets:
 
 
 def _count_stretches(flags: NDArray[numpy.bool_]) -> float:
-    """Unbroken stretches of frames that are flagged."""
+    """Number of contiguous stretches of flagged frames."""
     return float((numpy.diff(flags.astype(int), prepend=0) == 1).sum())

@@ -1,4 +1,4 @@
-"""Writes `report.json` and `report.html`: the same figures for programs and for people."""
+"""Measures all figures, and writes `report.json` and `report.html`."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from facefusion_finetune.dataset.split import ADVISED_SHOTS, ENOUGH_SHOTS
 from facefusion_finetune.evaluation.appearance import (
     AppearanceOnTargets,
     measure_held_out,
-    measure_memory,
+    measure_memorisation,
     measure_others,
 )
 from facefusion_finetune.evaluation.figures import KINDS, Figure
 from facefusion_finetune.evaluation.gate import Decision, decide
-from facefusion_finetune.evaluation.judges import Judge
+from facefusion_finetune.evaluation.judges import LoadedRecogniser
 from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
 from facefusion_finetune.evaluation.material import Material, Swaps
 from facefusion_finetune.evaluation.metrics import measure_face_l1
@@ -46,45 +46,45 @@ from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 
 SELF_GRADED = (
-    "there is no second recogniser, so that likeness is graded by the one that drives the swap;"
-    " give one with --judge FILE.onnx."
+    "there is no second recogniser, so the likeness is scored by the one that drives the swap; give"
+    " one with --judge FILE.onnx."
 )
 
 NO_OTHERS = (
-    "The base is driven by a picture, and there are no pictures of other people. What the report"
-    " usually measures, how well the person comes back after somebody else was swapped on, could"
-    " not be measured: returning the frame as it is would be a perfect answer to what was."
+    "The base is driven by a picture, and there are no pictures of other people. The usual test,"
+    " swapping someone else on and the person back, was not possible: on the frames used instead,"
+    " returning the input unchanged would score perfectly."
 )
 STAND_IN_NETWORKS = (
-    "FaceFusion's networks were stand-ins for tests. The figures show that everything runs;"
-    " they say nothing of identity or quality."
+    "FaceFusion's networks were stand-ins for tests. The figures show that everything runs, but"
+    " nothing about identity or quality."
 )
 STAND_IN_TARGETS = (
-    "No footage of other people was given (--targets): the person was swapped onto the person's own"
-    " held-out frames, on which the base had swapped somebody else."
+    "No footage of other people was given (--targets), so the person was swapped onto their own"
+    " held-out frames, onto which the base had swapped someone else."
 )
 FEW_SHOTS = (
-    "All footage comes from {shots} shots. Fewer than {advised} leave it open how the model does in"
-    " other light and surroundings."
+    "All footage is from {shots} shots. With fewer than {advised}, it is unknown how the model"
+    " performs in other light and surroundings."
 )
-ONE_SHOT = "Only one shot is held out, so that the intervals say nothing about other shots."
+ONE_SHOT = "Only one shot is held out, so the intervals do not account for other shots."
 FEW_HELD_OUT = (
-    "Only {shots} shots are held out, and so few can hardly show a gain, however large it looks:"
-    " extract footage of more shots; {enough} are held out of 12 and more."
+    "Only {shots} shots are held out, which is too few to prove a gain reliably: extract footage of"
+    " more shots; from 12 shots on, {enough} are held out."
 )
 LEFT_OUT = (
-    "{count} held-out crops were left out, because they were taken in one go with training crops or"
-    " look nearly like them."
+    "{count} held-out crops were left out because they are from the same recordings as training"
+    " crops, or near-duplicates of them."
 )
 
-NOBODY_ELSE = "there is nobody else to swap in, or nothing to compare it with."
+NOBODY_ELSE = "there is no one else to swap in, or nothing to compare with."
 JUDGED = ("judge_targets", "recogniser_gap", "retrieval_margin", "judge_held_out")
-"""Figures that need an independent judge."""
+"""Figures that require an independent judge."""
 
 SWAPPED_TEXT = (
-    "Somebody else was swapped onto a real frame of the person, then the person was swapped back:"
+    "Someone else was swapped onto a real frame of the person, then the person was swapped back:"
     " by the base (before) and by the tuned model (after). The truth is the real frame. Rows are"
-    " chosen by how much the tuned model gains or loses."
+    " selected by how much the tuned model improves or worsens them."
 )
 SELF_TEXT = (
     "The person is swapped onto the person's own frames: by the base (before) and by the tuned"
@@ -92,16 +92,16 @@ SELF_TEXT = (
 )
 TARGETS_TEXT = (
     "The person is swapped onto frames of other people: by the base (before) and by the tuned model"
-    " (after). Rows are chosen by how much the tuned model changes {by}."
+    " (after). Rows are selected by how much the tuned model changes {by}."
 )
-TRUTH_TEXT = " In this drawn world the true swap is known."
+TRUTH_TEXT = " In this synthetic world, the true swap is known."
 
 
 def list_notes(material: Material, analyser: str) -> list[str]:
-    """What a reader has to know of the material.
+    """Notes on the material for the reader of a report.
 
     Args:
-        material: What was judged on.
+        material: The material of the evaluation.
         analyser: Name of the analyser.
     """
     notes = [STAND_IN_NETWORKS] if analyser.endswith(STAND_INS) else []
@@ -127,25 +127,25 @@ def write_report(
     material: Material,
     before: Swaps,
     after: Swaps,
-    recogniser: Judge,
-    judge: Judge | None,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser | None,
     analyser: FaceAnalyser,
     options: SwapperOptions,
 ) -> Report:
-    """Score base and tuned model on held-out material; write the report and its pictures.
+    """Evaluate base and tuned model on held-out material; write the report and its pictures.
 
     Args:
-        run: Where it goes.
-        material: What both were run on.
+        run: The run to write to.
+        material: The material both models were run on.
         before: Swaps of the base, driven by the person's vector or picture.
-        after: Swaps of the tuned model, driven by the same.
+        after: Swaps of the tuned model, driven by the same source.
         recogniser: The training recogniser.
-        judge: Trained independently of it, if there is one.
-        analyser: Aligns, pastes and reads attributes.
-        options: Of the base.
+        judge: A recogniser trained independently of it, if there is one.
+        analyser: Aligns, pastes back and measures attributes.
+        options: The base's options.
 
     Returns:
-        What `report.json` holds.
+        The contents of `report.json`.
     """
     likeness = measure_likeness(material, before, after, recogniser, judge, analyser)
     held_out, missing = measure_held_out(material.held_out, before.held_out, after.held_out)
@@ -159,7 +159,7 @@ def write_report(
         *likeness.figures,
         *held_out,
         *appearance,
-        measure_memory(material, before, after),
+        measure_memorisation(material, before, after),
         *measure_others(material, before, after),
     ]
     figures = {figure.key: figure for figure in measured}
@@ -181,24 +181,24 @@ def write_report(
     return report
 
 
-def _list_conditions(judge: Judge | None, likeness: Likeness) -> list[Check]:
-    another = Check(
+def _list_conditions(judge: LoadedRecogniser | None, likeness: Likeness) -> list[Check]:
+    independent = Check(
         name="judge",
         title="An independent judge",
         role="condition",
         outcome="held" if judge else "failed",
-        text=f"{judge.options.name} is another recogniser." if judge else SELF_GRADED,
+        text=f"{judge.options.name} is not the training recogniser." if judge else SELF_GRADED,
     )
     if judge is None:
-        return [another]
-    can_tell = Check(
+        return [independent]
+    discriminating = Check(
         name="judge_can_tell",
-        title="A judge that can tell the person from others",
+        title="A judge that distinguishes the person from others",
         role="condition",
         outcome="failed" if likeness.fault else "held",
-        text=likeness.fault or "the judge knows the person's real frames from others.",
+        text=likeness.fault or "the judge distinguishes the person's real frames from others.",
     )
-    return [another, can_tell]
+    return [independent, discriminating]
 
 
 def _assemble(
@@ -207,8 +207,8 @@ def _assemble(
     figures: dict[str, Figure],
     missing: dict[str, str],
     decision: Decision,
-    recogniser: Judge,
-    judge: Judge | None,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser | None,
     pictures: list[Picture],
 ) -> Report:
     config = run.config
@@ -270,7 +270,7 @@ def _count(run: Run, material: Material) -> MaterialCounts:
 
 
 def _list_pairs(material: Material, figures: dict[str, Figure]) -> dict[str, PairScores]:
-    """The scores of the figures that a report lists pair by pair."""
+    """The pairwise scores of the figures that a report lists pair by pair."""
     held_out = [crop.record.id for crop in material.held_out.crops]
     targets = [target.record.id for target in material.targets]
     others = [f"{targets[row]} {other}" for row, other in material.rows]
@@ -285,7 +285,7 @@ def _list_pairs(material: Material, figures: dict[str, Figure]) -> dict[str, Pai
 def _draw_pictures(
     material: Material, before: Swaps, after: Swaps, figures: dict[str, Figure]
 ) -> list[Picture]:
-    """Pairs that are chosen by their scores."""
+    """Grids of pairs that are selected by their scores."""
     pairs = material.held_out
     columns: dict[str, NDArray[Any]] = {
         "somebody else" if pairs.are_swapped else "input": pairs.inputs,
@@ -305,7 +305,7 @@ def _draw_pictures(
         after.targets, before.targets, numpy.stack([target.face for target in material.targets])
     )
     if "judge_targets" in figures:
-        change, by = -_find_change(figures["judge_targets"]), "in the judge's eyes"
+        change, by = -_find_change(figures["judge_targets"]), "in the judge's likeness"
     text = TARGETS_TEXT.format(by=by)
     if material.truths is not None:
         columns["true swap"] = material.truths.person

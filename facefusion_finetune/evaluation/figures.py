@@ -1,4 +1,4 @@
-"""The figures of a report: what each is called, and how two models are compared on it."""
+"""The figures of a report: their titles, and the comparison of two models."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ Values = NDArray[numpy.float64]
 
 @dataclass(frozen=True)
 class Kind:
-    """What a figure says."""
+    """Title, unit and meaning of a figure."""
 
     title: str
     group: str
@@ -25,47 +25,47 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "judge_targets": Kind(
-        "Likeness of swaps onto others, by the judge",
+        "Likeness of swaps onto others, according to the judge",
         "outcomes",
         "cosine",
         "more",
-        "Cosine of the swap to the mean of the person's real held-out frames.",
+        "Cosine of the swap to the mean embedding of the person's real held-out frames.",
     ),
     "face_l1": Kind(
         "Distance to the real photograph",
         "outcomes",
         "grey levels",
         "less",
-        "Mean absolute difference inside the face, after somebody else was swapped onto a held-out"
-        " frame and the person back.",
+        "Mean absolute difference inside the face, after swapping someone else onto a held-out"
+        " frame and then the person back.",
     ),
     "own_targets": Kind(
-        "Likeness of swaps onto others, by the training recogniser",
+        "Likeness of swaps onto others, according to the training recogniser",
         "identity",
         "cosine",
         "more",
-        "As the judge's, by the recogniser that drives the swap and may be fooled.",
+        "The same for the recogniser that drives the swap, which the model may overfit to.",
     ),
     "recogniser_gap": Kind(
         "Training recogniser minus judge",
         "identity",
         "cosine",
         "same",
-        "A growing gap means that the model learnt to please its own recogniser.",
+        "A growing gap means that the model has overfitted to its training recogniser.",
     ),
     "retrieval_margin": Kind(
-        "Nearer to the person than to the target's own face",
+        "Closer to the person than to the target's own face",
         "identity",
         "cosine",
         "more",
-        "Cosine to the person minus cosine to whoever is really in the frame, by the judge.",
+        "Cosine to the person minus cosine to the target's own face, according to the judge.",
     ),
     "judge_held_out": Kind(
-        "Likeness on the person's own held-out frames, by the judge",
+        "Likeness on the person's own held-out frames, according to the judge",
         "identity",
         "cosine",
         "more",
-        "Of the frames that the distance is measured on.",
+        "On the frames used for the distance to the real photograph.",
     ),
     "ssim": Kind(
         "SSIM to the real photograph",
@@ -82,117 +82,117 @@ KINDS: dict[str, Kind] = {
         "Perceptual distance inside the face (AlexNet).",
     ),
     "colour": Kind(
-        "Colour against the real photograph",
+        "Colour difference to the real photograph",
         "picture",
         "delta E",
         "less",
-        "Distance of the face's mean colours in CIELAB.",
+        "Distance between the face's mean colours in CIELAB.",
     ),
     "pose": Kind(
-        "Pose against the target",
+        "Pose difference to the target",
         "pose and expression",
         "degrees",
         "less",
-        "Difference of yaw and pitch.",
+        "Difference in yaw and pitch.",
     ),
     "blink": Kind(
-        "Eyelids against the target",
+        "Eyelid difference to the target",
         "pose and expression",
         "eye widths",
         "less",
-        "Difference of how far the eyes are open.",
+        "Difference in eye opening.",
     ),
     "mouth": Kind(
-        "Mouth against the target",
+        "Mouth difference to the target",
         "pose and expression",
         "mouth widths",
         "less",
-        "Difference of how far the mouth is open.",
+        "Difference in mouth opening.",
     ),
     "gaze": Kind(
-        "Gaze against the target",
+        "Gaze difference to the target",
         "pose and expression",
         "eye widths",
         "less",
-        "Difference of where the irises are.",
+        "Difference in iris position.",
     ),
     "lost_faces": Kind(
         "Frames in which no face is found",
         "pose and expression",
         "share",
         "less",
-        "After the swap was pasted back.",
+        "After pasting the swap back.",
     ),
     "others_identity": Kind(
         "Other people swapped in: likeness to themselves",
         "other people",
         "cosine",
         "more",
-        "By the training recogniser: what the tuned model does when it is driven by others.",
+        "The tuned model driven by other people, according to the training recogniser.",
     ),
     "others_towards_person": Kind(
         "Other people swapped in: likeness to the person",
         "other people",
         "cosine",
         "less",
-        "Others must not start to look like the person: cosine to the person, less the mean cosine"
-        " to the people of other clips.",
+        "Others must not become more similar to the person: cosine to the person, minus the mean"
+        " cosine to the people in other clips.",
     ),
     "others_drift": Kind(
         "Other people swapped in: distance to the base's swap",
         "other people",
         "grey levels",
         "same",
-        "How far the tuned model leaves the base where nothing should change.",
+        "Difference between the tuned model and the base where nothing should change.",
     ),
     "others_l1": Kind(
         "Other people swapped in: distance to their true swap",
         "other people",
         "grey levels",
         "less",
-        "Inside the face; known in a drawn world only.",
+        "Inside the face; known only in a synthetic world.",
     ),
     "flicker": Kind(
         "Flicker",
         "motion and paste",
         "grey levels",
         "less",
-        "How differently from the target the face changes from one frame to the next.",
+        "Change of the face from one frame to the next, beyond the target's own change.",
     ),
     "seam": Kind(
-        "Seam of the paste",
+        "Paste seam",
         "motion and paste",
-        "grey levels a pixel",
+        "grey levels per pixel",
         "less",
-        "Edges where the swap is blended into the frame.",
+        "Edges along the paste mask's border.",
     ),
     "needs_fix": Kind(
         "Frames that need a fix",
         "motion and paste",
         "share",
         "less",
-        "Frames worse than nine in ten of the base's in seam, pose, eyelids, mouth or likeness.",
+        "Frames worse than 90% of the base's in seam, pose, eyelids, mouth or likeness.",
     ),
     "segments": Kind(
-        "Clips with a stretch that needs a fix",
+        "Stretches that need a fix",
         "motion and paste",
-        "stretches a clip",
+        "stretches per clip",
         "less",
-        "Unbroken stretches of such frames.",
+        "Contiguous stretches of frames that need a fix.",
     ),
     "memorisation": Kind(
         "Gain on training frames minus gain on held-out frames",
         "memory",
         "grey levels",
         "same",
-        "Far below 0: the model learnt its training frames by heart.",
+        "Far below 0: the model has memorised its training frames.",
     ),
     "true_swap": Kind(
         "Distance to the true swap on other people",
         "true swap",
         "grey levels",
         "less",
-        "Inside the face; known in a drawn world only.",
+        "Inside the face; known only in a synthetic world.",
     ),
 }
 """Every figure, in the order of the report."""
@@ -200,7 +200,7 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Figure:
-    """One measure of base and tuned model on the same frames."""
+    """One metric of base and tuned model on the same frames."""
 
     key: str
     before: float | None
@@ -209,14 +209,14 @@ class Figure:
     pairs: int
     blocks: int
     ceiling: float | None = None
-    """What the person's real frames score."""
+    """Score of the person's real frames."""
     scores: tuple[Values, Values] | None = None
-    """(n,) each, before and after, pair by pair."""
+    """Scores before and after, (n,) each."""
     places: tuple[Block, ...] = ()
-    """(n,): what each pair was taken with."""
+    """(n,): block of each pair."""
 
     def list_pairs(self, ids: Sequence[str]) -> PairScores:
-        """The scores pair by pair; `ids` names the pairs."""
+        """The pairwise scores; `ids` names the pairs."""
         assert self.scores is not None
         before, after = self.scores
         return PairScores(
@@ -228,7 +228,7 @@ class Figure:
         )
 
     def as_reported(self) -> ReportedFigure:
-        """What a report says of it."""
+        """The figure as stored in a report."""
         kind, change = KINDS[self.key], self.change
         return ReportedFigure(
             title=kind.title,
@@ -258,10 +258,9 @@ def compare(
 
     Args:
         key: One of `KINDS`.
-        scores: (n,) of the base and (n,) of the tuned model; pairs of which one is not a number are
-            left out.
-        blocks: (n,), what each pair was taken with.
-        ceiling: What the person's real frames score.
+        scores: Scores of the base and of the tuned model, (n,) each; pairs with a NaN are left out.
+        blocks: (n,), block of each pair.
+        ceiling: Score of the person's real frames.
     """
     before, after = scores
     known = numpy.isfinite(before) & numpy.isfinite(after)
@@ -280,5 +279,5 @@ def compare(
 
 
 def _round(value: float | None) -> float | None:
-    """To five digits; None for what is not a number."""
+    """Round to five digits; None for NaN and infinity."""
     return None if value is None or not numpy.isfinite(value) else round(float(value), 5)

@@ -1,9 +1,9 @@
-"""The gate: when a tuned model counts as better, and what it has to leave unharmed.
+"""The activation gate: when a tuned model counts as better, and what must not get worse.
 
-The outcomes and margins were fixed before any model was judged by them. A model wins if one of the
-two primary outcomes lies on the winning side with its whole interval, the other one is not worse,
-and pose, expression and other people's swaps are not inferior. Not inferior, and not worse, means
-that the interval's bad end stays within a margin: what cannot be shown does not count as shown.
+The outcomes and margins were fixed before any model was evaluated with them. A model passes if the
+whole interval of one of the two primary outcomes is on the better side, the other one is not worse,
+and pose, expression and other people's swaps are non-inferior. Non-inferior and not worse mean that
+the unfavourable end of the interval stays within a margin.
 """
 
 from collections.abc import Mapping
@@ -15,19 +15,19 @@ from facefusion_finetune.evaluation.report import Check, Outcome, Role, Verdict
 
 @dataclass(frozen=True)
 class Margin:
-    """How much worse a figure may be."""
+    """How much worse a figure may get."""
 
     size: float
     relative: bool = False
-    """Whether `size` is a share of the base's own score."""
+    """Whether `size` is a share of the base's score."""
 
     def of(self, figure: Figure) -> float:
-        """In the figure's unit."""
+        """The margin in the figure's unit."""
         return self.size * abs(figure.before or 0.0) if self.relative else self.size
 
 
 PRIMARY = {"judge_targets": Margin(0.03), "face_l1": Margin(0.05, relative=True)}
-"""The two outcomes, each with the margin for being not worse while the other one wins."""
+"""The primary outcomes, each with its margin for counting as not worse."""
 
 UNHARMED = {
     "pose": Margin(1.0),
@@ -40,16 +40,16 @@ UNHARMED = {
 }
 
 OTHERS_ERROR = Margin(0.03, relative=True)
-"""Where true swaps are known: how much farther others' swaps may be from theirs."""
+"""How much the distance of others' swaps to their true swaps may grow, if these are known."""
 
 OTHERS_DRIFT = 0.25
-"""Where they are not: how far others' swaps may leave the base's, as a share of the base's own
-distance to real photographs."""
+"""How much others' swaps may differ from the base's if true swaps are unknown, as a share of the
+base's distance to real photographs."""
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What is to be said of a model."""
+    """The verdict on a model."""
 
     verdict: Verdict
     sentence: str
@@ -57,16 +57,16 @@ class Decision:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is not proven; none if it is."""
+        """Why the model is not proven; empty if it is."""
         faults = [check for check in self.checks if check.outcome not in ("won", "held")]
         reasons = [f"{check.title}: {check.text}" for check in faults]
         if not any(check.outcome == "won" for check in self.checks):
-            reasons.insert(0, "Neither of the main questions was won.")
+            reasons.insert(0, "Neither of the two primary outcomes improved.")
         return reasons
 
     @property
     def is_proven(self) -> bool:
-        """Whether a person may be offered the model without `--force`."""
+        """Whether the model may be activated without `--force`."""
         return self.verdict == "better" and not self.reasons
 
 
@@ -76,14 +76,14 @@ def decide(
     conditions: list[Check],
     is_comparable: bool = True,
 ) -> Decision:
-    """Apply the gate.
+    """Apply the activation gate.
 
     Args:
-        figures: All that were measured, by key.
-        missing: What was not measured, and why.
-        conditions: What has to hold besides, such as an independent judge.
-        is_comparable: Whether somebody else was swapped on first, so that the distance to the real
-            photograph means something.
+        figures: All measured figures, by key.
+        missing: Reason for each figure that was not measured.
+        conditions: Additional conditions, such as an independent judge.
+        is_comparable: Whether the distance to the real photograph is meaningful, i.e. someone else
+            was swapped on first.
     """
     primary = [
         _check_primary(key, figures.get(key), margin, missing)
@@ -97,25 +97,23 @@ def decide(
     checks = [*primary, *unharmed, *conditions]
     outcomes = {check.outcome for check in primary}
     if outcomes <= {"not measured"}:
-        return Decision(
-            "not judged", "This model could not be judged; the reasons are listed.", checks
-        )
+        return Decision("not judged", "This model could not be judged; see the reasons.", checks)
     won = [check for check in primary if check.outcome == "won"]
     gained = _join([_lower(check.title) for check in won]) if won else ""
     lost = [check for check in [*primary, *unharmed] if check.outcome == "lost"]
     if lost:
         harm = _join([_lower(check.title) for check in lost])
         sentence = (
-            f"The tuned model gains on footage it has never seen ({gained}), but it does harm"
-            f" elsewhere: {harm}."
+            f"The tuned model is better on held-out footage ({gained}), but worse elsewhere:"
+            f" {harm}."
             if won
-            else f"The tuned model is worse on footage it has never seen: {harm}."
+            else f"The tuned model is worse on held-out footage: {harm}."
         )
         return Decision("worse", sentence, checks)
     if not won:
         return Decision(
             "no difference",
-            "On footage it has never seen the tuned model cannot be told from the base.",
+            "On held-out footage, no difference between the tuned model and the base is shown.",
             checks,
         )
     open_ones = [
@@ -126,13 +124,11 @@ def decide(
         more = f", and {len(open_ones) - 2} more" if len(open_ones) > 2 else ""
         return Decision(
             "no difference",
-            f"The tuned model gains on footage it has never seen ({gained}), but it is not shown"
-            f" that nothing else suffers (open: {doubts}{more}).",
+            f"The tuned model is better on held-out footage ({gained}), but it is not certain that"
+            f" nothing else got worse (open: {doubts}{more}).",
             checks,
         )
-    return Decision(
-        "better", f"The tuned model is better on footage it has never seen: {gained}.", checks
-    )
+    return Decision("better", f"The tuned model is better on held-out footage: {gained}.", checks)
 
 
 def _check_primary(
@@ -140,7 +136,7 @@ def _check_primary(
 ) -> Check:
     if figure is None or figure.change.low is None or figure.change.high is None:
         return _answer(key, "primary", "not measured", _explain_absence(key, figure, missing))
-    best, worst = turn_change(figure)
+    best, worst = orient_change(figure)
     text = _describe(figure)
     if worst < 0:
         return _answer(key, "primary", "won", f"better, {text}.")
@@ -148,7 +144,7 @@ def _check_primary(
         return _answer(key, "primary", "lost", f"worse, {text}.")
     if worst <= margin.of(figure):
         return _answer(key, "primary", "held", f"not worse, {text}.")
-    return _answer(key, "primary", "open", f"neither better nor worse can be shown, {text}.")
+    return _answer(key, "primary", "open", f"no significant change, {text}.")
 
 
 def _check_unharmed(
@@ -157,44 +153,44 @@ def _check_unharmed(
     if figure is None or figure.change.low is None or figure.change.high is None:
         text = _explain_absence(key, figure, missing)
         return _answer(key, "non-inferiority", "not measured", text)
-    best, worst = turn_change(figure)
+    best, worst = orient_change(figure)
     limit = margin.of(figure)
-    text = f"{_describe(figure)}; up to {limit:.3g} worse is allowed."
+    text = f"{_describe(figure)}; the margin is {limit:.3g}."
     outcome: Outcome = "held" if worst <= limit else "lost" if best > limit else "open"
-    words = {"held": "unharmed", "lost": "harmed", "open": "it is not shown to be unharmed"}
+    words = {"held": "not worse", "lost": "worse", "open": "not certain"}
     return _answer(key, "non-inferiority", outcome, f"{words[outcome]}, {text}")
 
 
 def _check_others(figures: Mapping[str, Figure]) -> Check:
-    """Whether swaps of other people are what they were."""
+    """Whether swaps of other people are unchanged."""
     if "others_l1" in figures:
         return _check_unharmed("others_l1", figures["others_l1"], OTHERS_ERROR, {})
     key = "others_drift"
     drift, distance = figures.get(key), figures.get("face_l1")
     if drift is None or drift.change.high is None or distance is None or not distance.before:
-        why = "there was nobody else to swap in, or too little footage."
+        why = "there was no one else to swap in, or too little footage."
         return _answer(key, "non-inferiority", "not measured", why)
     limit = OTHERS_DRIFT * distance.before
     low, high = drift.change.low or 0.0, drift.change.high
     outcome: Outcome = "held" if high <= limit else "lost" if low > limit else "open"
-    words = {"held": "unharmed", "lost": "harmed", "open": "it is not shown to be unharmed"}
+    words = {"held": "not worse", "lost": "worse", "open": "not certain"}
     text = (
-        f"{words[outcome]}, {drift.change.mean:.2f} ({low:.2f} to {high:.2f}) grey levels; up to"
-        f" {limit:.2f}, a quarter of the base's distance to real photographs, is allowed."
+        f"{words[outcome]}, {drift.change.mean:.2f} ({low:.2f} to {high:.2f}) grey levels; the"
+        f" margin is {limit:.2f}, a quarter of the base's distance to real photographs."
     )
     return _answer(key, "non-inferiority", outcome, text)
 
 
 def _answer(key: str, role: Role, outcome: Outcome, text: str) -> Check:
-    """The check that a figure answers."""
+    """The check of a figure."""
     return Check(name=key, title=KINDS[key].title, role=role, outcome=outcome, text=text)
 
 
-def turn_change(figure: Figure) -> tuple[float, float]:
-    """Best and worst end of the change's interval, turned so that more is worse.
+def orient_change(figure: Figure) -> tuple[float, float]:
+    """Best and worst end of the change's interval, with the sign chosen so that larger is worse.
 
     Args:
-        figure: With an interval.
+        figure: A figure with an interval.
     """
     low, high = figure.change.low or 0.0, figure.change.high or 0.0
     return (-high, -low) if KINDS[figure.key].better == "more" else (low, high)
@@ -211,10 +207,10 @@ def _describe(figure: Figure) -> str:
 def _explain_absence(key: str, figure: Figure | None, missing: Mapping[str, str]) -> str:
     if figure is not None:
         return (
-            f"there are {figure.blocks} independent stretches of footage, too few for an interval;"
-            " extract more shots."
+            f"{figure.blocks} independent stretches of footage are too few for an interval; extract"
+            " more shots."
         )
-    return missing.get(key, "there was nothing to measure it on.")
+    return missing.get(key, "there is nothing to measure it on.")
 
 
 def _join(names: list[str]) -> str:

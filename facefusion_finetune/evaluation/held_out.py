@@ -1,4 +1,4 @@
-"""The judge of one run: the same held-out material for previews, for the report and for later."""
+"""Evaluates one run on its held-out material, for previews and for the report."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
 from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.evaluation.build import write_report
-from facefusion_finetune.evaluation.judges import Judge, open_recogniser
+from facefusion_finetune.evaluation.judges import LoadedRecogniser, open_recogniser
 from facefusion_finetune.evaluation.material import (
-    GENERALITY_SEED,
     HELD_OUT_SEED,
-    MOST_PAIRS,
-    MOST_TRAINED,
+    MAX_PAIRS,
+    MAX_TRAINED,
     OTHER_PEOPLE,
+    OTHERS_SEED,
     Material,
     choose_independent,
     make_pairs,
@@ -49,17 +49,17 @@ PREVIEW_PAIRS = 4
 
 @dataclass(frozen=True)
 class EvaluationInputs:
-    """What a run is to be judged by, besides its own held-out crops."""
+    """Inputs of an evaluation besides the run's own held-out crops."""
 
-    judge: Judge | None = None
+    judge: LoadedRecogniser | None = None
     """A recogniser trained independently of the training recogniser."""
     targets: list[Path] | World | None = None
-    """Footage of other people; without it, what the run has, else the person's own frames with
-    somebody else swapped on."""
+    """Footage of other people; if None, the run's targets, otherwise the person's own frames with
+    someone else swapped on."""
 
 
 class HeldOutEvaluator:
-    """Scores and shows what base and tuned model make of frames no step has seen."""
+    """Scores and shows the swaps of base and tuned model on held-out frames."""
 
     def __init__(
         self,
@@ -67,23 +67,23 @@ class HeldOutEvaluator:
         maker: SourceMaker,
         person: PersonSource,
         base_session: onnxruntime.InferenceSession,
-        judgement: EvaluationInputs,
+        inputs: EvaluationInputs,
     ) -> None:
-        """Make the held-out material.
+        """Create the held-out material.
 
         Args:
-            context: Of the run that is judged; targets are kept in its folder. At most
-                `MOST_PAIRS` of its held-out crops are used.
-            maker: Of the base.
-            person: As the tuned model carries it.
-            base_session: The base file. onnxruntime makes the pairs, whatever trains, so that
-                they can be made again elsewhere.
-            judgement: Judge and footage of others.
+            context: The run's context; targets are kept in the run's folder. At most `MAX_PAIRS` of
+                its held-out crops are used.
+            maker: The base's source maker.
+            person: The person as stored in the tuned model.
+            base_session: Session of the base file. onnxruntime creates the pairs, so that they are
+                reproducible on other machines, whatever device trains.
+            inputs: Judge and footage of others.
 
         Raises:
             EvaluationError: No held-out crop is independent of the training crops, or the targets
-                show nobody else.
-            FootageError: The targets cannot be read, or are refused.
+                show no one but the person.
+            FootageError: The targets cannot be read, or the content check refuses them.
         """
         run, analyser, options = context.run, context.analyser, context.options
         crops = context.crops
@@ -92,18 +92,18 @@ class HeldOutEvaluator:
         self._run = run
         self._analyser = analyser
         self._options = options
-        self._judge = judgement.judge
+        self._judge = inputs.judge
         self._source = person.source
         self._base = BaseSwapper(partial(run_session, base_session), options)
         base = self._base
         pairs = make_pairs(
-            spread(independent, MOST_PAIRS), maker, base, analyser, person.vector, HELD_OUT_SEED
+            spread(independent, MAX_PAIRS), maker, base, analyser, person.vector, HELD_OUT_SEED
         )
         trained = make_pairs(
-            spread(train, MOST_TRAINED), maker, base, analyser, person.vector, HELD_OUT_SEED + 1
+            spread(train, MAX_TRAINED), maker, base, analyser, person.vector, HELD_OUT_SEED + 1
         )
-        likeness = PersonFilter.of(stack_embeddings([crop.record for crop in train]))
-        targets, truths = self._provide_targets(judgement.targets, likeness)
+        person_filter = PersonFilter.of(stack_embeddings([crop.record for crop in train]))
+        targets, truths = self._provide_targets(inputs.targets, person_filter)
         others, vectors = self._gather_others(maker, person, truths)
         shown = targets or make_stand_ins(pairs)
         self.material = Material(
@@ -119,9 +119,9 @@ class HeldOutEvaluator:
         )
 
     def draw_preview(self, step: int, forward: Forward) -> Path:
-        """Write `previews/step_NNNNNN.png`: fixed held-out pairs as they look at this step.
+        """Write `previews/step_NNNNNN.png`, which shows fixed held-out pairs at this step.
 
-        How far they are from the truth is added to `held_out.jsonl`.
+        Their distance to the truth is appended to `held_out.jsonl`.
         """
         pairs = self.material.held_out
         rows = spread(list(range(len(pairs.crops))), PREVIEW_PAIRS)
@@ -150,7 +150,7 @@ class HeldOutEvaluator:
         return path
 
     def write_report(self, session: onnxruntime.InferenceSession) -> Report:
-        """Judge the file that `session` runs; see `build.write_report`."""
+        """Evaluate the tuned model that `session` runs; see `build.write_report`."""
         tuned = BaseSwapper(partial(run_session, session), self._options)
         return write_report(
             self._run,
@@ -164,13 +164,13 @@ class HeldOutEvaluator:
         )
 
     def _provide_targets(
-        self, footage: list[Path] | World | None, likeness: PersonFilter
+        self, footage: list[Path] | World | None, person_filter: PersonFilter
     ) -> tuple[list[AlignedCrop], Truths | None]:
         run, analyser, options = self._run, self._analyser, self._options
         records = read_targets(run)
         if footage and not (records and isinstance(footage, World)):
             paths = footage.footage if isinstance(footage, World) else footage
-            records = collect_targets(run, paths, analyser, likeness)
+            records = collect_targets(run, paths, analyser, person_filter)
         crops = load_folder(targets_directory(run), records, analyser, options)
         truths = load_truths(run, len(crops))
         if truths is None and isinstance(footage, World):
@@ -184,7 +184,7 @@ class HeldOutEvaluator:
         if truths is not None:
             sources = [maker.create_vector(vector) for vector in truths.vectors]
             return numpy.stack(sources), truths.vectors
-        drawn = (OTHER_PEOPLE, GENERALITY_SEED)
+        drawn = (OTHER_PEOPLE, OTHERS_SEED)
         others = draw_others(maker, self._analyser, *drawn, person.vector, for_judging=True)
         if others is None or maker.family.picture is not None:
             return others, None

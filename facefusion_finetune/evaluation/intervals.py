@@ -1,4 +1,4 @@
-"""What may be said about the mean of scores whose frames were taken in one go."""
+"""Confidence intervals of mean scores over correlated frames."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from scipy import stats
 BOOTSTRAP_ROUNDS = 2000
 BOOTSTRAP_SEED = 20240611
 CONFIDENCE = 0.95
-FEWEST_BLOCKS = 4
-"""Fewer independent blocks than this say nothing about how far the mean may be off."""
+MIN_BLOCKS = 4
+"""Minimum number of independent blocks for an interval."""
 
 Values = NDArray[numpy.float64]
 
 
 @dataclass(frozen=True)
 class Block:
-    """What a frame was taken with: frames of one clip, and of one second of it, are alike."""
+    """A clip and a part of it: frames within one clip, and even more within one part, correlate."""
 
     clip: str
     part: str
@@ -26,7 +26,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean with its 95 % interval; without limits where there are too few blocks."""
+    """A mean with its 95 % interval, whose bounds are None if there are too few blocks."""
 
     mean: float
     low: float | None
@@ -34,20 +34,20 @@ class Interval:
 
 
 def bootstrap_mean(values: Values, blocks: Sequence[Block]) -> Interval:
-    """Mean of paired differences, with an interval from whole clips, then whole seconds of them.
+    """Mean of paired differences, with an interval from a bootstrap over clips and their blocks.
 
-    Frames of one second are no independent witnesses, and neither are seconds of one clip. So
-    clips are drawn with replacement, and of each drawn clip its blocks. With a single clip its
-    blocks alone are drawn; the interval then says nothing about other clips.
+    Frames of one second are not independent, and neither are the seconds of one clip. So clips are
+    resampled with replacement, and then the blocks of each clip. With a single clip, only its
+    blocks are resampled; the interval then does not account for other clips.
 
-    The interval is the mean and so many standard deviations of the redrawn means as Student's t
-    with one degree of freedom less than clips demands; percentiles would be too narrow for few
-    clips (Hesterberg, 2015, "What Teachers Should Know About the Bootstrap", The American
-    Statistician 69(4)).
+    The half-width of the interval is the standard deviation of the bootstrap means times the
+    quantile of Student's t with (number of clips - 1) degrees of freedom; a percentile interval
+    would be too narrow for few clips (Hesterberg, 2015, "What Teachers Should Know About the
+    Bootstrap", The American Statistician 69(4)).
 
     Args:
-        values: (n,); those that are not a number are left out.
-        blocks: (n,), of each value.
+        values: (n,); NaN and infinity are left out.
+        blocks: (n,), block of each value.
     """
     known = numpy.isfinite(values)
     if not known.any():
@@ -55,37 +55,38 @@ def bootstrap_mean(values: Values, blocks: Sequence[Block]) -> Interval:
     kept = [block for block, use in zip(blocks, known, strict=True) if use]
     mean = float(values[known].mean())
     clips = _Clips.of(values[known], kept)
-    if clips.count_blocks() < FEWEST_BLOCKS:
+    if clips.count_blocks() < MIN_BLOCKS:
         return Interval(mean, None, None)
     means = clips.draw_means(numpy.random.default_rng(BOOTSTRAP_SEED))
-    reach = find_reach(clips.count_units()) * float(means.std())
+    reach = compute_reach(clips.count_units()) * float(means.std())
     return Interval(mean, mean - reach, mean + reach)
 
 
 def bootstrap_difference(
     first: Values, first_blocks: Sequence[Block], second: Values, second_blocks: Sequence[Block]
 ) -> Interval:
-    """Mean of `first` minus mean of `second`, for two groups of frames that are not paired."""
+    """Mean of `first` minus mean of `second`, for two unpaired groups of frames."""
     spread = 0.0
     units = []
     for values, blocks in ((first, first_blocks), (second, second_blocks)):
         if len(values) == 0:
             return Interval(float("nan"), None, None)
         clips = _Clips.of(values, blocks)
-        units.append(clips.count_units() if clips.count_blocks() >= FEWEST_BLOCKS else 0)
+        units.append(clips.count_units() if clips.count_blocks() >= MIN_BLOCKS else 0)
         means = clips.draw_means(numpy.random.default_rng([BOOTSTRAP_SEED, len(units)]))
         spread += float(means.var())
     mean = float(first.mean() - second.mean())
     if not min(units):
         return Interval(mean, None, None)
-    reach = find_reach(min(units)) * float(numpy.sqrt(spread))
+    reach = compute_reach(min(units)) * float(numpy.sqrt(spread))
     return Interval(mean, mean - reach, mean + reach)
 
 
-def find_reach(units: int) -> float:
-    """Standard deviations of a bootstrap over that many units that hold 95 % on both sides.
+def compute_reach(units: int) -> float:
+    """Half-width of a 95 % interval in standard deviations of a bootstrap over this many units.
 
-    The bootstrap's own standard deviation is too small by the root of (n - 1) / n.
+    Includes a correction, as the bootstrap's standard deviation is too small by a factor of
+    sqrt((n - 1) / n).
     """
     share = 1 - (1 - CONFIDENCE) / 2
     return float(numpy.sqrt(units / (units - 1)) * stats.t.ppf(share, units - 1))
@@ -93,10 +94,10 @@ def find_reach(units: int) -> float:
 
 @dataclass(frozen=True)
 class _Clips:
-    """Sums and numbers of values by clip and block."""
+    """Sums and counts of values by clip and block."""
 
     sums: list[Values]
-    """One array a clip, one entry a block."""
+    """One array per clip, one entry per block."""
     counts: list[NDArray[numpy.int64]]
 
     @staticmethod
@@ -114,11 +115,11 @@ class _Clips:
         return sum(len(clip) for clip in self.sums)
 
     def count_units(self) -> int:
-        """What is drawn first: the clips, or the blocks of the only one."""
+        """Number of units resampled first: the clips, or the blocks of a single clip."""
         return len(self.sums) if len(self.sums) > 1 else self.count_blocks()
 
     def draw_means(self, generator: numpy.random.Generator) -> Values:
-        """(BOOTSTRAP_ROUNDS,): means of redrawn values."""
+        """(BOOTSTRAP_ROUNDS,): means of the resampled values."""
         number = len(self.sums)
         drawn = generator.integers(0, number, (BOOTSTRAP_ROUNDS, number))
         total = numpy.zeros(BOOTSTRAP_ROUNDS)

@@ -1,7 +1,7 @@
-"""Judges: second recognisers, trained apart from the one whose vectors drive the swapper.
+"""Judges: recognisers trained independently of the one whose embeddings drive the swapper.
 
-A model that was tuned under a recogniser's eyes can learn what pleases that recogniser alone, so
-another one has to say whether the person is there. Its file is the user's and therefore untrusted.
+A tuned model can overfit to its training recogniser, so another one must score the likeness. Its
+file comes from the user and is therefore untrusted.
 """
 
 from collections.abc import Sequence
@@ -25,77 +25,77 @@ from facefusion_finetune.swappers.graphs.shapes import trace_graph
 from facefusion_finetune.swappers.sessions import create_session, embed_crops
 
 TEMPLATE = "arcface_112_v2"
-"""What recognisers of the ArcFace kind are aligned to."""
-USUAL_SIZE = 112
-"""Width and height of a crop where the file leaves them open."""
-MIDDLE = 127.5
-"""Mean and standard deviation of the input; the convention of ArcFace's exports."""
-SHORTEST_VECTOR = 64
-"""Fewer numbers are classes or coordinates rather than an identity."""
+"""Face alignment template of ArcFace recognisers."""
+DEFAULT_SIZE = 112
+"""Width and height of a crop if the file has dynamic sizes."""
+HALF_RANGE = 127.5
+"""Mean and standard deviation of the input, as usual for ArcFace models."""
+MIN_DIMENSIONS = 64
+"""Minimum size of an embedding; smaller outputs are classes or coordinates."""
 
-SAME_ANSWER = 0.9
-"""Cosine from which two networks' vectors are one network's. The axes of networks trained apart
-have nothing to do with each other: near 0, or 0.64 where all numbers are positive."""
+SAME_NETWORK_COSINE = 0.9
+"""Cosine at which embeddings are taken to come from the same network. Independently trained
+networks have unrelated axes, with cosines near 0, or 0.64 if all values are positive."""
 SPREAD = 1e-5
-"""Of the largest number: vectors that differ by less are the same."""
-NEEDED_SHARE = 0.9
-"""Of the comparisons of a real frame with somebody else's, those that must come out right."""
+"""Relative difference below which embeddings count as equal."""
+MIN_AUC = 0.9
+"""Minimum area under the ROC curve for distinguishing the person from others."""
 
-TRIAL_CELLS = (1, 2, 2, 5, 5, 12)
-"""Colours across each trial picture: a flat one, gradients, coarse noise."""
-TRIAL_SEED = 31337
+TEST_CELLS = (1, 2, 2, 5, 5, 12)
+"""Cells across each test picture: a uniform one, gradients, coarse noise."""
+TEST_SEED = 31337
 
 ADVICE = (
-    "Give the ONNX file of a face recogniser that was trained independently: one input,"
-    " N x 3 x H x W, and one vector per picture."
+    "Use the ONNX file of an independently trained face recogniser with one input, N x 3 x H x W,"
+    " and one embedding per picture."
 )
 
 
 @dataclass(frozen=True)
-class Judge:
-    """A recogniser that can be asked."""
+class LoadedRecogniser:
+    """A recogniser ready to run: a judge, or the training recogniser."""
 
     options: RecogniserOptions
     session: onnxruntime.InferenceSession
     sha256: str
-    """Of its file, without external data."""
+    """sha256 of its file, without external data."""
 
     def embed(self, crops: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
-        """Vectors of aligned crops, not normalised.
+        """Embeddings of aligned crops, not normalised.
 
         Args:
-            crops: (n, H, W, 3), BGR, aligned to its template; at least one.
+            crops: (n, H, W, 3), BGR, aligned to the recogniser's template; at least one.
 
         Returns:
-            (n, d); another recogniser's d may differ.
+            (n, d), where d depends on the recogniser.
         """
         return embed_crops(self.session, self.options, crops)
 
 
-def open_recogniser(options: RecogniserOptions) -> Judge:
-    """Open a recogniser of the analyser's own.
+def open_recogniser(options: RecogniserOptions) -> LoadedRecogniser:
+    """Load one of the analyser's own recognisers.
 
     Raises:
         SwapperError: onnxruntime refuses its file.
         OSError: The file cannot be read.
     """
     session = create_session(options.path, options.name)
-    return Judge(options, session, digest_file(options.path))
+    return LoadedRecogniser(options, session, digest_file(options.path))
 
 
-def open_judge(path: Path | None, analyser: FaceAnalyser) -> Judge | None:
-    """Open the file of a judge, or the judge the analyser has.
+def open_judge(path: Path | None, analyser: FaceAnalyser) -> LoadedRecogniser | None:
+    """Load a judge from a file, or the analyser's own judge.
 
     Args:
-        path: ONNX file of a recogniser; without one the analyser's own judge is taken.
-        analyser: Whose recogniser the swapper is driven by.
+        path: ONNX file of a recogniser; if None, the analyser's own judge is used.
+        analyser: Has the training recogniser.
 
     Returns:
-        None where there is no judge at all.
+        The judge; None if there is none.
 
     Raises:
-        EvaluationError: The file cannot be read, is refused, is no recogniser, or is the training
-            recogniser again.
+        EvaluationError: The file cannot be read or run, is not a recogniser, or is the training
+            recogniser.
     """
     options = analyser.get_judge() if path is None else _read_options(path, analyser)
     if options is None:
@@ -105,16 +105,16 @@ def open_judge(path: Path | None, analyser: FaceAnalyser) -> Judge | None:
     except (SwapperError, OSError) as error:
         why = error.why if isinstance(error, SwapperError) else f"it cannot be read ({error})."
         raise EvaluationError(_name(options.path), why, ADVICE) from error
-    answers = _try(judge)
-    _check_independence(judge, answers, open_recogniser(analyser.get_recogniser()))
+    embeddings = _embed_test_pictures(judge)
+    _check_independence(judge, embeddings, open_recogniser(analyser.get_recogniser()))
     return judge
 
 
-def reopen_judge(run: Run, path: Path | None, analyser: FaceAnalyser) -> Judge | None:
-    """The judge of a run, or another one in its place.
+def reopen_judge(run: Run, path: Path | None, analyser: FaceAnalyser) -> LoadedRecogniser | None:
+    """Load a run's judge, or another one in its place.
 
     Raises:
-        EvaluationError: The run's judge is not here any more, or its file has changed.
+        EvaluationError: The run's judge file is missing or has changed.
     """
     known = run.config.judge
     if path is None and known is not None:
@@ -122,68 +122,67 @@ def reopen_judge(run: Run, path: Path | None, analyser: FaceAnalyser) -> Judge |
         if not path.is_file() or digest_file(path) != known.sha256:
             raise EvaluationError(
                 f"run {run.reference}",
-                f"it was judged by {path.name} (sha256 {known.sha256}), which is not at {path} any"
-                " more.",
+                f"its judge, {path.name} (sha256 {known.sha256}), is no longer at {path}.",
                 "Give the same file, or another judge, with --judge FILE.onnx.",
             )
     return open_judge(path, analyser)
 
 
-def check_can_tell(
+def check_discrimination(
     real: NDArray[numpy.float32],
     others: NDArray[numpy.float32],
     clips: Sequence[str] | None = None,
 ) -> str | None:
-    """Whether a judge tells the person from others on the footage at hand.
+    """Check that a judge distinguishes the person from others on the given frames.
 
-    Each real frame is compared with the centroid of the other real ones, each frame of somebody
-    else with the centroid of all; the share of pairs in which the real one is nearer (the area
-    under the ROC curve) has to reach `NEEDED_SHARE`.
+    Each real frame is compared with the centroid of the other real ones, each frame of someone else
+    with the centroid of all. The share of pairs in which the real frame is closer (the area under
+    the ROC curve) must reach `MIN_AUC`.
 
     Args:
-        real: (n, d), the judge's vectors of the person's real frames.
-        others: (m, d), of frames that show somebody else.
-        clips: (n,), where each real frame was taken; see `leave_one_out`.
+        real: (n, d), the judge's embeddings of the person's real frames.
+        others: (m, d), embeddings of frames that show someone else.
+        clips: (n,), the clip of each real frame; see `leave_one_out`.
 
     Returns:
-        None if it does, else a sentence for the report.
+        None if it does, otherwise a sentence for the report.
     """
-    useless = "so that nothing it says here is proof"
+    useless = "so its scores here prove nothing"
     if len(real) < 2 or not len(others):
         return (
-            f"Whether the judge can tell the person from others is unknown: {len(real)} real frames"
-            f" and {len(others)} of somebody else are too few, {useless}."
+            f"It is unknown whether the judge distinguishes the person from others: {len(real)}"
+            f" real frames and {len(others)} of someone else are too few, {useless}."
         )
     own = leave_one_out(real, clips)
     centroid = _normalise(_normalise(real).sum(axis=0, keepdims=True))[0]
     foreign = measure_similarity(others, centroid)
     gaps = own[:, None] - foreign
     share = float(((gaps > 0) + 0.5 * (gaps == 0)).mean())
-    if share >= NEEDED_SHARE:
+    if share >= MIN_AUC:
         return None
     return (
-        "The judge cannot tell the person from others: a real frame is more like the person than"
-        f" somebody else's is in only {share:.0%} of all comparisons, where guessing gives 50% and"
-        f" {NEEDED_SHARE:.0%} are needed, {useless}."
+        "The judge does not distinguish the person from others: a real frame is more similar to the"
+        f" person than someone else's in only {share:.0%} of all comparisons (chance: 50%,"
+        f" required: {MIN_AUC:.0%}), {useless}."
     )
 
 
 def _read_options(path: Path, analyser: FaceAnalyser) -> RecogniserOptions:
-    """What a recogniser's file says of itself; nothing of it has run yet."""
+    """Options of a recogniser, read from its file without running it."""
     try:
         file = open_model(path)
         size = _read_size(file)
         trace = trace_graph(file)
     except SwapperError as error:
         raise EvaluationError(_name(path), error.why, ADVICE) from error
-    made = trace.values[trace.output]
-    if made.count != max(made.shape, default=1) or made.data_type != TensorProto.FLOAT:
-        why = f"it is no recogniser: its first output {list(made.shape)} is no vector in 32 bits."
+    output = trace.values[trace.output]
+    if output.count != max(output.shape, default=1) or output.data_type != TensorProto.FLOAT:
+        why = f"it is not a recogniser: its first output {list(output.shape)} is no float32 vector."
         raise EvaluationError(_name(path), why, ADVICE)
-    if made.count < SHORTEST_VECTOR:
+    if output.count < MIN_DIMENSIONS:
         why = (
-            f"it is no recogniser: its vector has {made.count} numbers, fewer than"
-            f" {SHORTEST_VECTOR}, as a classifier's has."
+            f"it is not a recogniser: its output has {output.count} values, fewer than"
+            f" {MIN_DIMENSIONS}, like a classifier's."
         )
         raise EvaluationError(_name(path), why, ADVICE)
     has_template = TEMPLATE in analyser.warp_templates()
@@ -192,13 +191,13 @@ def _read_options(path: Path, analyser: FaceAnalyser) -> RecogniserOptions:
         path=path,
         template=TEMPLATE if has_template else analyser.get_recogniser().template,
         size=size,
-        mean=MIDDLE,
-        standard_deviation=MIDDLE,
+        mean=HALF_RANGE,
+        standard_deviation=HALF_RANGE,
     )
 
 
 def _read_size(file: ModelFile) -> tuple[int, int]:
-    """Width and height of its one picture input; what the file leaves open is filled in."""
+    """Width and height of the picture input; dynamic sizes in the file are replaced."""
     graph = file.skeleton.graph
     inputs = [value for value in graph.input if value.name not in file.tensors]
     shapes = [_list_dims(value) for value in inputs]
@@ -210,11 +209,11 @@ def _read_size(file: ModelFile) -> tuple[int, int]:
         )
         raise EvaluationError(
             _name(file.path),
-            "it is no recogniser: that takes one picture at a time, [1, 3, H, W] in 32 bits, and"
-            f" nothing else; this takes {found or 'nothing'}.",
+            "it is not a recogniser: a recogniser's only input is a float32 picture, [1, 3, H, W];"
+            f" this one takes {found or 'nothing'}.",
             ADVICE,
         )
-    height, width = (dim or USUAL_SIZE for dim in shapes[0][2:])
+    height, width = (dim or DEFAULT_SIZE for dim in shapes[0][2:])
     for dim, length in zip(
         inputs[0].type.tensor_type.shape.dim, (1, 3, height, width), strict=True
     ):
@@ -223,68 +222,70 @@ def _read_size(file: ModelFile) -> tuple[int, int]:
 
 
 def _list_dims(value: ValueInfoProto) -> list[int]:
-    """Sizes of an input, 0 where one is left open."""
+    """Sizes of an input, 0 for dynamic ones."""
     return [max(dim.dim_value, 0) for dim in value.type.tensor_type.shape.dim]
 
 
-def _try(judge: Judge) -> NDArray[numpy.float64]:
-    """Its (n, d) vectors of the trial pictures.
+def _embed_test_pictures(judge: LoadedRecogniser) -> NDArray[numpy.float64]:
+    """The (n, d) embeddings of the test pictures.
 
     Raises:
-        EvaluationError: It makes none, or none that tell pictures apart.
+        EvaluationError: The judge fails, or its embeddings do not distinguish pictures.
     """
     name = _name(judge.options.path)
     try:
-        answers = judge.embed(_paint_trials(judge.options.size)).astype(numpy.float64)
+        embeddings = judge.embed(_create_test_pictures(judge.options.size)).astype(numpy.float64)
     except Exception as error:  # onnxruntime's own exceptions share no narrower base class
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EvaluationError(name, f"it cannot be run ({reason}).", ADVICE) from error
-    if not numpy.isfinite(answers).all():
+    if not numpy.isfinite(embeddings).all():
         raise EvaluationError(
-            name, "it is no recogniser: its vectors of trial pictures are not finite.", ADVICE
+            name, "it is not a recogniser: it returns NaN or infinity for test pictures.", ADVICE
         )
-    if numpy.ptp(answers, axis=0).max() <= SPREAD * numpy.abs(answers).max():
+    if numpy.ptp(embeddings, axis=0).max() <= SPREAD * numpy.abs(embeddings).max():
         raise EvaluationError(
-            name, "it is no recogniser: different pictures have the same vector.", ADVICE
+            name, "it is not a recogniser: different pictures have the same embedding.", ADVICE
         )
-    return answers
+    return embeddings
 
 
-def _check_independence(judge: Judge, answers: NDArray[numpy.float64], trained: Judge) -> None:
-    """Refuse the training recogniser and its copies.
+def _check_independence(
+    judge: LoadedRecogniser, embeddings: NDArray[numpy.float64], trained: LoadedRecogniser
+) -> None:
+    """Reject the training recogniser and copies of it.
 
     Raises:
-        EvaluationError: The judge is one.
+        EvaluationError: The judge is one of them.
     """
     if judge.sha256 == trained.sha256:
         why = f"it is the training recogniser {trained.options.name} itself"
     else:
-        expected = _try(trained)
-        if expected.shape != answers.shape:
+        expected = _embed_test_pictures(trained)
+        if expected.shape != embeddings.shape:
             return
-        cosine = float((_normalise(answers) * _normalise(expected)).sum(axis=1).mean())
-        if abs(cosine) < SAME_ANSWER:
+        cosine = float((_normalise(embeddings) * _normalise(expected)).sum(axis=1).mean())
+        if abs(cosine) < SAME_NETWORK_COSINE:
             return
         why = (
-            f"it answers as the training recogniser {trained.options.name} does (cosine"
-            f" {cosine:.4f} on trial pictures), so that it is a copy of it"
+            f"its embeddings match those of the training recogniser {trained.options.name} (cosine"
+            f" {cosine:.4f} on test pictures), so it is a copy of it"
         )
     raise EvaluationError(
-        _name(judge.options.path), f"{why}, and a model may not grade itself.", ADVICE
+        _name(judge.options.path), f"{why}, and a model must not judge itself.", ADVICE
     )
 
 
-def _paint_trials(size: tuple[int, int]) -> NDArray[numpy.uint8]:
-    """(n, H, W, 3): the same pictures at every size, on every machine."""
-    generator = numpy.random.default_rng(TRIAL_SEED)
+def _create_test_pictures(size: tuple[int, int]) -> NDArray[numpy.uint8]:
+    """(n, H, W, 3): the same pictures at every size and on every machine."""
+    generator = numpy.random.default_rng(TEST_SEED)
     pictures = [
-        cv2.resize(generator.uniform(0, 255, (cells, cells, 3)), size) for cells in TRIAL_CELLS
+        cv2.resize(generator.uniform(0, 255, (cells, cells, 3)), size) for cells in TEST_CELLS
     ]
     return numpy.stack(pictures).round().astype(numpy.uint8)
 
 
 def _normalise(vectors: NDArray[numpy.floating]) -> NDArray[numpy.float64]:
-    """Rows of length 1, but for those of length 0."""
+    """Rows scaled to unit norm, except zero rows."""
     lengths = numpy.linalg.norm(vectors.astype(numpy.float64), axis=1, keepdims=True)
     unit: NDArray[numpy.float64] = vectors / numpy.maximum(lengths, 1e-12)
     return unit

@@ -1,4 +1,4 @@
-"""Figures that recognisers give: is it the person, and are others still themselves."""
+"""Figures measured with recognisers: likeness to the person, and other people's identity."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.evaluation.figures import Figure, compare
 from facefusion_finetune.evaluation.intervals import Block
-from facefusion_finetune.evaluation.judges import Judge, check_can_tell
+from facefusion_finetune.evaluation.judges import LoadedRecogniser, check_discrimination
 from facefusion_finetune.evaluation.material import Material, Swaps, name_blocks
 from facefusion_finetune.evaluation.metrics import warp_crops
 from facefusion_finetune.faces.protocol import FaceGeometry
@@ -18,20 +18,25 @@ from facefusion_finetune.faces.vectors import create_centroid, leave_one_out, me
 
 @dataclass(frozen=True)
 class Likeness:
-    """What the recognisers say."""
+    """Results of the recognisers."""
 
     figures: list[Figure]
     fault: str | None
-    """Why the judge's figures prove nothing, if so."""
+    """Why the judge's figures prove nothing; None if they do."""
     judge_targets: tuple[NDArray[numpy.float64], NDArray[numpy.float64]] | None
-    """(targets,) each: the judge's likeness before and after."""
+    """The judge's likeness before and after, (targets,) each."""
 
 
-class _View:
-    """One recogniser's vectors of everything, each picture looked at once."""
+class _Embeddings:
+    """One recogniser's embeddings of all pictures, each computed once."""
 
     def __init__(
-        self, judge: Judge, material: Material, before: Swaps, after: Swaps, analyser: FaceGeometry
+        self,
+        judge: LoadedRecogniser,
+        material: Material,
+        before: Swaps,
+        after: Swaps,
+        analyser: FaceGeometry,
     ) -> None:
         self._judge = judge
         self._analyser = analyser
@@ -59,7 +64,7 @@ class _View:
         return measure_similarity(vectors, self.centroid)
 
     def find_ceiling(self) -> float | None:
-        """What real held-out frames of the person score against the mean of the others."""
+        """Mean score of the person's real held-out frames against the centroid of the others."""
         if len(self.real) < 2:
             return None
         return float(leave_one_out(self.real, self.clips).mean())
@@ -69,65 +74,67 @@ def measure_likeness(
     material: Material,
     before: Swaps,
     after: Swaps,
-    recogniser: Judge,
-    judge: Judge | None,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser | None,
     analyser: FaceGeometry,
 ) -> Likeness:
-    """Let both recognisers look.
+    """Measure the figures of both recognisers.
 
     Args:
-        material: What was run on.
+        material: The material the models were run on.
         before: The base's swaps.
         after: The tuned model's swaps.
         recogniser: The training recogniser.
-        judge: Trained independently of it; None where there is none.
-        analyser: Aligns.
+        judge: A recogniser trained independently of it; None if there is none.
+        analyser: Aligns faces.
     """
-    own = _View(recogniser, material, before, after, analyser)
-    sharp = _View(judge, material, before, after, analyser) if judge else None
+    own = _Embeddings(recogniser, material, before, after, analyser)
+    judged = _Embeddings(judge, material, before, after, analyser) if judge else None
     blocks = name_blocks([target.record for target in material.targets])
     own_scores = [own.compare_to_person(vectors) for vectors in own.targets]
     figures = [compare("own_targets", own_scores, blocks, own.find_ceiling())]
     fault, scores = None, None
-    if sharp is not None:
-        scores = [sharp.compare_to_person(vectors) for vectors in sharp.targets]
-        kept = [measure_similarity(vectors, _unit(sharp.owners)) for vectors in sharp.targets]
-        held_out = [sharp.compare_to_person(vectors) for vectors in sharp.held_out]
-        ceiling = sharp.find_ceiling()
+    if judged is not None:
+        scores = [judged.compare_to_person(vectors) for vectors in judged.targets]
+        to_owners = [
+            measure_similarity(vectors, _unit(judged.owners)) for vectors in judged.targets
+        ]
+        held_out = [judged.compare_to_person(vectors) for vectors in judged.held_out]
+        ceiling = judged.find_ceiling()
         figures += [
             compare("judge_targets", scores, blocks, ceiling),
             compare("recogniser_gap", _subtract(own_scores, scores), blocks),
-            compare("retrieval_margin", _subtract(scores, kept), blocks),
+            compare("retrieval_margin", _subtract(scores, to_owners), blocks),
             compare("judge_held_out", held_out, material.held_out.blocks, ceiling),
         ]
-        fault = check_can_tell(sharp.real, sharp.owners, sharp.clips)
-    figures += _measure_others(material, own, sharp or own, blocks)
+        fault = check_discrimination(judged.real, judged.owners, judged.clips)
+    figures += _measure_others(material, own, judged or own, blocks)
     return Likeness(figures, fault, (scores[0], scores[1]) if scores else None)
 
 
 def _measure_others(
-    material: Material, own: _View, sharp: _View, blocks: list[Block]
+    material: Material, own: _Embeddings, judged: _Embeddings, blocks: list[Block]
 ) -> list[Figure]:
     if not own.others:
         return []
     at = [blocks[row] for row in material.rows[:, 0]]
-    scores = [sharp.compare_to_person(vectors) for vectors in sharp.others]
+    scores = [judged.compare_to_person(vectors) for vectors in judged.others]
     if material.are_people:
-        # A sharper picture is more like every real face; only what goes to the person alone counts.
-        anybody = _compare_to_anybody(material, sharp, blocks)
-        scores = _subtract(scores, anybody)
+        # A sharper picture is more similar to every real face, so the general gain is subtracted.
+        general = _compare_to_anyone(material, judged, blocks)
+        scores = _subtract(scores, general)
     figures = [compare("others_towards_person", scores, at)]
     if material.other_vectors is not None:
-        wanted = _unit(material.other_vectors[material.rows[:, 1]])
-        scores = [measure_similarity(vectors, wanted) for vectors in own.others]
+        identities = _unit(material.other_vectors[material.rows[:, 1]])
+        scores = [measure_similarity(vectors, identities) for vectors in own.others]
         figures.insert(0, compare("others_identity", scores, at))
     return figures
 
 
-def _compare_to_anybody(
-    material: Material, view: _View, blocks: list[Block]
+def _compare_to_anyone(
+    material: Material, view: _Embeddings, blocks: list[Block]
 ) -> list[NDArray[numpy.float64]]:
-    """(m,) before and after: mean cosine of swaps of others to real faces of other clips."""
+    """Mean cosine of swaps of others to real faces in other clips, (m,) before and after."""
     owners = _unit(view.owners)
     clips = numpy.array([block.clip for block in blocks])
     foreign = clips[material.rows[:, 0]][:, None] != clips[None]

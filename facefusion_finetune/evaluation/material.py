@@ -1,4 +1,4 @@
-"""What a run is judged on: frames no step has seen, others' frames and vectors."""
+"""The material of an evaluation: held-out frames, other people's frames and embeddings."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,34 +20,34 @@ from facefusion_finetune.runs.sources import draw_others
 from facefusion_finetune.swappers.sessions import rgb_to_crops
 from facefusion_finetune.swappers.source import SourceMaker
 
-MOST_PAIRS = 60
-MOST_TRAINED = 20
-"""Training crops that memorisation is measured on."""
+MAX_PAIRS = 60
+MAX_TRAINED = 20
+"""Maximum number of training crops for measuring memorisation."""
 OTHER_PEOPLE = 12
-TARGETS_OF_EACH = 4
-"""Targets that each of the other people is swapped onto."""
+TARGETS_PER_PERSON = 4
+"""Number of targets that each of the other people is swapped onto."""
 
 HELD_OUT_SEED = 7919
-"""Draws the other people; fixed, and apart from the seeds that training uses."""
-GENERALITY_SEED = 7927
+"""Draws the other people; fixed, and different from the training seeds."""
+OTHERS_SEED = 7927
 
 BLOCK_SECONDS = 1.0
 BLOCK_FRAMES = 6
-"""For pictures without a time."""
+"""Used for pictures without a time."""
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Real frames of the person, and what is swapped back: somebody else on the same frames."""
+    """Real frames of the person, and inputs with someone else swapped onto the same frames."""
 
     crops: list[AlignedCrop]
     cutouts: list[NDArray[numpy.uint8]]
-    """The frames' cut-outs with somebody else pasted on."""
+    """The frames' cut-outs with someone else pasted on."""
     inputs: NDArray[numpy.uint8]
-    """(n, H, W, 3), BGR: crops of these."""
+    """(n, H, W, 3), BGR: crops of these cut-outs."""
     are_swapped: bool
-    """False where there was nobody else to swap on, so that the inputs are the truths. To copy
-    them would be perfect, so that nothing can be judged by them."""
+    """False if there was no one else to swap on, so the inputs are the truths. Copying them would
+    be perfect, so they prove nothing."""
 
     @property
     def truths(self) -> NDArray[numpy.uint8]:
@@ -61,34 +61,34 @@ class Pairs:
 
     @property
     def blocks(self) -> list[Block]:
-        """What each pair was taken with."""
+        """Block of each pair."""
         return name_blocks([crop.record for crop in self.crops])
 
 
 @dataclass(frozen=True)
 class Material:
-    """Everything that base and tuned model are run on."""
+    """All inputs of base and tuned model."""
 
     held_out: Pairs
     trained: Pairs
     left_out: int
-    """Held-out crops that were not independent of the training crops."""
+    """Number of held-out crops that were not independent of the training crops."""
     targets: list[AlignedCrop]
-    """What the person is swapped onto: `crop` and `cutout` are of the target."""
+    """Frames that the person is swapped onto."""
     are_people: bool
-    """Whether they are frames of other people; otherwise of the person, with somebody swapped
-    on."""
+    """Whether the targets are frames of other people; otherwise they are the person's, with someone
+    else swapped on."""
     others: NDArray[Any] | None
-    """(others, ...): sources of other people; None where there are none."""
+    """(others, ...): sources of other people; None if there are none."""
     other_vectors: NDArray[numpy.float64] | None
-    """(others, 512): what the recogniser should see in swaps of them; None for picture bases."""
+    """(others, 512): their embeddings; None for picture-driven bases."""
     rows: NDArray[numpy.int64]
-    """(m, 2): targets, and which of the others is swapped onto each."""
+    """(m, 2): rows of a target and of the other person swapped onto it."""
     truths: Truths | None
 
 
 def name_blocks(records: list[CropRecord]) -> list[Block]:
-    """The clip and the second each crop was taken in."""
+    """The block of each crop: its clip, and its second within the clip."""
     places: dict[str, int] = {}
     order = sorted(range(len(records)), key=lambda row: (records[row].source, records[row].frame))
     blocks: dict[int, Block] = {}
@@ -107,16 +107,16 @@ def choose_independent(
     train: list[AlignedCrop],
     held_out: list[AlignedCrop],
 ) -> list[AlignedCrop]:
-    """The held-out crops that were not taken in one go with training crops, and look unlike them.
+    """The held-out crops from shots and pictures that differ from the training crops'.
 
     Args:
-        run: Whose.
-        records: All records of the person.
-        train: The crops that train.
-        held_out: The crops that are to judge.
+        run: The run.
+        records: All of the person's records.
+        train: The training crops.
+        held_out: The held-out crops.
 
     Raises:
-        EvaluationError: None is left; it says how much footage is missing.
+        EvaluationError: No crop is left; the message says how much footage is missing.
     """
     dependent = find_dependent(
         records, {crop.record.id for crop in train}, {crop.record.id for crop in held_out}
@@ -130,12 +130,11 @@ def choose_independent(
     if not kept:
         raise EvaluationError(
             f"run {run.reference}",
-            f"no held-out shot is left: of its {len(held_out)} held-out crops {len(dependent)} were"
-            f" taken in one go with training crops and {int(alike.sum())} show nearly the same"
-            " picture as one of them, so that a model that learnt its training frames by heart"
-            " would pass.",
-            f"Film one more shot of at least {GAP_SECONDS:.0f} s, better several, in another place"
-            " or light; extract it and train anew.",
+            f"no held-out shot is left: of its {len(held_out)} held-out crops, {len(dependent)} are"
+            f" from the same recordings as training crops and {int(alike.sum())} are"
+            " near-duplicates of one, so a model that memorised its training frames would pass.",
+            f"Film at least one more shot of {GAP_SECONDS:.0f} s or more in another place or light,"
+            " extract it, and train again.",
         )
     return kept
 
@@ -148,15 +147,15 @@ def make_pairs(
     vector: NDArray[numpy.float64],
     seed: int,
 ) -> Pairs:
-    """Swap somebody else onto frames of the person.
+    """Swap someone else onto frames of the person.
 
     Args:
         crops: Real frames of the person.
-        maker: Of the base.
+        maker: The base's source maker.
         base: The frozen base.
-        analyser: Masks and pastes.
-        vector: (512,), the person's.
-        seed: Decides who is swapped on.
+        analyser: Masks and pastes back.
+        vector: (512,), the person's vector.
+        seed: Determines who is swapped on.
     """
     others = draw_others(maker, analyser, len(crops), seed, vector, for_judging=True)
     if others is None:
@@ -170,7 +169,7 @@ def make_pairs(
 
 
 def make_stand_ins(pairs: Pairs) -> list[AlignedCrop]:
-    """Targets where no footage of others is at hand: somebody else on the person's own frames."""
+    """Targets if there is no footage of others: the person's frames with someone else's face."""
     return [
         replace(crop, cutout=cutout, crop=picture)
         for crop, cutout, picture in zip(pairs.crops, pairs.cutouts, pairs.inputs, strict=True)
@@ -178,8 +177,8 @@ def make_stand_ins(pairs: Pairs) -> list[AlignedCrop]:
 
 
 def pair_others(targets: int) -> NDArray[numpy.int64]:
-    """(m, 2): which target each of the other people is swapped onto, spread over the targets."""
-    order = numpy.arange(OTHER_PEOPLE * TARGETS_OF_EACH)
+    """(m, 2): rows of a target and another person, with the targets evenly spaced."""
+    order = numpy.arange(OTHER_PEOPLE * TARGETS_PER_PERSON)
     return numpy.stack([order * targets // len(order), order % OTHER_PEOPLE], axis=1)
 
 
@@ -193,25 +192,25 @@ Pictures = NDArray[numpy.float32]
 
 @dataclass(frozen=True)
 class Swaps:
-    """What one model makes of the material."""
+    """The swaps of one model on the material."""
 
     held_out: Pictures
-    """The person back on held-out frames."""
+    """The person swapped back onto held-out frames."""
     trained: Pictures
-    """The person back on training frames."""
+    """The person swapped back onto training frames."""
     targets: Pictures
-    """The person on the targets."""
+    """The person swapped onto the targets."""
     others: Pictures | None
-    """Other people on some of the targets, in the order of `Material.rows`."""
+    """Other people swapped onto targets, in the order of `Material.rows`."""
 
 
 def make_swaps(model: BaseSwapper, source: NDArray[Any], material: Material) -> Swaps:
-    """Run a model on everything it is judged on.
+    """Run a model on the material.
 
     Args:
-        model: Base or tuned.
-        source: The person's, as in `PersonSource.source`.
-        material: What to run on.
+        model: The base or the tuned model.
+        source: The person's, in the form of `PersonSource.source`.
+        material: The material.
     """
 
     def swap(crops: NDArray[numpy.uint8], sources: NDArray[Any]) -> Pictures:

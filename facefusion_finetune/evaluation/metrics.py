@@ -1,4 +1,4 @@
-"""Scores of single pictures and pairs of pictures. All pictures are BGR, 0 to 255."""
+"""Metrics of pictures and pairs of pictures. All pictures are BGR, 0 to 255."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 
 LPIPS_NETWORK = "alexnet-owt-7be5be79.pth"
-"""The file of torchvision's AlexNet that LPIPS looks through; torch's own name for it."""
+"""Torch's file name of torchvision's AlexNet, which LPIPS uses."""
 
 RING_SHARE = 0.05
-"""Pixels whose paste mask lies between this and one minus this make the ring."""
+"""Pixels with a paste mask value between this and one minus this form the ring."""
 
 Values = NDArray[numpy.float64]
 Pictures = NDArray[Any]
@@ -39,55 +39,56 @@ def measure_face_l1(pictures: Pictures, truths: Pictures, faces: Weights) -> Val
 
 
 def measure_ssim(pictures: Pictures, truths: Pictures, faces: Weights) -> Values:
-    """(n,): structural similarity (Wang et al., 2004) inside the face, 1 for the truth itself.
+    """(n,): structural similarity (Wang et al., 2004) inside the face, 1 for identical pictures.
 
-    Outside the face the truth is put in, so that nothing else differs; arguments as in
+    Outside the face, the truth is used, so that nothing else differs; arguments as in
     `measure_face_l1`.
     """
-    made = _to_tensor(lay_on(pictures, truths, faces))
+    inserted = _to_tensor(insert_faces(pictures, truths, faces))
     _, maps = structural_similarity_index_measure(
-        made, _to_tensor(truths), data_range=1.0, reduction="none", return_full_image=True
+        inserted, _to_tensor(truths), data_range=1.0, reduction="none", return_full_image=True
     )
     return _weigh(maps.mean(dim=1).numpy(), faces)
 
 
 def find_lpips_weights() -> Path | None:
-    """AlexNet's weights where torch keeps downloaded ones; nothing is ever downloaded for it."""
+    """AlexNet's weights in torch's cache; None if they are missing, as nothing is downloaded."""
     path = Path(torch.hub.get_dir()) / "checkpoints" / LPIPS_NETWORK
     return path if path.is_file() else None
 
 
 def measure_lpips(pictures: Pictures, truths: Pictures, faces: Weights) -> Values:
-    """(n,): LPIPS (Zhang et al., arXiv 1801.03924) of the face, 0 for the truth itself.
+    """(n,): LPIPS (Zhang et al., arXiv 1801.03924) inside the face, 0 for identical pictures.
 
-    Needs the file of `find_lpips_weights`; otherwise as `measure_ssim`.
+    Requires the file of `find_lpips_weights`; arguments as in `measure_ssim`.
     """
-    made, goal = _to_tensor(lay_on(pictures, truths, faces)), _to_tensor(truths)
+    inserted, goal = _to_tensor(insert_faces(pictures, truths, faces)), _to_tensor(truths)
     distance = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True)
     with torch.no_grad():
         scores = [
-            float(distance(made[row : row + 1], goal[row : row + 1])) for row in range(len(made))
+            float(distance(inserted[row : row + 1], goal[row : row + 1]))
+            for row in range(len(inserted))
         ]
     return numpy.array(scores)
 
 
 def measure_colour(pictures: Pictures, truths: Pictures, faces: Weights) -> Values:
-    """(n,): distance of the face's mean colours in CIELAB (delta E of 1976)."""
+    """(n,): distance between the face's mean colours in CIELAB (CIE76 delta E)."""
     first, second = (_mean_lab(part, faces) for part in (pictures, truths))
     return numpy.asarray(numpy.linalg.norm(first - second, axis=1))
 
 
 def measure_seam(pasted: Pictures, originals: Pictures, masks: Weights) -> Values:
-    """Edges that pasting back left where the mask falls off.
+    """Edges that pasting back leaves along the mask's border.
 
     Args:
-        pasted: (n, H, W, 3), crops of the frames after pasting.
+        pasted: (n, H, W, 3), crops of the frames after pasting back.
         originals: (n, H, W, 3), the same crops before.
         masks: (n, H, W), the paste masks.
 
     Returns:
         (n,): mean absolute difference of the brightness gradient on the mask's ring, in grey levels
-        a pixel.
+        per pixel.
     """
     rings = ((masks > RING_SHARE) & (masks < 1 - RING_SHARE)).astype(numpy.float32)
     difference = numpy.abs(_gradients(pasted) - _gradients(originals)).sum(axis=3)
@@ -97,13 +98,13 @@ def measure_seam(pasted: Pictures, originals: Pictures, masks: Weights) -> Value
 def measure_flicker(
     pictures: Pictures, targets: Pictures, faces: Weights, followers: NDArray[numpy.int64]
 ) -> Values:
-    """How much more a swapped face changes from frame to frame than the target's does.
+    """Difference between the frame-to-frame changes of the swapped face and of the target's.
 
     Args:
         pictures: (n, H, W, 3), swaps.
-        targets: (n, H, W, 3), what was swapped onto.
+        targets: (n, H, W, 3), the targets.
         faces: (n, H, W).
-        followers: (m, 2), rows of frames that follow each other in one clip.
+        followers: (m, 2), rows of consecutive frames of one clip.
 
     Returns:
         (m,), in grey levels.
@@ -116,7 +117,7 @@ def measure_flicker(
     )
 
 
-def lay_on(pictures: Pictures, truths: Pictures, faces: Weights) -> Pictures:
+def insert_faces(pictures: Pictures, truths: Pictures, faces: Weights) -> Pictures:
     """(n, H, W, 3) float32: the pictures inside the face, the truths outside."""
     shares = faces[..., None]
     return numpy.asarray(pictures * shares + truths * (1 - shares), dtype=numpy.float32)
@@ -125,7 +126,7 @@ def lay_on(pictures: Pictures, truths: Pictures, faces: Weights) -> Pictures:
 def warp_crops(
     crops: Pictures, matrices: NDArray[numpy.float64], size: tuple[int, int]
 ) -> NDArray[numpy.uint8]:
-    """Swapper's crops as a recogniser's crops.
+    """Warp the swapper's crops to a recogniser's crops.
 
     Args:
         crops: (n, H, W, 3).
@@ -143,7 +144,7 @@ def warp_crops(
 
 
 def _weigh(maps: NDArray[Any], weights: NDArray[Any]) -> Values:
-    # A face that is covered altogether weighs nothing and differs by nothing.
+    # A completely occluded face has no weight; its score is 0.
     total = numpy.maximum(weights.sum(axis=(1, 2), dtype=numpy.float64), 1e-6)
     return numpy.asarray((maps * weights).sum(axis=(1, 2), dtype=numpy.float64) / total)
 
@@ -163,7 +164,7 @@ def _mean_lab(pictures: Pictures, faces: Weights) -> Values:
 
 
 def _gradients(pictures: Pictures) -> NDArray[numpy.float32]:
-    """(n, H, W, 2): right and down differences of the brightness."""
+    """(n, H, W, 2): horizontal and vertical differences of the brightness."""
     grey = pictures.astype(numpy.float32).mean(axis=3)
     across = numpy.diff(grey, axis=2, append=grey[:, :, -1:])
     down = numpy.diff(grey, axis=1, append=grey[:, -1:])

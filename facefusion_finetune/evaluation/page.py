@@ -1,7 +1,7 @@
-"""`report.html`: the report for people, in one file that needs no other.
+"""`report.html`: the report as one self-contained page.
 
-The top answers in a minute whether the tuned model is better; below are all figures. Everything
-that comes from users or files is escaped by the template; only our own SVG goes in as it is.
+The top says whether the tuned model is better; all figures follow below. The template escapes
+everything from users and files; only this package's SVG is inserted unescaped.
 """
 
 import base64
@@ -43,11 +43,11 @@ GROUPS = (
     "memory",
     "true swap",
 )
-"""In the order of the page."""
+"""Groups of figures in the order of the page."""
 
 DIRECTIONS: dict[Better, str] = {
-    "less": "less is better",
-    "more": "more is better",
+    "less": "lower is better",
+    "more": "higher is better",
     "same": "should stay the same",
 }
 
@@ -57,22 +57,22 @@ VERDICTS: dict[Verdict, tuple[str, str]] = {
     "no difference": ("=", "No difference"),
     "not judged": ("?", "Not judged"),
 }
-"""Symbol and word of each."""
+"""Symbol and word of each verdict."""
 
 OUTCOMES: dict[Outcome, tuple[str, str, str]] = {
-    "won": ("\N{CHECK MARK}", "won", "good"),
-    "held": ("\N{CHECK MARK}", "held", "good"),
+    "won": ("\N{CHECK MARK}", "better", "good"),
+    "held": ("\N{CHECK MARK}", "passed", "good"),
     "open": ("?", "not certain", "open"),
     "not measured": ("?", "not measured", "open"),
-    "lost": ("\N{BALLOT X}", "lost", "bad"),
+    "lost": ("\N{BALLOT X}", "worse", "bad"),
     "failed": ("\N{BALLOT X}", "failed", "bad"),
 }
-"""Symbol, word and class of what became of a check."""
+"""Symbol, word and CSS class of each outcome of a check."""
 
 ROLES: dict[Role, str] = {
-    "primary": "main question",
+    "primary": "primary outcome",
     "non-inferiority": "must not get worse",
-    "condition": "must hold",
+    "condition": "required",
 }
 
 CHANGES = {
@@ -83,12 +83,12 @@ CHANGES = {
     "no interval": ("?", "open"),
     "not measured": ("?", "open"),
 }
-"""Symbol and class of what `describe_change` says."""
+"""Symbol and CSS class of each result of `describe_change`."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """A figure in words; an empty text where there is no number."""
+    """A figure as text; empty if there is no number."""
 
     title: str
     unit: str
@@ -104,16 +104,16 @@ class Row:
     pairs: str
     explanation: str
     levels: str
-    """SVG: bars of before and after, with a line where real frames are."""
+    """SVG: bars of before and after, with a line at the score of real frames."""
 
 
 def write_page(path: Path, report: Report, pictures: list[Picture]) -> None:
-    """Write the page whole or not at all.
+    """Write the page atomically.
 
     Args:
-        path: Of `report.html`; its folder must exist.
-        report: That it shows.
-        pictures: Grids; they go into the page.
+        path: Path of `report.html`; its folder must exist.
+        report: The report.
+        pictures: Grids to embed in the page.
 
     Raises:
         OSError: The page cannot be written.
@@ -143,7 +143,7 @@ def write_page(path: Path, report: Report, pictures: list[Picture]) -> None:
 
 
 def sort_figures(figures: Mapping[str, ReportedFigure]) -> list[ReportedFigure]:
-    """By group as the page orders them, then by `order`; groups it does not know come last."""
+    """Sort figures by group in the page's order, then by `order`; unknown groups come last."""
     places = {group: place for place, group in enumerate(GROUPS)}
     return [
         figure
@@ -160,7 +160,7 @@ def sort_figures(figures: Mapping[str, ReportedFigure]) -> list[ReportedFigure]:
 
 
 def describe_figure(figure: ReportedFigure) -> Row:
-    """A figure of the report in words, all its numbers with the same decimals."""
+    """A figure as text, all its numbers with the same decimals."""
     before, after, ceiling = figure.before, figure.after, figure.ceiling
     mean, low, high = figure.change.mean, figure.change.low, figure.change.high
     digits = choose_digits(mean, low, high) or choose_digits(before, after)
@@ -188,7 +188,7 @@ def describe_figure(figure: ReportedFigure) -> Row:
 
 
 def _choose_outcomes(report: Report) -> list[ReportedFigure]:
-    """The figures of the main questions; those of the first group where none was asked."""
+    """The figures of the primary outcomes, or of the first group if there are none."""
     figures = report.figures
     names = [check.name for check in report.checks if check.role == "primary"]
     if names:
@@ -204,7 +204,7 @@ def _group_rows(figures: Sequence[ReportedFigure]) -> list[tuple[str, list[Row]]
 
 
 def _draw_all_pairs(report: Report) -> list[tuple[str, str, str]]:
-    """Title, plot and caption of every score that is there pair by pair."""
+    """Title, plot and caption of every figure with pairwise scores."""
     plots = []
     places = {name: figure.order for name, figure in report.figures.items()}
     for name in sorted(report.values, key=lambda name: (places.get(name, math.inf), name)):

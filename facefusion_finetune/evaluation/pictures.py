@@ -1,4 +1,4 @@
-"""Grids of what went in, what came out and what should have."""
+"""Grids of inputs, outputs and truths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from facefusion_finetune.faces.images import encode_png
 
 TITLE_HEIGHT = 22
 GAP = 4
-SMALLEST_TILE = 128
+MIN_TILE = 128
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 FONT_SCALE = 0.42
 
@@ -23,10 +23,10 @@ class Picture:
     """A grid of a report."""
 
     name: str
-    """Of its file."""
+    """File name."""
     title: str
     text: str
-    """What is to be seen, for people."""
+    """Caption."""
     pixels: NDArray[numpy.uint8]
     """(H, W, 3), BGR."""
 
@@ -35,11 +35,11 @@ def draw_grid(
     columns: dict[str, NDArray[numpy.uint8] | NDArray[numpy.float32]],
     labels: Sequence[str] | None = None,
 ) -> NDArray[numpy.uint8]:
-    """One row a sample, one titled column a picture.
+    """Draw one row per sample and one titled column per kind of picture.
 
     Args:
         columns: (n, H, W, 3) BGR pictures by title.
-        labels: n words, written to the left of the rows.
+        labels: n labels, drawn to the left of the rows.
 
     Returns:
         The grid, BGR.
@@ -50,25 +50,25 @@ def draw_grid(
         drawn.append(_stack(title, tiles))
     if labels is not None:
         height = (drawn[0].shape[0] - TITLE_HEIGHT) // len(labels) - GAP
-        drawn.insert(0, _stack("", _draw_words(labels, height)))
+        drawn.insert(0, _stack("", _draw_labels(labels, height)))
     spacer = numpy.full((drawn[0].shape[0], GAP, 3), 255, dtype=numpy.uint8)
     return numpy.hstack([part for column in drawn for part in (column, spacer)])
 
 
 def save_picture(path: Path, picture: NDArray[numpy.uint8]) -> None:
-    """Write a PNG whole or not at all."""
+    """Write a PNG atomically."""
     home.write_bytes(path, encode_png(picture))
 
 
 def choose_rows(scores: NDArray[numpy.float64], count: int = 5) -> list[int]:
-    """Best, worst and the quartiles between, by a score: never by hand.
+    """Select best, worst and the quartiles between by score.
 
     Args:
-        scores: (n,); smaller is better. Rows without a score (NaN) are passed over.
-        count: At most so many rows.
+        scores: (n,); lower is better. Rows without a score (NaN) are ignored.
+        count: Maximum number of rows.
 
     Returns:
-        Different rows from the best to the worst; none where nothing has a score.
+        Distinct rows from best to worst; empty if there are no scores.
     """
     order = _rank(scores)
     positions = numpy.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int)
@@ -76,28 +76,28 @@ def choose_rows(scores: NDArray[numpy.float64], count: int = 5) -> list[int]:
 
 
 def label_rows(scores: NDArray[numpy.float64], rows: Sequence[int]) -> list[str]:
-    """What each row is among all: `best`, `median`, `worst`, or `between` them.
+    """Label each row by its rank: `best`, `median`, `worst`, or `between`.
 
     Args:
-        scores: (n,); smaller is better.
-        rows: As `choose_rows` chose them by these scores.
+        scores: (n,); lower is better.
+        rows: Rows selected by `choose_rows` from these scores.
     """
     order = _rank(scores)
     places = {row: place for place, row in enumerate(order)}
     last = len(order) - 1
-    # A row that is alone is all three; `median` claims least.
+    # A single row is all three at once and labelled `median`.
     names = {round(last / 2): "median"} | ({0: "best", last: "worst"} if last else {})
     return [names.get(places[row], "between") for row in rows]
 
 
 def _rank(scores: NDArray[numpy.float64]) -> list[int]:
-    """Rows that have a score, the best first; equals stay in their order."""
+    """Rows with a score, best first; ties keep their order."""
     order = numpy.argsort(scores, kind="stable")
     return [int(row) for row in order if not numpy.isnan(scores[row])]
 
 
 def _stack(title: str, tiles: Sequence[NDArray[numpy.uint8]]) -> NDArray[numpy.uint8]:
-    """A column: its title, then the tiles with a gap after each."""
+    """A column with its title, then the tiles with a gap after each."""
     width = tiles[0].shape[1]
     head = numpy.full((TITLE_HEIGHT, width, 3), 255, dtype=numpy.uint8)
     _write(head, title, 15)
@@ -105,8 +105,8 @@ def _stack(title: str, tiles: Sequence[NDArray[numpy.uint8]]) -> NDArray[numpy.u
     return numpy.vstack([head, *(part for tile in tiles for part in (tile, gap))])
 
 
-def _draw_words(words: Sequence[str], height: int) -> list[NDArray[numpy.uint8]]:
-    """One white tile a word, all of one width."""
+def _draw_labels(words: Sequence[str], height: int) -> list[NDArray[numpy.uint8]]:
+    """One white tile per label, all of the same width."""
     widths = [cv2.getTextSize(word, FONT, FONT_SCALE, 1)[0][0] for word in words]
     tiles = []
     for word in words:
@@ -123,7 +123,7 @@ def _write(picture: NDArray[numpy.uint8], text: str, baseline: int) -> None:
 def _enlarge(picture: NDArray[numpy.uint8] | NDArray[numpy.float32]) -> NDArray[numpy.uint8]:
     pixels = picture.clip(0, 255).round().astype(numpy.uint8)
     height, width = pixels.shape[:2]
-    factor = max(1, -(-SMALLEST_TILE // height))
+    factor = max(1, -(-MIN_TILE // height))
     if factor == 1:
         return pixels
     larger = cv2.resize(pixels, (width * factor, height * factor), interpolation=cv2.INTER_CUBIC)

@@ -1,8 +1,8 @@
-"""Inline SVG for the report: what changed, figure by figure and pair by pair.
+"""Inline SVG for the report: changes by figure and by pair.
 
-Some figures are better when they are small, others when they are large. The plots show gains, so
-that better is to the right or up in each of them. Colours are classes that the page defines for
-light and dark; nothing is told by a colour alone.
+For some figures lower is better, for others higher. The plots show gains, so that better is always
+to the right or up. Colours are CSS classes that the page defines for light and dark mode; no
+information is given by colour alone.
 """
 
 import math
@@ -16,49 +16,49 @@ from facefusion_finetune.evaluation.report import Better, ReportedFigure
 WIDTH = 480
 CENTRE = WIDTH / 2
 HALF = 230.0
-"""From the zero line to the edge of a forest plot's axis."""
+"""Distance from the zero line to the end of a forest plot's axis."""
 LINE = 16
 BAND = 14
 LINE_LENGTH = 66
-"""Letters of a title and of the numbers beside it that fit in a line."""
+"""Characters of a title and its numbers that fit on a line."""
 
-MOST_PERCENT = 1000.0
-"""A larger change is no share of the figure: before, it was next to nothing."""
+MAX_PERCENT = 1000.0
+"""Larger changes are not shown as a percentage, as the value before was nearly 0."""
 
 SHOWN_SHARE = 0.8
-"""Of the rows that fit the axis whole, lest one wild figure flattens the others."""
+"""Share of the rows that fit on the axis, so that an outlier does not flatten the others."""
 
 CLASSES = {"better": "good", "worse": "bad"}
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A change as a gain: positive is better, or more where a figure should stay the same."""
+    """A change as a gain: positive is better, or higher for a figure that should stay the same."""
 
     mean: float
     interval: tuple[float, float] | None
     is_percent: bool
-    """Of what the figure was before; else in its own unit."""
+    """Whether it is a percentage of the value before; otherwise it is in the figure's unit."""
 
     @property
     def values(self) -> tuple[float, ...]:
-        """Mean, then both ends of the interval, if there is one."""
+        """The mean, followed by both ends of the interval if there is one."""
         return (self.mean, *(self.interval or ()))
 
     @property
     def extent(self) -> float:
-        """How far from zero it reaches."""
+        """Largest absolute value."""
         return max(map(abs, self.values))
 
 
 def read_effect(figure: ReportedFigure) -> Effect | None:
-    """The change of a figure, in % of what it was before where that makes sense."""
+    """The change of a figure, as a percentage of the value before if that is meaningful."""
     mean, low, high = figure.change.mean, figure.change.low, figure.change.high
     if mean is None:
         return None
     before = abs(figure.before or 0.0)
     largest = max(abs(value) for value in (mean, low, high) if value is not None)
-    is_percent = before > 0 and 100 * largest <= MOST_PERCENT * before
+    is_percent = before > 0 and 100 * largest <= MAX_PERCENT * before
     factor = (100 / before if is_percent else 1.0) * (-1 if figure.better == "less" else 1)
     interval = None
     if low is not None and high is not None:
@@ -68,11 +68,11 @@ def read_effect(figure: ReportedFigure) -> Effect | None:
 
 
 def describe_change(figure: ReportedFigure) -> str:
-    """What a figure's interval allows to say.
+    """Describe the change that a figure's interval shows.
 
     Returns:
-        `better`, `worse` or `changed` if it lies on one side of zero, else `no clear change`;
-        `no interval` or `not measured` where it lacks.
+        `better`, `worse` or `changed` if the interval excludes zero, otherwise `no clear change`;
+        `no interval` or `not measured` if it is missing.
     """
     effect = read_effect(figure)
     if effect is None:
@@ -88,25 +88,25 @@ def describe_change(figure: ReportedFigure) -> str:
 
 
 def choose_digits(*values: float | None) -> int:
-    """Decimals that leave two significant digits to the largest of these, 0 to 5."""
+    """Number of decimals, 0 to 5, that gives the largest value two significant digits."""
     largest = max((abs(value) for value in values if value is not None), default=0.0)
     return min(5, max(0, 1 - math.floor(math.log10(largest)))) if largest else 0
 
 
 def format_number(value: float, digits: int, sign: str = "-") -> str:
-    """With a true minus; `sign` is `+` to give positive numbers a sign too; zero has none."""
+    """Format with a true minus sign; with `sign` `+`, positive numbers get a sign; zero never."""
     text = f"{value:{sign}.{digits}f}"
     return text.replace("-", "\N{MINUS SIGN}") if float(text) else text.lstrip("+-")
 
 
 def draw_forest(figures: Sequence[ReportedFigure]) -> str:
-    """One row a figure: the gain with its 95 % interval, on a common axis in % of before.
+    """Forest plot: per figure, the gain with its 95 % interval, on a common axis in %.
 
-    A figure without a before is drawn with a diamond, on a scale of its own. Where a row goes on
-    beyond the axis, an arrow says so.
+    A figure that is not a percentage is drawn with a diamond, on its own scale. An arrow marks a
+    row that extends beyond the axis.
 
     Args:
-        figures: In the order of the rows; a new `group` gets a heading.
+        figures: Figures in the order of the rows; each new `group` gets a heading.
     """
     effects = [read_effect(figure) for figure in figures]
     extents = [effect.extent for effect in effects if effect and effect.is_percent]
@@ -135,16 +135,16 @@ def draw_pairs(
     ids: Sequence[str],
     better: Better,
 ) -> str:
-    """One bar a pair, from the largest gain to the largest loss, and a line at their mean.
+    """Bar plot: one bar per pair, from the largest gain to the largest loss, with a mean line.
 
     Args:
-        before: (n,); pairs without two numbers are left out.
+        before: (n,); pairs with a missing number are left out.
         after: (n,).
-        ids: n names of the pairs.
-        better: Which way they should go.
+        ids: Names of the n pairs.
+        better: The direction of improvement.
 
     Returns:
-        An empty text where no pair is left.
+        The SVG; empty if no pair is left.
     """
     gains = zip(measure_gains(before, after, better), ids, strict=True)
     rows = sorted(((gain, name) for gain, name in gains if gain is not None), key=lambda r: -r[0])
@@ -160,7 +160,7 @@ def draw_pairs(
     up, down = ("more", "less") if better == "same" else ("better", "worse")
     parts = [_text(left, 13, f"up: {up}, down: {down}", "tick")]
     for value in (high, 0.0, low):
-        # The ends are written where they leave room for the zero.
+        # The ends are labelled if they do not overlap with the zero.
         if value == 0 or abs(value) * scale > LINE:
             label = format_number(value, digits, "+") if value else "0"
             parts.append(_text(left - 6, zero - value * scale + 4, label, "tick", "end"))
@@ -178,14 +178,14 @@ def draw_pairs(
 def measure_gains(
     before: Sequence[float | None], after: Sequence[float | None], better: Better
 ) -> list[float | None]:
-    """Each pair's change, positive where it is better; None where a number lacks."""
+    """Each pair's gain, positive if it is better; None if a number is missing."""
     sign = -1 if better == "less" else 1
     pairs = zip(before, after, strict=True)
     return [None if a is None or b is None else sign * (b - a) for a, b in pairs]
 
 
 def draw_levels(before: float | None, after: float | None, ceiling: float | None) -> str:
-    """Two bars and a line where real frames are; an empty text where either bar has no number."""
+    """SVG of two bars and a line at the score of real frames; empty if a value is missing."""
     if before is None or after is None:
         return ""
     values = [0.0, before, after, *([] if ceiling is None else [ceiling])]
@@ -208,7 +208,7 @@ def draw_levels(before: float | None, after: float | None, ceiling: float | None
 def _draw_row(
     figure: ReportedFigure, effect: Effect | None, limit: float, top: float
 ) -> tuple[str, float]:
-    """A row of the forest plot, and how high it is."""
+    """A row of the forest plot, and its height."""
     is_same = figure.better == "same"
     title = f"{figure.title}{' (should stay the same)' if is_same else ''}"
     numbers = _describe_effect(effect)
@@ -228,7 +228,7 @@ def _draw_row(
 
 
 def _draw_effect(effect: Effect, limit: float, y: float, word: str) -> str:
-    """Interval, marker, and an arrow at each edge it goes beyond."""
+    """Interval, marker, and an arrow at each end of the axis it exceeds."""
 
     def place(value: float) -> float:
         return CENTRE + min(1.0, max(-1.0, value / limit)) * HALF
@@ -261,7 +261,7 @@ def _describe_effect(effect: Effect | None) -> str:
 
 
 def _choose_limit(extents: Sequence[float]) -> float:
-    """The round number that most rows stay below."""
+    """A round axis limit that most rows fit into."""
     ordered = sorted(extent for extent in extents if extent)
     if not ordered:
         return 1.0
@@ -271,7 +271,7 @@ def _choose_limit(extents: Sequence[float]) -> float:
 
 
 def _tag(tag: str, content: str = "", **attributes: str | float) -> str:
-    """An element; `content` is markup, attributes are plain, `_` in their names is `-`."""
+    """An element; `content` is markup, attributes are plain text; `_` in names becomes `-`."""
     written = "".join(
         f" {name.strip('_').replace('_', '-')}="
         + quoteattr(value if isinstance(value, str) else f"{value:.2f}")

@@ -1,7 +1,7 @@
-"""What `report.json` holds: how a tuned model was judged, and on what.
+"""The contents of `report.json`: the results of an evaluation, and the material it used.
 
-The names are the keys of the file. This module needs pydantic alone, so that whoever shows a report
-loads nothing that made it.
+The field names are the keys of the file. This module imports only pydantic, so a report can be
+shown without loading the code that creates it.
 """
 
 import json
@@ -17,87 +17,84 @@ if TYPE_CHECKING:
     from facefusion_finetune.runs.run import Run
 
 Better = Literal["less", "more", "same"]
-"""Which way a figure should go; `same` is for what should not move."""
+"""The direction of improvement of a figure; `same` if it should not change."""
 Role = Literal["primary", "non-inferiority", "condition"]
-"""A main question, what must not get worse, and what has to hold besides."""
+"""A primary outcome, a figure that must not get worse, or a required condition."""
 Outcome = Literal["won", "lost", "held", "open", "not measured", "failed"]
 Verdict = Literal["better", "worse", "no difference", "not judged"]
 
 
 class _Part(BaseModel):
-    """Nothing is taken for what it is not, and no number is infinite or none at all.
-
-    Keys that a later version added are ignored.
-    """
+    """Types are strict, and numbers must be finite; unknown keys of later versions are ignored."""
 
     model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
 
 
 class Check(_Part):
-    """One question of the gate, and the answer."""
+    """One check of the activation gate."""
 
     name: str
-    """Key of the figure that answers it, or the name of a condition."""
+    """Key of its figure, or name of its condition."""
     title: str
     role: Role
     outcome: Outcome
     text: str
-    """The answer in words."""
+    """The result as text."""
 
 
 class Change(_Part):
-    """After minus before, the mean over pairs, in the unit of its figure; five digits."""
+    """After minus before, averaged over pairs, in the figure's unit, with five digits."""
 
     mean: float | None
-    """None where no pair could be measured."""
+    """None if no pair could be measured."""
     low: float | None
-    """Ends of the 95 % interval; None where there are too few blocks for one."""
+    """Ends of the 95 % interval; None if there are too few blocks."""
     high: float | None
 
 
 class ReportedFigure(_Part):
-    """One measure of base and tuned model; its numbers are in `unit`, with five digits."""
+    """One metric of base and tuned model; its numbers are in `unit`, with five digits."""
 
     title: str
     group: str
     """Figures of one group are shown together."""
     order: int
-    """Place among all figures."""
+    """Position among all figures."""
     unit: str
-    """In words, such as `grey levels` (0 to 255), `cosine`, `degrees` or `share` (0 to 1)."""
+    """For example `grey levels` (0 to 255), `cosine`, `degrees` or `share` (0 to 1)."""
     better: Better
     explanation: str
     before: float | None
-    """Mean over pairs of the base; None where only a change can be measured, or nothing."""
+    """The base's mean over pairs; None if only a change was measured, or nothing."""
     after: float | None
-    """The same of the tuned model."""
+    """The same for the tuned model."""
     change: Change
     ceiling: float | None = None
-    """What real frames of the person score."""
+    """Score of the person's real frames."""
     pairs: int
-    """How many pictures of both models were compared."""
+    """Number of compared pairs of pictures."""
     blocks: int
-    """How many independent stretches of footage those come from."""
+    """Number of independent stretches of footage they are from."""
 
 
 class PairScores(_Part):
-    """The scores behind a figure, pair by pair: n of each, in the unit of the figure."""
+    """The pairwise scores of a figure, n of each, in the figure's unit."""
 
     ids: tuple[str, ...]
-    """Of the pairs: a crop's, or a crop's and the number of one of the other people."""
+    """Ids of the pairs: a crop's id, or a crop's id and the number of another person."""
     clips: tuple[str, ...] | None = None
-    """The clip that each comes from."""
+    """The clip of each pair."""
     parts: tuple[str, ...] | None = None
-    """The stretch of that clip: pairs of one clip and part make a block."""
+    """The part of the clip: pairs of the same clip and part form a block."""
     before: tuple[float | None, ...]
-    """None where it could not be measured."""
+    """None if it could not be measured."""
     after: tuple[float | None, ...]
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "PairScores":
         columns = (self.ids, self.clips, self.parts, self.before, self.after)
         if len({len(column) for column in columns if column is not None}) > 1:
-            raise ValueError("its columns differ in length")
+            raise ValueError("the columns differ in length")
         return self
 
 
@@ -106,50 +103,50 @@ class ReportedBase(_Part):
 
     name: str
     vendor: str
-    """Empty where it is unknown."""
+    """Empty if unknown."""
     licence: str
-    """Empty where it is unknown."""
+    """Empty if unknown."""
     sha256: str
 
 
 class ReportedRecogniser(_Part):
-    """A face recogniser: name, and sha256 of its file."""
+    """A face recogniser's name, and the sha256 of its file."""
 
     name: str
     sha256: str
 
 
 class ReportedJudge(ReportedRecogniser):
-    """The recogniser that judged the likeness."""
+    """The recogniser that scored the likeness."""
 
     independent: bool
-    """Whether it is another one than the recogniser that drives the swap."""
+    """Whether it differs from the recogniser that drives the swap."""
 
 
 class TargetCounts(_Part):
     """Frames that the person was swapped onto."""
 
     kind: Literal["people", "stand-in"]
-    """Of other people, or held-out frames of the person in their place."""
+    """Frames of other people, or held-out frames of the person as stand-ins."""
     frames: int
     shots: int
 
 
 class MaterialCounts(_Part):
-    """How much was judged on; all are counts."""
+    """Amount of material; all values are counts."""
 
     train: int
-    """Crops that trained."""
+    """Training crops."""
     train_shots: int
-    """Shots of those among them that were looked at here."""
+    """Shots of the training crops used in this evaluation."""
     held_out: int
-    """Crops that judge."""
+    """Held-out crops used."""
     held_out_shots: int
     left_out: int
-    """Held-out crops too much like training crops to judge."""
+    """Held-out crops that were too similar to training crops."""
     targets: TargetCounts | None = None
     other_vectors: int
-    """Other people who were swapped in."""
+    """Number of other people swapped in."""
 
 
 class Missing(_Part):
@@ -163,14 +160,14 @@ class ReportedPicture(_Part):
     """A picture in the run's folder `previews`."""
 
     name: str
-    """Of its file."""
+    """File name."""
     title: str
     text: str
-    """What is to be seen."""
+    """Caption."""
 
 
 class Report(_Part):
-    """How a tuned model was judged."""
+    """The evaluation of a tuned model."""
 
     model: str
     """`NAME@VERSION`."""
@@ -178,40 +175,40 @@ class Report(_Part):
     version: int
     verdict: Verdict
     sentence: str
-    """The verdict in words."""
+    """The verdict as a sentence."""
     proven: bool
-    """Whether the model may be used without `--force`."""
+    """Whether the model may be activated without `--force`."""
     reasons: tuple[str, ...]
-    """Why it is not proven; none if it is."""
+    """Why the model is not proven; empty if it is."""
     checks: tuple[Check, ...]
-    """What the gate asked, main questions first."""
+    """The checks of the activation gate, primary outcomes first."""
     notes: tuple[str, ...]
-    """What a reader has to know of the material."""
+    """Notes on the material for the reader."""
     preset: str
     seed: int
     analyser: str
-    """What found and aligned the faces, with its version."""
+    """The analyser that found and aligned the faces, with its version."""
     package_version: str
     dataset_digest: str
     """sha256 of the person's crops."""
     base: ReportedBase
     judge: ReportedJudge | None = None
-    """None where there was no recogniser independent of the training recogniser."""
+    """None if there was no recogniser independent of the training recogniser."""
     training_recogniser: ReportedRecogniser | None = None
     material: MaterialCounts
     figures: Mapping[str, ReportedFigure]
-    """By key, as in `figures.KINDS`."""
+    """Figures by key, as in `figures.KINDS`."""
     missing: tuple[Missing, ...] = ()
     values: Mapping[str, PairScores] = {}
-    """Of the main figures, by key."""
+    """Pairwise scores of the main figures, by key."""
     pictures: tuple[ReportedPicture, ...] = ()
 
 
 def read_report(run: "Run") -> Report | None:
-    """The stored report of a run; None where there is none.
+    """The stored report of a run; None if there is none.
 
     Raises:
-        EvaluationError: It is damaged, or no report.
+        EvaluationError: The file is damaged, or not a report.
     """
     path = run.report_json_path
     try:
@@ -222,7 +219,7 @@ def read_report(run: "Run") -> Report | None:
         raise EvaluationError(
             str(path),
             f"the report cannot be read ({error}).",
-            f"Make it again: facefusion-finetune evaluate {run.reference}.",
+            f"Recreate it: facefusion-finetune evaluate {run.reference}.",
         ) from error
 
 
@@ -233,7 +230,7 @@ def encode_report(report: Report) -> str:
 
 
 def summarise_report(report: Report) -> dict[str, Any]:
-    """What the card says of how the model was judged."""
+    """The summary of the evaluation for the model card."""
     figures, judge = report.figures, report.judge
     return {
         "verdict": report.verdict,

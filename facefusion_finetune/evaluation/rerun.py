@@ -1,4 +1,4 @@
-"""Judge a finished run again, from what is stored."""
+"""Evaluates a finished run again, from stored data."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -28,30 +28,31 @@ def evaluate_run(
     judge_path: Path | None = None,
     targets: list[Path] | World | None = None,
 ) -> Report:
-    """Write the report of a finished run anew; from the same material the same figures come out.
+    """Rewrite the report of a finished run; the same material gives the same figures.
 
-    The model's card then says what the new report says.
+    The model's card is updated with the new result.
 
     Args:
-        person: Whose run.
+        person: The run's person.
         run: A finished run.
-        analyser: As in training.
-        judge_path: ONNX file of an independent recogniser; without it, the judge of the run.
-        targets: Footage of other people, in place of what the run has.
+        analyser: The analyser used in training.
+        judge_path: ONNX file of an independent recogniser; if None, the run's judge.
+        targets: Footage of other people, in place of the run's targets.
 
     Raises:
         ConsentError: No valid consent is on record.
         TrainingError: The run is not finished, or the base file has changed.
-        DatasetError: Crops of the run are gone.
-        EvaluationError: The judge is none, or is not here, or nothing is left to judge by.
+        DatasetError: Crops of the run are missing.
+        EvaluationError: The judge is missing or not a recogniser, or there is no independent
+            held-out crop.
     """
     person.require_consent()
     config = run.config
     if not run.is_finished:
         raise TrainingError(
             f"run {run.reference}",
-            "its training is not finished, so there is nothing to judge.",
-            f"Go on: facefusion-finetune train {person.name} --resume.",
+            "its training is not finished, so there is no model to evaluate.",
+            f"Resume with: facefusion-finetune train {person.name} --resume.",
         )
     options = resolve_base(config.base_argument, analyser)
     check_base(run, options)
@@ -64,15 +65,15 @@ def evaluate_run(
         reload_crops(person, run, analyser, options),
     )
     card = read_card(run.model_path)
-    jury = HeldOutEvaluator(
+    evaluator = HeldOutEvaluator(
         context,
         SourceMaker(options, context.graph.emap),
         restore_person(card, context.graph.emap),
         create_session(options.path, options.name),
         EvaluationInputs(judge, targets),
     )
-    report = jury.write_report(create_session(run.model_path, run.reference))
-    judged = replace(card, judge_result=summarise_report(report))
-    if judged != card:
-        write_again(read_model(run.model_path), options.path, judged, run.model_path)
+    report = evaluator.write_report(create_session(run.model_path, run.reference))
+    updated = replace(card, judge_result=summarise_report(report))
+    if updated != card:
+        write_again(read_model(run.model_path), options.path, updated, run.model_path)
     return report

@@ -1,4 +1,4 @@
-"""Frames of other people that the person is swapped onto, kept in the run they judge."""
+"""Targets: frames of other people that the person is swapped onto, kept in the run."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -12,48 +12,48 @@ from facefusion_finetune.runs.others import OtherFaces, PersonFilter
 from facefusion_finetune.runs.run import Run
 
 MAX_TARGETS = 60
-"""Half of them are spread over the footage; the other half follow those, to see flicker."""
+"""Half of them are evenly spaced; the other half are the next frames, to measure flicker."""
 
-FOLLOWS_WITHIN = 0.25
-"""Seconds between two frames that count as following each other."""
+MAX_GAP = 0.25
+"""Maximum seconds between two frames that count as consecutive."""
 
 
 def targets_directory(run: Run) -> Path:
-    """Folder of the frames, their masks and `targets.jsonl`."""
+    """The folder of the frames, their masks and `targets.jsonl`."""
     return OtherFaces(run, "targets").folder
 
 
 def read_targets(run: Run) -> list[CropRecord]:
-    """The kept frames' records, in the order of the footage; none where none were collected."""
+    """The records of the kept frames, in the order of the footage; empty if there are none."""
     return OtherFaces(run, "targets").read()
 
 
 def collect_targets(
-    run: Run, paths: list[Path], analyser: FaceAnalyser, likeness: PersonFilter
+    run: Run, paths: list[Path], analyser: FaceAnalyser, person: PersonFilter
 ) -> list[CropRecord]:
-    """Cut faces of other people out of footage, and keep them in the run.
+    """Extract faces of other people from footage, and keep them in the run.
 
-    The content check runs on the footage as for any other. Nobody's vector is kept.
+    The content check runs on the footage as usual. No embeddings are kept.
 
     Args:
-        run: That they judge; targets it had before are replaced.
-        paths: Images, folders and videos that show others.
+        run: The run to evaluate; its earlier targets are replaced.
+        paths: Images, folders and videos of other people.
         analyser: Finds and aligns the faces.
-        likeness: To the person, who is no target.
+        person: Recognises the person, whose faces are left out.
 
     Raises:
-        FootageError: Nothing to read, or content refused.
+        FootageError: There is no footage, or the content check refuses it.
         UsageError: The run was trained on a file of it.
-        EvaluationError: Nobody else is shown.
+        EvaluationError: The footage shows no one but the person.
     """
-    return OtherFaces(run, "targets").collect(paths, analyser, likeness, _choose)
+    return OtherFaces(run, "targets").collect(paths, analyser, person, _choose)
 
 
 def find_followers(records: list[CropRecord]) -> NDArray[numpy.int64]:
-    """(m, 2): rows of records that follow each other in one clip and show one face.
+    """(m, 2): rows of consecutive records of one clip that show the same face.
 
-    Where several people are in the picture, only those that lie next to each other in the list are
-    found: too few pairs, never two people as one.
+    With several people in the picture, only neighbours in the list are compared: this finds fewer
+    pairs, but never mixes two people.
     """
     pairs = [
         (row, row + 1)
@@ -65,12 +65,12 @@ def find_followers(records: list[CropRecord]) -> NDArray[numpy.int64]:
 
 def _is_next(first: CropRecord, second: CropRecord) -> bool:
     if first.time is not None and second.time is not None:
-        return 0 < second.time - first.time <= FOLLOWS_WITHIN
+        return 0 < second.time - first.time <= MAX_GAP
     return first.source != second.source
 
 
 def _is_at(first: CropRecord, second: CropRecord) -> bool:
-    """Whether two faces lie at one place, less than half a face apart."""
+    """Whether two faces are at the same position, less than half a face apart."""
     points = [numpy.array(record.landmark_5) for record in (first, second)]
     left, _, right, _ = first.bounding_box
     return bool(
@@ -79,7 +79,7 @@ def _is_at(first: CropRecord, second: CropRecord) -> bool:
 
 
 def _choose(records: list[CropRecord]) -> list[CropRecord]:
-    """At most `MAX_TARGETS`: spread positions, each with the frame after it."""
+    """At most `MAX_TARGETS`: evenly spaced frames, each with its next frame."""
     if len(records) <= MAX_TARGETS:
         return records
     first = numpy.linspace(0, len(records) - 2, MAX_TARGETS // 2).round().astype(int)

@@ -1,4 +1,4 @@
-"""True swaps, where a world can draw them: what no real data set has."""
+"""True swaps, which are known only in a synthetic world."""
 
 import io
 import json
@@ -23,26 +23,26 @@ from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 
 Draw = Callable[[CropRecord], VisionFrame]
-"""A target's record to the whole frame as it would be with somebody's face."""
+"""From a target's record to the whole frame, drawn with a certain person's face."""
 
 
 @dataclass(frozen=True)
 class KnownPerson:
-    """Somebody other than the person whose true swaps can be drawn."""
+    """Another person whose true swaps can be drawn."""
 
     vector: NDArray[numpy.float64]
-    """(512,): drives the base."""
+    """(512,): embedding that drives the base."""
     draw: Draw
 
 
 @dataclass(frozen=True)
 class World:
-    """Where targets come from and what their true swaps are."""
+    """A synthetic world: footage for targets, and their true swaps."""
 
     footage: list[Path]
-    """Of other people."""
+    """Footage of other people."""
     draw: Draw
-    """With the person's face."""
+    """Draws a frame with the person's face."""
     others: list[KnownPerson]
 
 
@@ -51,13 +51,13 @@ class Truths:
     """True swaps onto a run's targets, as aligned crops."""
 
     person: NDArray[numpy.uint8]
-    """(targets, H, W, 3), BGR: with the person's face."""
+    """(targets, H, W, 3), BGR: the targets with the person's face."""
     vectors: NDArray[numpy.float64]
-    """(others, 512)."""
+    """(others, 512): embeddings of the other people."""
     rows: NDArray[numpy.int64]
-    """(m, 2): a target, and one of the others."""
+    """(m, 2): rows of a target and of one of the others."""
     others: NDArray[numpy.uint8]
-    """(m, H, W, 3), BGR: with that other's face."""
+    """(m, H, W, 3), BGR: the target with that other person's face."""
 
 
 def draw_truths(
@@ -71,12 +71,12 @@ def draw_truths(
     """Draw the true swaps onto the run's targets, and keep them in the run.
 
     Args:
-        run: With targets.
-        world: That draws.
-        targets: All of the run's.
-        analyser: Aligns.
-        options: Of the base.
-        rows: (m, 2): which targets get which other's face.
+        run: A run with targets.
+        world: The synthetic world.
+        targets: All of the run's targets.
+        analyser: Aligns faces.
+        options: The base's options.
+        rows: (m, 2): rows of a target and of the other person drawn onto it.
     """
     whole = targets_directory(run) / "truths"
     folder = whole.with_suffix(".new")
@@ -101,14 +101,14 @@ def draw_truths(
 
 
 def load_truths(run: Run, targets: int) -> Truths | None:
-    """The true swaps kept in a run; None where there are none.
+    """The true swaps kept in a run; None if there are none.
 
     Args:
-        run: Whose.
-        targets: How many targets the run has.
+        run: The run.
+        targets: Number of the run's targets.
 
     Raises:
-        EvaluationError: They are damaged.
+        EvaluationError: The files are damaged.
     """
     folder = targets_directory(run) / "truths"
     if not folder.is_dir():
@@ -118,19 +118,19 @@ def load_truths(run: Run, targets: int) -> Truths | None:
         rows = rows.reshape(-1, 2)
         vectors = numpy.load(folder / "others.npy", allow_pickle=False)
         if rows.min() < 0 or (rows.max(axis=0) >= (targets, len(vectors))).any():
-            raise ValueError("rows.json names targets or people that are not there")
+            raise ValueError("rows.json refers to missing targets or people")
         return Truths(
             person=_load(folder, "person", targets),
             vectors=vectors,
             rows=rows,
             others=_load(folder, "other", len(rows)),
         )
-    # numpy raises EOFError for an empty file, TypeError for rows that are no numbers
+    # numpy raises EOFError for an empty file, TypeError for rows that are not numbers
     except (OSError, EOFError, TypeError, ValueError, UnreadableError) as error:
         raise EvaluationError(
             str(folder),
-            f"the true swaps in it are damaged ({error}).",
-            "Delete the folder to judge without them.",
+            f"its true swaps are damaged ({error}).",
+            "Delete the folder to evaluate without them.",
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""How far held-out frames are from the truth while a training runs: to be looked at, no more.
+"""Scores of held-out frames during training, for display only.
 
-Nothing is chosen by these scores: they are of the frames that judge the model in the end.
+They must not be used for any decision, since the final evaluation uses the same frames.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ SCORES_FILE = "held_out.jsonl"
 
 @dataclass(frozen=True)
 class Score:
-    """L1 to the true frames inside the face in grey levels, mean over the pairs shown."""
+    """Mean L1 to the true frames inside the face over the shown pairs, in grey levels."""
 
     step: int
     base: float
@@ -35,10 +35,10 @@ def write_score(
     """Append a line to `held_out.jsonl`.
 
     Args:
-        run: That is at work.
-        step: How many steps are done.
-        base: (n,), of the base's swaps.
-        tuned: (n,), of what is trained.
+        run: The run being trained.
+        step: Number of completed steps.
+        base: (n,), scores of the base's swaps.
+        tuned: (n,), scores of the tuned model's swaps.
     """
     score = Score(step, float(base.mean()), float(tuned.mean()))
     path = run.directory / SCORES_FILE
@@ -48,14 +48,14 @@ def write_score(
 
 
 def read_scores(run: Run) -> list[Score]:
-    """The scores so far by step; of a step that was done twice, after a stop, the later one."""
+    """The scores by step; for a step repeated after a stop, the later one."""
     try:
         lines = read_file(run.directory / SCORES_FILE, bytes.splitlines)
     except (FileNotFoundError, DamageError):
         return []
     scores: dict[int, Score] = {}
     for line in lines:
-        # The last line may be half-written.
+        # The last line may be incomplete.
         with contextlib.suppress(ValidationError):
             score = _SCORE.validate_json(line)
             scores[score.step] = score

@@ -15,7 +15,7 @@ from facefusion_finetune.evaluation.appearance import (
     compare_attributes,
     join_differences,
     measure_held_out,
-    measure_memory,
+    measure_memorisation,
     measure_others,
 )
 from facefusion_finetune.evaluation.figures import Figure
@@ -126,7 +126,7 @@ def test_faces_that_cannot_be_read_are_said_to_be_missing(
     reading.reader = lambda part: None
     figures, missing = _measure(material, reading, copied, copied)
     assert set(missing) == set(ATTRIBUTES)
-    assert all(why.startswith("it could be read off 0 of ") for why in missing.values())
+    assert all(why.startswith("it could be measured on only 0 of ") for why in missing.values())
     assert "seam" in figures
 
     nan = float("nan")
@@ -195,12 +195,12 @@ def test_memory_is_what_training_frames_gained_beyond_held_out_ones(
             copied, trained=copied.trained + trained, held_out=copied.held_out + held_out
         )
 
-    figure = measure_memory(material, shift(10, 10), shift(2, 7))
+    figure = measure_memorisation(material, shift(10, 10), shift(2, 7))
     # 8 grey levels nearer on what was trained on, 3 elsewhere
     assert figure.change.mean == pytest.approx(-5, abs=1e-3)
     assert (figure.before, figure.after) == (None, None)
     assert figure.pairs == len(material.trained.crops) + len(material.held_out.crops)
-    assert measure_memory(material, shift(9, 9), shift(4, 4)).change.mean == pytest.approx(
+    assert measure_memorisation(material, shift(9, 9), shift(4, 4)).change.mean == pytest.approx(
         0, abs=1e-6
     )
 

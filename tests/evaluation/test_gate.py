@@ -20,7 +20,7 @@ def _judge(outcome: Outcome, text: str) -> Check:
 HELD = _judge("held", "it is one.")
 SHUT = _judge("failed", "there is none.")
 
-LIKENESS = "likeness of swaps onto others, by the judge"
+LIKENESS = "likeness of swaps onto others, according to the judge"
 DISTANCE = "distance to the real photograph"
 
 
@@ -122,12 +122,12 @@ def test_what_must_stay_unharmed(key: str, limit: float, sign: int) -> None:
     assert (held.verdict, held.is_proven) == ("better", True)
     doubtful = judge(0.2, 1.2)
     assert (doubtful.verdict, doubtful.is_proven) == ("no difference", False)
-    assert "not shown that nothing else suffers" in doubtful.sentence
+    assert "not certain that nothing else got worse" in doubtful.sentence
     assert title in doubtful.sentence
     assert any(KINDS[key].title in reason for reason in doubtful.reasons)
     harmed = judge(1.1, 1.5)
     assert (harmed.verdict, harmed.is_proven) == ("worse", False)
-    assert f"but it does harm elsewhere: {title}." in harmed.sentence
+    assert f"but worse elsewhere: {title}." in harmed.sentence
     assert [check.name for check in harmed.checks if check.outcome == "lost"] == [key]
 
 
@@ -201,13 +201,13 @@ def test_nothing_measured_is_not_judged() -> None:
 @pytest.mark.parametrize(
     ("changes", "said", "unsaid"),
     [
-        (WON, [f"better on footage it has never seen: {LIKENESS} and {DISTANCE}."], []),
-        ({"face_l1": WON["face_l1"]}, [f"never seen: {DISTANCE}."], [LIKENESS]),
-        ({}, ["cannot be told from the base"], [LIKENESS, DISTANCE]),
-        ({"face_l1": LOST["face_l1"]}, [f"is worse on footage it has never seen: {DISTANCE}."], []),
+        (WON, [f"better on held-out footage: {LIKENESS} and {DISTANCE}."], []),
+        ({"face_l1": WON["face_l1"]}, [f"held-out footage: {DISTANCE}."], [LIKENESS]),
+        ({}, ["no difference between the tuned model and the base"], [LIKENESS, DISTANCE]),
+        ({"face_l1": LOST["face_l1"]}, [f"is worse on held-out footage: {DISTANCE}."], []),
         (
             {"judge_targets": WON["judge_targets"], "face_l1": LOST["face_l1"]},
-            [f"gains on footage it has never seen ({LIKENESS})", f"elsewhere: {DISTANCE}."],
+            [f"is better on held-out footage ({LIKENESS})", f"elsewhere: {DISTANCE}."],
             [],
         ),
     ],

@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.evaluation import intervals
 from facefusion_finetune.evaluation.intervals import (
-    FEWEST_BLOCKS,
+    MIN_BLOCKS,
     Block,
     Interval,
     bootstrap_difference,
     bootstrap_mean,
-    find_reach,
+    compute_reach,
 )
 
 Values = NDArray[numpy.float64]
@@ -102,9 +102,9 @@ def test_fewer_clips_give_a_wider_interval() -> None:
 
 
 def test_too_few_blocks_have_a_mean_and_no_limits() -> None:
-    values = numpy.arange(3.0 * FEWEST_BLOCKS)
+    values = numpy.arange(3.0 * MIN_BLOCKS)
     blocks = [Block("a", str(row // 3)) for row in range(len(values))]
-    cut = 3 * (FEWEST_BLOCKS - 1)
+    cut = 3 * (MIN_BLOCKS - 1)
     short = bootstrap_mean(values[:cut], blocks[:cut])
     assert short == Interval(values[:cut].mean(), None, None)
     assert short.mean == 4.0
@@ -154,7 +154,7 @@ def test_scores_that_do_not_differ_have_an_interval_of_no_width() -> None:
     [(2, 17.9694), (5, 3.1042), (10, 2.3845), (100_000, 1.96)],
 )
 def test_known_reaches(units: int, reach: float) -> None:
-    assert find_reach(units) == pytest.approx(reach, abs=1e-3)
+    assert compute_reach(units) == pytest.approx(reach, abs=1e-3)
 
 
 @pytest.mark.parametrize("clips", [2, 3, 4, 6])

@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from facefusion_finetune.demo.analyser import WEIGHTS, DemoAnalyser
 from facefusion_finetune.errors import EvaluationError
-from facefusion_finetune.evaluation.judges import check_can_tell, open_judge, open_recogniser
+from facefusion_finetune.evaluation.judges import check_discrimination, open_judge, open_recogniser
 from facefusion_finetune.faces.protocol import FaceAnalyser, Points
 from facefusion_finetune.swappers.catalogue import RecogniserOptions
 from facefusion_finetune.swappers.files.bases import digest_file
@@ -90,7 +90,7 @@ def refuse(path: Path, analyser: FaceAnalyser, message: str) -> None:
         open_judge(path, analyser)
     assert caught.value.given == f"judge {path}"
     assert caught.value.why.endswith(".")
-    assert "trained independently" in caught.value.todo
+    assert "independently trained" in caught.value.todo
     assert caught.value.exit_code == 1
 
 
@@ -219,7 +219,11 @@ def test_hostile_files_are_refused_before_they_run(
 
 @pytest.mark.parametrize("name", ["inswapper_128", "uniface_256"])
 def test_a_swapper_is_refused(name: str, analyser: ArcfaceAnalyser, tmp_path: Path) -> None:
-    refuse(write(tmp_path, build(name)), analyser, r"one picture at a time.*this takes target \[1")
+    refuse(
+        write(tmp_path, build(name)),
+        analyser,
+        r"only input is a float32 picture.*this one takes target \[1",
+    )
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_other_inputs_are_refused(
 
 def test_half_precision_at_the_ends_is_refused(analyser: ArcfaceAnalyser, tmp_path: Path) -> None:
     model = build_plain(kind=TensorProto.FLOAT16)
-    refuse(write(tmp_path, model), analyser, "in 32 bits")
+    refuse(write(tmp_path, model), analyser, "only input is a float32 picture")
 
 
 def test_a_size_that_does_not_fit_the_weights_is_refused(
@@ -252,8 +256,8 @@ def test_a_size_that_does_not_fit_the_weights_is_refused(
 
 
 def test_a_classifier_is_refused(analyser: ArcfaceAnalyser, tmp_path: Path) -> None:
-    refuse(write(tmp_path, build_plain(10)), analyser, "vector has 10 numbers, fewer than 64")
-    refuse(write(tmp_path, build_plain(63)), analyser, "vector has 63 numbers, fewer than 64")
+    refuse(write(tmp_path, build_plain(10)), analyser, "output has 10 values, fewer than 64")
+    refuse(write(tmp_path, build_plain(63)), analyser, "output has 63 values, fewer than 64")
     assert open_judge(write(tmp_path, build_plain(64)), analyser) is not None
 
 
@@ -266,7 +270,9 @@ def test_a_network_that_makes_pictures_is_refused(
     model.graph.output[0].CopyFrom(
         helper.make_tensor_value_info("vector", TensorProto.FLOAT, [1, 3, 112, 112])
     )
-    refuse(write(tmp_path, model), analyser, r"first output \[1, 3, 112, 112\] is no vector")
+    refuse(
+        write(tmp_path, model), analyser, r"first output \[1, 3, 112, 112\] is no float32 vector"
+    )
 
 
 @pytest.mark.parametrize("scale", [0.0, 1e-7])
@@ -274,24 +280,24 @@ def test_one_vector_for_all_pictures_is_refused(
     scale: float, analyser: ArcfaceAnalyser, tmp_path: Path
 ) -> None:
     path = write(tmp_path, build_plain(scale=scale))
-    refuse(path, analyser, "different pictures have the same vector")
+    refuse(path, analyser, "different pictures have the same embedding")
 
 
 def test_vectors_that_are_no_numbers_are_refused(analyser: ArcfaceAnalyser, tmp_path: Path) -> None:
     path = write(tmp_path, build_plain(start=numpy.nan))
-    refuse(path, analyser, "vectors of trial pictures are not finite")
+    refuse(path, analyser, "returns NaN or infinity for test pictures")
 
 
 def test_the_training_recogniser_may_not_judge(analyser: ArcfaceAnalyser, tmp_path: Path) -> None:
     trained = analyser.get_recogniser().path
-    refuse(trained, analyser, "is the training recogniser trained itself.*may not grade itself")
+    refuse(trained, analyser, "is the training recogniser trained itself.*must not judge itself")
     renamed = shutil.copy(trained, tmp_path / "independent.onnx")
-    refuse(renamed, analyser, "is the training recogniser trained itself.*may not grade itself")
+    refuse(renamed, analyser, "is the training recogniser trained itself.*must not judge itself")
     refuse(WEIGHTS / "recogniser.onnx", DEMO, "is the training recogniser demo_recogniser itself")
 
 
 def change_name(model: ModelProto) -> None:
-    model.producer_name = "somebody else"
+    model.producer_name = "someone else"
 
 
 def change_last_layer(model: ModelProto) -> None:
@@ -323,7 +329,7 @@ def test_a_copy_with_other_bytes_may_not_judge(
     change(model)
     path = write(tmp_path, model)
     assert digest_file(path) != digest_file(analyser.get_recogniser().path)
-    refuse(path, analyser, r"answers as the training recogniser trained does \(cosine")
+    refuse(path, analyser, r"embeddings match those of the training recogniser trained \(cosine")
 
 
 def draw_vectors(
@@ -337,8 +343,8 @@ def test_a_judge_that_tells_people_apart_is_believed() -> None:
     generator = numpy.random.default_rng(0)
     person, other = generator.standard_normal((2, 128))
     real = draw_vectors(generator, 20, person, 0.5)
-    assert check_can_tell(real, draw_vectors(generator, 20, other, 0.5)) is None
-    assert check_can_tell(real[:2], draw_vectors(generator, 1, other, 0.5)) is None
+    assert check_discrimination(real, draw_vectors(generator, 20, other, 0.5)) is None
+    assert check_discrimination(real[:2], draw_vectors(generator, 1, other, 0.5)) is None
 
 
 @pytest.mark.parametrize("blindness", ["all look alike", "only noise", "the wrong way round"])
@@ -351,31 +357,31 @@ def test_a_judge_that_cannot_tell_is_not_believed(blindness: str) -> None:
         "only noise": draw_vectors(generator, 20, person, 0.45),
         "the wrong way round": draw_vectors(generator, 20, person, 0.05),
     }[blindness]
-    found = check_can_tell(real, others)
+    found = check_discrimination(real, others)
     assert found is not None
-    assert found.startswith("The judge cannot tell the person from others")
-    assert "nothing it says here is proof" in found
+    assert found.startswith("The judge does not distinguish the person from others")
+    assert "its scores here prove nothing" in found
     assert "%" in found
 
 
 def test_a_frame_is_not_compared_with_itself() -> None:
     # unrelated vectors: each is near to a centroid that it is part of, and to no other
     rows = numpy.random.default_rng(2).standard_normal((24, 512)).astype(numpy.float32)
-    assert check_can_tell(rows[:12], rows[12:]) is not None
+    assert check_discrimination(rows[:12], rows[12:]) is not None
 
 
 def test_too_few_frames_prove_nothing() -> None:
     rows = numpy.eye(4, 128, dtype=numpy.float32)
     for real, others in ((rows[:1], rows[1:]), (rows, rows[:0])):
-        found = check_can_tell(real, others)
+        found = check_discrimination(real, others)
         assert found is not None
-        assert f"{len(real)} real frames and {len(others)} of somebody else are too few" in found
+        assert f"{len(real)} real frames and {len(others)} of someone else are too few" in found
 
 
 def test_vectors_without_a_direction_prove_nothing() -> None:
     nothing = numpy.zeros((5, 128), numpy.float32)
-    assert check_can_tell(nothing, nothing) is not None
-    assert check_can_tell(numpy.full_like(nothing, numpy.nan), nothing) is not None
+    assert check_discrimination(nothing, nothing) is not None
+    assert check_discrimination(numpy.full_like(nothing, numpy.nan), nothing) is not None
 
 
 def test_the_demos_judge_tells_its_people_apart() -> None:
@@ -383,5 +389,5 @@ def test_the_demos_judge_tells_its_people_apart() -> None:
     assert judge is not None
     crops = DEMO.sample_other_pictures(6, 1, "demo_64", (64, 64))
     same = numpy.stack([numpy.roll(crops[0], shift, axis=1) for shift in (-1, 0, 1)])
-    assert check_can_tell(judge.embed(same), judge.embed(crops[1:])) is None
-    assert check_can_tell(judge.embed(crops[:3]), judge.embed(crops[3:])) is not None
+    assert check_discrimination(judge.embed(same), judge.embed(crops[1:])) is None
+    assert check_discrimination(judge.embed(crops[:3]), judge.embed(crops[3:])) is not None

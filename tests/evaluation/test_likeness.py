@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from facefusion_finetune.demo.analyser import DemoAnalyser
-from facefusion_finetune.evaluation.judges import Judge, open_recogniser
+from facefusion_finetune.evaluation.judges import LoadedRecogniser, open_recogniser
 from facefusion_finetune.evaluation.likeness import Likeness, measure_likeness
 from facefusion_finetune.evaluation.material import Material, Swaps
 from tests.support.swaps import copy_targets
@@ -19,12 +19,12 @@ Pictures = NDArray[numpy.float32]
 
 
 @pytest.fixture(scope="module")
-def recogniser(analyser: DemoAnalyser) -> Judge:
+def recogniser(analyser: DemoAnalyser) -> LoadedRecogniser:
     return open_recogniser(analyser.get_recogniser())
 
 
 @pytest.fixture(scope="module")
-def judge(analyser: DemoAnalyser) -> Judge:
+def judge(analyser: DemoAnalyser) -> LoadedRecogniser:
     return open_recogniser(analyser.get_judge())
 
 
@@ -37,8 +37,8 @@ def _real(material: Material) -> Pictures:
 def _measure(
     material: Material,
     swaps: tuple[Swaps, Swaps],
-    recogniser: Judge,
-    judge: Judge | None,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser | None,
     analyser: DemoAnalyser,
 ) -> tuple[Likeness, dict[str, tuple[float, float]]]:
     """What is said, and before and after by key."""
@@ -48,7 +48,10 @@ def _measure(
 
 
 def test_same_swaps_differ_by_nothing(
-    material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
+    material: Material,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser,
+    analyser: DemoAnalyser,
 ) -> None:
     swaps = copy_targets(material)
     likeness, _ = _measure(material, (swaps, swaps), recogniser, judge, analyser)
@@ -59,7 +62,10 @@ def test_same_swaps_differ_by_nothing(
 
 
 def test_swaps_that_show_the_person_are_more_like_her(
-    material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
+    material: Material,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser,
+    analyser: DemoAnalyser,
 ) -> None:
     before = copy_targets(material)
     after = replace(before, targets=_real(material))
@@ -87,7 +93,10 @@ def test_swaps_that_show_the_person_are_more_like_her(
 
 
 def test_others_who_turn_into_the_person_are_noticed(
-    material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
+    material: Material,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser,
+    analyser: DemoAnalyser,
 ) -> None:
     before = copy_targets(material)
     vectors = numpy.stack([analyser.embed(target.crop) for target in material.targets])
@@ -106,7 +115,7 @@ def test_others_who_turn_into_the_person_are_noticed(
 
 
 def test_without_a_judge_the_recogniser_alone_is_asked(
-    material: Material, recogniser: Judge, analyser: DemoAnalyser
+    material: Material, recogniser: LoadedRecogniser, analyser: DemoAnalyser
 ) -> None:
     swaps = copy_targets(material)
     likeness, scores = _measure(material, (swaps, swaps), recogniser, None, analyser)
@@ -116,7 +125,10 @@ def test_without_a_judge_the_recogniser_alone_is_asked(
 
 
 def test_picture_bases_have_no_vectors_of_others(
-    material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
+    material: Material,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser,
+    analyser: DemoAnalyser,
 ) -> None:
     swaps = copy_targets(material)
     pictured = replace(material, other_vectors=None)
@@ -130,7 +142,7 @@ def test_picture_bases_have_no_vectors_of_others(
 
 
 @dataclass(frozen=True)
-class BlindJudge(Judge):
+class BlindJudge(LoadedRecogniser):
     """Sees the mean brightness and nothing else."""
 
     def embed(self, crops: NDArray[numpy.uint8]) -> NDArray[numpy.float32]:
@@ -139,12 +151,15 @@ class BlindJudge(Judge):
 
 
 def test_a_judge_that_guesses_is_found_out(
-    material: Material, recogniser: Judge, judge: Judge, analyser: DemoAnalyser
+    material: Material,
+    recogniser: LoadedRecogniser,
+    judge: LoadedRecogniser,
+    analyser: DemoAnalyser,
 ) -> None:
     swaps = copy_targets(material)
     blind = BlindJudge(judge.options, judge.session, judge.sha256)
     likeness, _ = _measure(material, (swaps, swaps), recogniser, blind, analyser)
     assert likeness.fault is not None
-    assert "cannot tell the person from others" in likeness.fault
+    assert "does not distinguish the person from others" in likeness.fault
     likeness, _ = _measure(material, (swaps, swaps), recogniser, judge, analyser)
     assert likeness.fault is None

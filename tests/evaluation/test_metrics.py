@@ -15,7 +15,7 @@ from facefusion_finetune.evaluation import metrics
 from facefusion_finetune.evaluation.appearance import measure_held_out
 from facefusion_finetune.evaluation.intervals import Block
 from facefusion_finetune.evaluation.metrics import (
-    lay_on,
+    insert_faces,
     measure_colour,
     measure_face_l1,
     measure_flicker,
@@ -139,10 +139,10 @@ def test_nobody_is_compared_with_oneself() -> None:
 
 
 def test_laid_on_is_the_picture_inside_and_the_truth_outside() -> None:
-    made = lay_on(PICTURES * 0, PICTURES, FACE)
+    made = insert_faces(PICTURES * 0, PICTURES, FACE)
     assert (made[:, 8:24, 8:24] == 0).all()
     numpy.testing.assert_array_equal(made[:, :8], PICTURES[:, :8])
-    half = lay_on(PICTURES * 0, PICTURES, numpy.full_like(FACE, 0.5))
+    half = insert_faces(PICTURES * 0, PICTURES, numpy.full_like(FACE, 0.5))
     numpy.testing.assert_allclose(half, PICTURES / 2, rtol=1e-6)
 
 

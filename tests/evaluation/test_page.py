@@ -84,7 +84,7 @@ def test_every_verdict_has_its_words(path: Path, verdict: str) -> None:
     for check in report.checks:
         assert check.title in text
     for reason in report.reasons:
-        assert text.index("What was checked") < text.index(reason) < text.index("Words used here")
+        assert text.index("What was checked") < text.index(reason) < text.index("Terms")
     assert ("not proven" in text) == (not report.proven)
 
 
@@ -146,7 +146,7 @@ def test_main_questions_come_first_in_large(path: Path) -> None:
     ]
     text = _parse(cards[0]).text
     assert "0.612 → 0.643 cosine (real frames: 0.874)" in text
-    assert "change +0.031, interval +0.020 to +0.042; more is better" in text
+    assert "change +0.031, interval +0.020 to +0.042; higher is better" in text
 
 
 def test_figure_that_was_no_question_is_no_answer(path: Path) -> None:

@@ -178,7 +178,7 @@ def _drop(key: str) -> Callable[[dict[str, Any]], str]:
         (_set("figures", "pose", "change", "low", to=float("-inf")), "should be a finite number"),
         (_set("figures", "pose", "change", "high", to=10**400), "should be a finite number"),
         (_set("checks", 0, "outcome", to="drawn"), r"checks\.0\.outcome: Input should be 'won'"),
-        (_set("values", "face_l1", "after", to=[1.0]), "its columns differ in length"),
+        (_set("values", "face_l1", "after", to=[1.0]), "the columns differ in length"),
         (_set("values", "face_l1", "before", 0, to=True), r"values\.face_l1\.before\.0: .* number"),
     ],
 )
@@ -209,7 +209,7 @@ def _check_words(error: EvaluationError, run: Run) -> None:
     assert error.given == str(run.report_json_path)
     assert error.why.startswith("the report cannot be read (")
     assert len(error.why) < 200
-    assert error.todo == "Make it again: facefusion-finetune evaluate ada@2."
+    assert error.todo == "Recreate it: facefusion-finetune evaluate ada@2."
 
 
 def test_nothing_in_a_report_can_be_changed() -> None:

@@ -81,7 +81,7 @@ def test_footage_of_the_person_alone_leaves_earlier_targets(
         collect_targets(run, [footage / "shot-001"], analyser, likeness)
     error = caught.value
     assert str(footage / "shot-001") in error.given
-    assert f"of the {FRAMES_PER_SHOT} faces in its {FRAMES_PER_SHOT} frames none" in error.why
+    assert f"none of the {FRAMES_PER_SHOT} faces in its {FRAMES_PER_SHOT} frames" in error.why
     assert "footage of other people" in error.todo
     assert read_targets(run) == collected
     assert list_names(run.directory) == before
@@ -125,7 +125,7 @@ def test_much_footage_is_sampled_as_frames_with_the_one_after(
     likeness: PersonFilter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(targets, "MOST_TARGETS", 6)
+    monkeypatch.setattr(targets, "MAX_TARGETS", 6)
     chosen = collect_targets(run, [other_footage], analyser, likeness)
     frames = sorted(other_footage.rglob("*.png"))
     places = [frames.index(Path(record.source)) for record in chosen]
@@ -181,7 +181,7 @@ def test_targets_that_show_nobody_else_are_said_before_training(
 ) -> None:
     steps: list[int] = []
     observer = Observer(on_step=lambda done, total, values: steps.append(done))
-    with pytest.raises(EvaluationError, match="somebody other than the person"):
+    with pytest.raises(EvaluationError, match="someone other than the person"):
         train_person(
             extracted,
             analyser,

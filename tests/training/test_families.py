@@ -46,7 +46,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def each_of_the_others_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("facefusion_finetune.evaluation.material.TARGETS_OF_EACH", 1)
+    monkeypatch.setattr("facefusion_finetune.evaluation.material.TARGETS_PER_PERSON", 1)
 
 
 @pytest.fixture(scope="module")
