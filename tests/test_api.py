@@ -45,7 +45,7 @@ def test_the_whole_line(
     assert api.evaluate("ada", analyser) == report
 
     host = create_fake_checkout(tmp_path / "facefusion")
-    with pytest.raises(RegistryError, match="did not prove"):
+    with pytest.raises(RegistryError, match="not proven to be better"):
         api.activate("ada@1", host)
     path = api.activate("ada@1", host, force=True)
     assert path.name == "ada-1.onnx"

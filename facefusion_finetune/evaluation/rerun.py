@@ -10,7 +10,7 @@ from facefusion_finetune.evaluation.report import Report, summarise_report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.registry.bases import write_again
+from facefusion_finetune.registry.bases import rewrite_model
 from facefusion_finetune.registry.store import read_card, read_model
 from facefusion_finetune.runs.base import check_base, open_base, resolve_base
 from facefusion_finetune.runs.context import RunContext
@@ -75,5 +75,5 @@ def evaluate_run(
     report = evaluator.write_report(create_session(run.model_path, run.reference))
     updated = replace(card, judge_result=summarise_report(report))
     if updated != card:
-        write_again(read_model(run.model_path), options.path, updated, run.model_path)
+        rewrite_model(read_model(run.model_path), options.path, updated, run.model_path)
     return report

@@ -1,1 +1,1 @@
-"""Versions of a person's model: what they are, where they lie, which one FaceFusion uses."""
+"""Versions of a person's model: their files, and which one FaceFusion uses."""

@@ -1,4 +1,4 @@
-"""Linked models in the home, and where their bases come from."""
+"""Writes models in the home linked to their bases, and provides the bases."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ from facefusion_finetune.swappers.files.metadata import read_links
 from facefusion_finetune.swappers.files.modelfile import ModelFile, extend_model, open_model
 from facefusion_finetune.swappers.files.writeback import MIN_LINKED_BYTES, Weights, save_model
 
-LEAST_SAVING = 0.1
-"""Share of the base's bytes that has to be frozen for a link to be worth a second file."""
+MIN_SAVING = 0.1
+"""Minimum share of the base's bytes that must be frozen for linking."""
 
 
 def write_run_model(
@@ -32,22 +32,22 @@ def write_run_model(
     weights: Weights,
     metadata: Mapping[str, str],
 ) -> str | None:
-    """Write a tuned model into a run's folder, linked to its base where that saves room.
+    """Write a tuned model to a run's folder, linked to its base if that saves disk space.
 
-    The base's bytes are kept once for all runs: the home's `bases` and the run's folder have hard
-    links to the file the base was opened from, or copies where there can be none. The model comes
-    last; on failure nothing of it is left.
+    The base's bytes are stored once for all runs: the home's `bases` and the run's folder have hard
+    links to the opened base file, or copies if links are not supported. The model is written last;
+    on failure, nothing of it is left.
 
     Args:
-        base: The base, opened; with branches where it was given some.
-        base_sha256: Of the base file.
-        base_name: As the model's card has it.
-        path: The model, in an existing folder inside the home.
-        weights: What was tuned.
+        base: The opened base, including branches if the run added any.
+        base_sha256: sha256 of the base file.
+        base_name: Name of the base, as in the model's card.
+        path: Path of the model, in an existing folder inside the home.
+        weights: The tuned weights.
         metadata: The card's entries.
 
     Returns:
-        None for a linked file, else why it holds all weights itself.
+        None for a linked file, otherwise the reason why it contains all weights.
 
     Raises:
         SwapperError: The weights do not fit the base.
@@ -76,19 +76,19 @@ def write_run_model(
     return None
 
 
-def write_again(
+def rewrite_model(
     model: ModelFile, base_path: Path | None, card: ModelCard, path: Path
 ) -> str | None:
-    """Write a tuned model with another card: linked where its base is here and fits, else plain.
+    """Write a tuned model with a new card, linked if its base is available and matches.
 
     Args:
-        model: The tuned model, opened.
-        base_path: Its base, where that is on this machine.
-        card: What it carries from now on.
-        path: Where to, in a folder inside the home; may be the model's own file.
+        model: The opened tuned model.
+        base_path: Its base; None if that is not on this machine.
+        card: The new card.
+        path: Path to write to, in a folder inside the home; may be the model's own file.
 
     Returns:
-        None for a linked file, else why it holds all weights itself.
+        None for a linked file, otherwise the reason why it contains all weights.
 
     Raises:
         As `write_run_model`.
@@ -96,13 +96,13 @@ def write_again(
     metadata = encode_metadata(card)
     if base_path is None:
         save_model(model, path, metadata=metadata)
-        return "A base with its frozen weights is not on this machine, so the model holds all."
+        return "Its base is not on this machine, so the model contains all weights."
     base = open_model(base_path)
-    # A base may have branches itself; they are tuned as its other layers are.
+    # A base may have branches itself; they are tuned like its other layers.
     split = None if _is_same_graph(model, base) else split_branches(model)
     if not _is_same_graph(split.base if split else model, base):
         save_model(model, path, metadata=metadata)
-        return "Its graph is not its base's, so the model holds all weights."
+        return "Its graph differs from its base's, so the model contains all weights."
     weights = {
         name: model.read_tensor(name) for name in base.tensors if not _is_frozen(model, base, name)
     }
@@ -114,16 +114,16 @@ def write_again(
 
 
 def check_graph(model: ModelFile, card: ModelCard) -> None:
-    """Check that a model is its base's graph, at most with branches as they are made here.
+    """Check that a model's graph is its base's, except for branches added by this package.
 
-    Of a plain file only the branches are checked, since its base need not be here.
+    For a standalone file, only the branches are checked, since its base may not be available.
 
     Args:
-        model: A tuned model, opened; the base of a linked one lies beside it.
-        card: Of the model.
+        model: An opened tuned model; the base of a linked one is next to it.
+        card: The model's card.
 
     Raises:
-        SwapperError: Its graph is another one, or its branches are damaged.
+        SwapperError: The graph differs, or the branches are damaged.
     """
     plain = remove_branches(model)
     if not model.is_linked:
@@ -132,17 +132,17 @@ def check_graph(model: ModelFile, card: ModelCard) -> None:
     if not (_is_same_graph(plain, base) or _is_same_graph(model, base)):
         raise SwapperError(
             str(model.path),
-            f"its graph is not that of {card.base_name}, which it is linked to: it has nodes or"
-            " weights of its own.",
-            "Use the file as it was written.",
+            f"its graph differs from that of {card.base_name}, which it is linked to: it has"
+            " additional nodes or weights.",
+            "Use the original file.",
         )
 
 
 def release_home_bases() -> list[Path]:
-    """Remove bases that no run of any person needs.
+    """Delete bases in the home that no run of any person needs.
 
     Returns:
-        The files that were removed.
+        The deleted files.
     """
     needed = {path.name for path in home.people_directory().glob(f"*/runs/*/*{SUFFIX}")}
     unused = [path for path in bases_directory().glob(f"*{SUFFIX}") if path.name not in needed]
@@ -154,41 +154,41 @@ def release_home_bases() -> list[Path]:
 def restore_base(
     path: Path, card: ModelCard, directory: Path, folders: Iterable[Path], hard_links: bool = False
 ) -> None:
-    """Make sure that the base of a linked model lies in a folder.
+    """Provide the base of a linked model in a folder.
 
     Args:
-        path: The model; for a plain one there is nothing to do.
-        card: Of the model.
-        directory: Where the base has to lie.
-        folders: Where it may be found.
-        hard_links: See `linked.place_base`.
+        path: The model; if it is standalone, nothing is done.
+        card: The model's card.
+        directory: The folder that must contain the base.
+        folders: Folders to search for the base.
+        hard_links: See `place_base`.
 
     Raises:
-        RegistryError: The base is on this machine in none of the folders.
+        RegistryError: The base is in none of the folders.
         OSError: It cannot be written, for example because the disk is full.
     """
     links = read_links(path)
-    wanted = directory / name_base(card.base_name, card.base_sha256)
-    if not links.locations or holds_base(wanted, card.base_sha256, hard_links):
+    target = directory / name_base(card.base_name, card.base_sha256)
+    if not links.locations or holds_base(target, card.base_sha256, hard_links):
         return
     folders = list(folders)
     found = find_base(card.base_sha256, card.base_name, links.sizes, folders)
     if found is None:
-        looked_at = ", ".join(dict.fromkeys(str(folder) for folder in folders))
+        searched = ", ".join(dict.fromkeys(str(folder) for folder in folders))
         raise RegistryError(
             f"model {card.name!r}",
-            f"it is linked to {card.base_name} of the sha256 {card.base_sha256}, and no such file"
-            f" is in {looked_at}.",
-            f"Let FaceFusion download {card.base_name} (run it once with it), then try again; or"
-            " have the model exported with --standalone.",
+            f"it is linked to {card.base_name} with sha256 {card.base_sha256}, which is not in"
+            f" {searched}.",
+            f"Use {card.base_name} once in FaceFusion, which downloads it, then try again; or get"
+            " the model exported with --standalone.",
         )
     place_base(found, card.base_sha256, card.base_name, directory, hard_links)
 
 
 def _explain_plain(base: ModelFile, weights: Weights) -> str | None:
-    """Why a file tuned so is not worth linking; None if it is."""
+    """Why linking is not worthwhile; None if it is."""
     if base.is_linked:
-        return "The base is linked itself, so the model holds all weights."
+        return "The base is itself linked, so the model contains all weights."
     frozen = sum(
         stored.payload.length
         for stored in list(base.tensors.values())[:-1]
@@ -196,8 +196,8 @@ def _explain_plain(base: ModelFile, weights: Weights) -> str | None:
         and stored.payload.length >= MIN_LINKED_BYTES
         and stored.name not in weights
     )
-    if frozen < LEAST_SAVING * base.size:
-        return "Nearly all weights were tuned, so the model holds all of them."
+    if frozen < MIN_SAVING * base.size:
+        return "Nearly all weights were tuned, so the model contains all of them."
     return None
 
 
@@ -212,7 +212,7 @@ def _is_same_graph(model: ModelFile, base: ModelFile) -> bool:
 
 
 def _is_frozen(model: ModelFile, base: ModelFile, name: str) -> bool:
-    """Whether a tensor has the base's bytes; where it lies in the base, it need not be read."""
+    """Whether a tensor equals the base's; one stored in the base file is not read."""
     payload, original = model.tensors[name].payload, base.tensors[name].payload
     if payload and original and payload.path != model.path and payload.offset == original.offset:
         return True

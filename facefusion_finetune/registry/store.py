@@ -1,4 +1,4 @@
-"""Activate, deactivate, list and verify a person's models in a FaceFusion folder."""
+"""Activates, deactivates, lists and verifies a person's models in a FaceFusion folder."""
 
 import re
 import zlib
@@ -33,10 +33,10 @@ CHUNK = 1 << 20
 
 
 def read_card(path: Path) -> ModelCard:
-    """The card inside a model file; the base of a linked one need not be there.
+    """The card in a model file; the base of a linked one is not needed.
 
     Raises:
-        RegistryError: The file cannot be read, or carries no card.
+        RegistryError: The file cannot be read, or has no card.
     """
     return decode_metadata(read_links(path).metadata, str(path))
 
@@ -45,7 +45,7 @@ def read_model(path: Path) -> ModelFile:
     """Open a model and check its structure.
 
     Raises:
-        RegistryError: It is damaged, or its base is missing.
+        RegistryError: The file is damaged, or its base is missing.
     """
     try:
         return open_model(path)
@@ -56,24 +56,24 @@ def read_model(path: Path) -> ModelFile:
 
 
 def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
-    """Put a finished run's model where FaceFusion finds it, in place of the person's other ones.
+    """Copy a finished run's model to FaceFusion, replacing the person's other active models.
 
     Base, card and hash are written first and the model last, under a temporary name until it is
-    whole: FaceFusion sees a model only when all of it is there.
+    complete, so FaceFusion never sees an incomplete model.
 
     Args:
-        person: With valid consent on record.
+        person: Has valid consent on record.
         run: A finished run of that person.
         host: The FaceFusion folder.
-        force: Activate a model that did not prove to be better; its card says `unproven`.
+        force: Also activate a model that is not proven; its card says so.
 
     Returns:
         The model's path in the host.
 
     Raises:
         ConsentError: No valid consent is on record.
-        RegistryError: The run has no model, did not prove to be better, needs a base that is
-            nowhere, or cannot be written.
+        RegistryError: The run has no model, is not proven, needs a base that is missing, or cannot
+            be written.
     """
     person.require_consent()
     card = _require_activable(run, force)
@@ -85,7 +85,7 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
         if not path.exists() or not file.exists()
     ]
     try:
-        # First of all: a model that nobody remembers would survive the person's removal.
+        # Recorded first: an unrecorded model would survive the person's removal.
         elsewhere.remember_host(person.directory, host)
         directory.mkdir(parents=True, exist_ok=True)
         _place_bases(run, card, host)
@@ -93,7 +93,7 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
         home.write_text(card_path(path), encode_card(card))
         home.write_text(hash_path(path), f"{_checksum(run.model_path):08x}")
         home.copy_whole(run.model_path, path)
-        # Once more: somebody may have deactivated the last other model of this base meanwhile.
+        # Again, as the last other model of this base may have been deactivated in the meantime.
         _place_bases(run, card, host)
     except BaseException as error:
         for file in fresh:
@@ -104,15 +104,15 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
         raise RegistryError(
             f"model {run.reference}",
             f"it cannot be written to {directory} ({error.strerror or error}).",
-            "Make room or grant access, then activate again. Nothing half-written was left, and"
-            " the base is untouched.",
+            "Free some space or grant access, then activate it again. No incomplete files were"
+            " left, and the base is unchanged.",
         ) from error
     deactivate(person, host, keep=run.record.version)
     return path
 
 
 def require_finished(run: Run) -> None:
-    """Make sure that a run has a model.
+    """Check that a run has a model.
 
     Raises:
         RegistryError: Its training is not finished.
@@ -121,7 +121,7 @@ def require_finished(run: Run) -> None:
         raise RegistryError(
             f"model {run.reference}",
             "its training is not finished, so there is no model yet.",
-            f"Go on: facefusion-finetune train {run.record.person} --resume.",
+            f"Resume with: facefusion-finetune train {run.record.person} --resume.",
         )
 
 
@@ -133,20 +133,20 @@ def _require_activable(run: Run, force: bool) -> ModelCard:
     if run.is_imported:
         raise RegistryError(
             f"model {run.reference}",
-            "it was trained and judged on another machine, which proves nothing here.",
-            "To use it all the same, labelled unproven, add --force.",
+            "it was trained and judged on another machine, so it is unproven here.",
+            "To use it anyway, labelled unproven, add --force.",
         )
     raise RegistryError(
         f"model {run.reference}",
-        "it did not prove to be better on held-out footage (verdict:"
+        "it is not proven to be better on held-out footage (verdict:"
         f" {card.judge_result.get('verdict')}; independent judge:"
         f" {card.judge_result.get('judge') or 'none'}).",
-        f"See {run.report_path}. To use it all the same, labelled unproven, add --force.",
+        f"See {run.report_path}. To use it anyway, labelled unproven, add --force.",
     )
 
 
 def _place_bases(run: Run, card: ModelCard, host: Path) -> None:
-    """The base beside the run's model and beside the active ones, where the model is linked."""
+    """Provide a linked model's base next to the run's model and next to the active ones."""
     directory = models_directory(host)
     folders = [bases_directory(), run.directory, directory, directory.parent]
     restore_base(run.model_path, card, run.directory, folders, hard_links=True)
@@ -156,22 +156,22 @@ def _place_bases(run: Run, card: ModelCard, host: Path) -> None:
 def deactivate(
     person: Person, host: Path, version: int | None = None, keep: int | None = None
 ) -> list[Path]:
-    """Take a person's models out of a FaceFusion folder; the runs stay.
+    """Remove a person's models from a FaceFusion folder; the runs are kept.
 
     Args:
-        person: Whose models.
+        person: The person.
         host: The FaceFusion folder.
-        version: Only this version; otherwise all.
-        keep: Not this version.
+        version: Remove only this version; if None, all.
+        keep: Version to keep.
 
     Returns:
-        The files that were removed, a base that no model needs any more among them.
+        The removed files, including bases that are no longer needed.
     """
     removed = []
     found = find_models(models_directory(host)).get(person.name, {})
     for number, path in found.items():
         if number != keep and version in (None, number):
-            # The model first: without it the host no longer offers the person.
+            # The model first: without it, the host no longer offers the person.
             for file in (path, hash_path(path), card_path(path)):
                 file.unlink(missing_ok=True)
                 removed.append(file)
@@ -179,15 +179,15 @@ def deactivate(
 
 
 def verify(path: Path) -> ModelCard:
-    """Check an active model: checksum, card, base, graph, and that card and file agree.
+    """Verify an active model: checksum, base, graph, and that the card matches the file.
 
     Raises:
-        RegistryError: Something does not hold.
+        RegistryError: A check fails.
     """
     if not path.is_file() or f"{_checksum(path):08x}" != _read_hash(path):
         raise RegistryError(
             str(path),
-            "the file and its .hash do not agree, so it is damaged or incomplete.",
+            "the file does not match its .hash, so it is damaged or incomplete.",
             "Activate the model again.",
         )
     card = check_cards(path)
@@ -197,33 +197,33 @@ def verify(path: Path) -> ModelCard:
         onnx.checker.check_model(str(path))
     except onnx.checker.ValidationError as error:
         raise RegistryError(
-            str(path), f"it is no valid ONNX file ({error}).", "Activate the model again."
+            str(path), f"it is not a valid ONNX file ({error}).", "Activate the model again."
         ) from error
     return card
 
 
 def check_cards(path: Path) -> ModelCard:
-    """Check of an active model what is quick to check: that its cards and its hash are legible.
+    """Quick check of an active model: both cards and the hash are readable and consistent.
 
     Raises:
-        RegistryError: One cannot be read, or the card beside the model is another one's.
+        RegistryError: One cannot be read, or the card next to the model is another model's.
     """
     if not path.is_file():
-        raise RegistryError(str(path), "it is no file.", "Activate the model again.")
+        raise RegistryError(str(path), "it is not a file.", "Activate the model again.")
     if not re.fullmatch("[0-9a-f]{8}", _read_hash(path).strip()):
-        raise RegistryError(str(hash_path(path)), "it holds no hash.", "Activate the model again.")
+        raise RegistryError(str(hash_path(path)), "it has no hash.", "Activate the model again.")
     card = read_card(path)
     if card != cards.read_card(card_path(path)) or path != model_path(
         path.parent, card.person, card.version
     ):
         raise RegistryError(
-            str(path), "the card beside it is another model's.", "Activate the model again."
+            str(path), "the card next to it is another model's.", "Activate the model again."
         )
     return card
 
 
 def _read_hash(path: Path) -> str:
-    """What the `.hash` beside a model holds; empty where it cannot be read."""
+    """Contents of the `.hash` next to a model; empty if it cannot be read."""
     try:
         return hash_path(path).read_text("ascii", errors="replace")
     except OSError:
@@ -238,21 +238,21 @@ def _check_graph(model: ModelFile, card: ModelCard) -> None:
 
 
 def known_hosts(person: Person) -> list[Path]:
-    """FaceFusion folders that a model of the person was ever activated in.
+    """FaceFusion folders in which a model of the person was ever activated.
 
     Raises:
-        RegistryError: The file that remembers them is damaged.
+        RegistryError: The record file is damaged.
     """
     return elsewhere.list_hosts(person.directory)
 
 
 def list_model_files(name: str, host: Path) -> list[Path]:
-    """Every file of a person's models in a FaceFusion folder, models first.
+    """All files of a person's models in a FaceFusion folder, models first.
 
-    Among them are what an interrupted activation left, which `deactivate` does not see as a model.
+    They include leftovers of an interrupted activation, which `deactivate` ignores.
 
     Args:
-        name: Of the person.
+        name: The person's name.
         host: The FaceFusion folder.
     """
     stem = rf"{re.escape(name)}-[1-9][0-9]*\.(onnx|hash|json)"

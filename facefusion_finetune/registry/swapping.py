@@ -1,4 +1,4 @@
-"""A person's model at work on pictures, without FaceFusion's processor."""
+"""Swaps faces in pictures with a person's model, without FaceFusion's processor."""
 
 from functools import partial
 
@@ -16,14 +16,14 @@ from facefusion_finetune.swappers.source import restore_source
 
 
 class PersonSwapper:
-    """A finished run's model, driven by the person that it carries."""
+    """A finished run's model, driven by the person stored in it."""
 
     def __init__(self, run: Run, analyser: FaceAnalyser) -> None:
         """Open the model.
 
         Args:
-            run: A finished one.
-            analyser: Checks the content, finds, aligns and pastes back the faces.
+            run: A finished run.
+            analyser: Checks the content; finds, aligns and pastes back faces.
 
         Raises:
             RegistryError: The run has no model, or its card is damaged.
@@ -37,7 +37,7 @@ class PersonSwapper:
         self._source = restore_source(self.card, read_swapper(run.model_path).emap)
 
     def swap(self, picture: VisionFrame) -> VisionFrame:
-        """A copy of a picture with every face swapped.
+        """Swap every face in a copy of a picture.
 
         Args:
             picture: (H, W, 3), BGR, 0 to 255.
@@ -46,7 +46,7 @@ class PersonSwapper:
             (H, W, 3), BGR, 0 to 255.
 
         Raises:
-            ConsentError: The person's consent is missing or has expired by now.
+            ConsentError: The person's consent is missing or has expired.
             FootageError: The content check refuses the picture, or no face is found in it.
         """
         confirm_consent(self.card.person)
@@ -58,16 +58,16 @@ class PersonSwapper:
         faces = analyser.detect_faces(picture)
         if not faces:
             raise FootageError(
-                "the picture", "no face was found in it.", "Use one that shows a face."
+                "the picture", "no face was found in it.", "Use a picture that shows a face."
             )
         swapped = picture
         for face in faces:
             crop, matrix = analyser.warp_face(
                 swapped, face.landmark_5, self.card.template, self.card.size
             )
-            made = rgb_to_crops(self._network.swap(crop[None], self._source[None]))[0]
+            swap = rgb_to_crops(self._network.swap(crop[None], self._source[None]))[0]
             mask = analyser.create_paste_mask(crop)
-            swapped = analyser.paste_back(swapped, made, mask, matrix)
+            swapped = analyser.paste_back(swapped, swap, mask, matrix)
         return swapped
 
 

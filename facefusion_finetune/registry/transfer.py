@@ -1,7 +1,7 @@
-"""Export a model to another machine, import one from there.
+"""Exports models to other machines, and imports them.
 
-A file from elsewhere is untrusted: it is copied first and only the copy is looked at, its card is
-checked field by field, and that it won over its base is taken as a claim.
+An imported file is untrusted: it is copied first and only the copy is read, its card is checked
+field by field, and a claim to be proven is not believed.
 """
 
 import math
@@ -26,7 +26,7 @@ from facefusion_finetune.registry.bases import (
     check_graph,
     release_home_bases,
     restore_base,
-    write_again,
+    rewrite_model,
 )
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
 from facefusion_finetune.runs.run import MODEL_FILE, ImportRecord, Run, next_version, write_record
@@ -45,17 +45,17 @@ from facefusion_finetune.swappers.files.modelfile import MAX_FILE_BYTES, ModelFi
 from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.swappers.sessions import create_session
 
-LONGEST_TEXT = 500
-LARGEST_SIDE = 4096
-ASK_AGAIN = "Ask for it again, as `facefusion-finetune models export` writes it."
+MAX_TEXT = 500
+MAX_SIDE = 4096
+ASK_AGAIN = "Request a new file, made with `facefusion-finetune models export`."
 
 
 def read_claimed_card(path: Path, source: Path | None = None) -> ModelCard:
-    """The card of an untrusted file, with every field of its type, and harmless to print.
+    """The validated card of an untrusted file, safe to print.
 
     Args:
         path: The file.
-        source: What the user calls it, for the error.
+        source: The path given by the user, for the error message.
 
     Raises:
         RegistryError: The file cannot be read, or its card is missing or damaged.
@@ -68,7 +68,7 @@ def read_claimed_card(path: Path, source: Path | None = None) -> ModelCard:
     except (RegistryError, SwapperError) as error:
         raise RegistryError(given, error.why, ASK_AGAIN) from error
     except ValueError as error:
-        raise RegistryError(given, "its card is damaged (no date).", ASK_AGAIN) from error
+        raise RegistryError(given, "its card is damaged (invalid date).", ASK_AGAIN) from error
     problem = _find_problem(card)
     if problem is not None:
         raise RegistryError(given, f"its card is damaged ({problem}).", ASK_AGAIN)
@@ -76,7 +76,7 @@ def read_claimed_card(path: Path, source: Path | None = None) -> ModelCard:
 
 
 def adopt_card(claimed: ModelCard, person: Person) -> ModelCard:
-    """The card as the next version of a person here; what was proven there is a claim here."""
+    """The card for the next version of a person here, marked as not proven on this machine."""
     judged = claimed.judge_result
     return replace(
         claimed,
@@ -94,21 +94,21 @@ def adopt_card(claimed: ModelCard, person: Person) -> ModelCard:
 
 def _find_problem(card: ModelCard) -> str | None:
     if not re.fullmatch("[0-9a-f]{64}", card.base_sha256):
-        return "the sha256 of its base is none"
-    if card.version < 1 or not all(0 < side <= LARGEST_SIDE for side in card.size):
-        return "its version or the size of its crop is impossible"
+        return "its base's sha256 is invalid"
+    if card.version < 1 or not all(0 < side <= MAX_SIDE for side in card.size):
+        return "its version or crop size is invalid"
     numbers = [*card.mean, *card.standard_deviation]
     if not all(map(math.isfinite, numbers)) or min(card.standard_deviation) <= 0:
-        return "its normalisation is impossible"
+        return "its normalisation is invalid"
     if not card.get_vector().any():
-        return "its person's vector is empty"
+        return "its person's vector is zero"
     return _find_bad_text(asdict(replace(card, person_picture=None)))
 
 
 def _find_bad_text(value: object) -> str | None:
-    """Text that is too long or that a terminal would obey; None if there is none."""
-    if isinstance(value, str) and (len(value) > LONGEST_TEXT or not value.isprintable()):
-        return "a text in it is too long or cannot be printed"
+    """Describe text that is too long or has control characters; None if there is none."""
+    if isinstance(value, str) and (len(value) > MAX_TEXT or not value.isprintable()):
+        return "it has a text that is too long or not printable"
     if isinstance(value, dict):
         value = [*value.keys(), *value.values()]
     if isinstance(value, list | tuple):
@@ -121,31 +121,31 @@ SHARED_FIELDS = (
     *("person", "version", "created", "package_version", "base_name", "base_sha256"),
     *("base_vendor", "base_licence", "consent_digest", "dataset_digest"),
 )
-"""What card and run's record have in common."""
+"""Fields shared by the card and the run's record."""
 SLACK = 1 << 20
-"""Bytes by which a plain file's size may differ from its base's: the card, and lengths."""
+"""Bytes by which a standalone file's size may differ from its base's, due to metadata."""
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written, and what the other side needs for it."""
+    """An exported file, and the base it requires."""
 
     path: Path
     size: int
-    """In bytes."""
+    """Size in bytes."""
     base: str | None
-    """Name and sha256 of the base that has to be on the other machine; None for a plain file."""
+    """Name and sha256 of the base required on the other machine; None for a standalone file."""
 
 
 @dataclass(frozen=True)
 class Imported:
-    """The new run, and how its model is kept."""
+    """The run of an imported model."""
 
     run: Run
     origin: str
-    """`NAME@VERSION`, as it was called there."""
+    """`NAME@VERSION` on the other machine."""
     note: str | None
-    """Why it is not linked to its base; None if it is."""
+    """Why the model is not linked to its base; None if it is."""
 
 
 def export_model(
@@ -160,22 +160,22 @@ def export_model(
     """Write a finished run's model to a file for another machine or another program.
 
     Args:
-        person: With valid consent on record.
+        person: Has valid consent on record.
         run: A finished run of that person.
         output: The new file.
-        standalone: With all weights in it, so that it needs no base beside it.
-        half: Weights of 16 bits, in a standalone file.
-        overwrite: Replace a file that is there.
-        strength: How much of a gated change is written, 0 (the base) to 1 (what was trained). Less
-            than all of it makes another model, which nobody has judged, in a standalone file.
+        standalone: Include all weights, so that no base is needed next to the file.
+        half: Write fp16 weights, in a standalone file.
+        overwrite: Replace an existing file.
+        strength: Strength of a gated change, 0 (the base) to 1 (as trained). Below 1, the result is
+            a different model that was not judged, in a standalone file.
 
     Raises:
         ConsentError: No valid consent is on record.
-        UsageError: The output is a folder, or a file that is there; the strength is none, is to be
-            written in 16 bits, or the model is not gated.
+        UsageError: The output is a folder or an existing file; the strength is invalid, is combined
+            with fp16, or the model is not gated.
         RegistryError: The run has no model, its base is missing or changed, or the file cannot be
             written.
-        SwapperError: With 16 bits the model would compute something else.
+        SwapperError: The model's outputs would change too much in fp16.
     """
     person.require_consent()
     require_finished(run)
@@ -185,8 +185,8 @@ def export_model(
     model = read_model(run.model_path)
     weights = metadata = None
     if strength != 1:
-        weights = _weaken(run, model, strength, half)
-        metadata = encode_metadata(_doubt(card, strength))
+        weights = _scale_change(run, model, strength, half)
+        metadata = encode_metadata(_mark_unjudged(card, strength))
     is_plain = standalone or half or strength != 1 or not model.is_linked
     try:
         with elsewhere.remembered(person.directory, output, "export", run.reference):
@@ -202,29 +202,29 @@ def export_model(
         raise RegistryError(
             str(output),
             f"the model cannot be written ({error.strerror or error}).",
-            "Name a file in a folder that exists, that you may write to and that has room.",
+            "Choose a file in an existing, writable folder with enough disk space.",
         ) from error
     base = None if is_plain else f"{card.base_name} (sha256 {card.base_sha256})"
     return Exported(output, output.stat().st_size, base)
 
 
-def _weaken(run: Run, model: ModelFile, strength: float, half: bool) -> Weights:
-    """What of a gated model is less at a strength below 1."""
+def _scale_change(run: Run, model: ModelFile, strength: float, half: bool) -> Weights:
+    """The weights of a gated model's change, scaled to a strength below 1."""
     given = f"--strength {strength:g}"
     if not 0 <= strength <= 1:
-        raise UsageError(given, "it is no share of what was trained.", "Give 0 to 1.")
+        raise UsageError(given, "it is out of range.", "Use a value from 0 to 1.")
     if half:
         raise UsageError(
             f"{given} with --precision fp16",
-            "one of them is written at a time.",
-            "Export at that strength, import it, and export that in 16 bits.",
+            "the two options cannot be combined.",
+            "Export at that strength, import the file, then export it in fp16.",
         )
     split = split_branches(model)
     if split is None:
         raise UsageError(
             given,
-            f"{run.reference} is not gated, so that there is nothing to turn down.",
-            "Train with a preset that is gated, such as balanced.",
+            f"{run.reference} is not gated, so its strength cannot be changed.",
+            "Train with a gated preset, such as balanced.",
         )
     names = [name for branch in split.branches.values() for name in (branch.up, branch.bias)]
     return scale_branches(
@@ -232,35 +232,35 @@ def _weaken(run: Run, model: ModelFile, strength: float, half: bool) -> Weights:
     )
 
 
-def _doubt(card: ModelCard, strength: float) -> ModelCard:
+def _mark_unjudged(card: ModelCard, strength: float) -> ModelCard:
     judged = {"verdict": f"not judged at strength {strength:g}", "proven": False}
     return replace(card, judge_result={**card.judge_result, **judged})
 
 
 def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imported:
-    """Take in a model from another machine, as the next version of a person on record.
+    """Import a model from another machine as the next version of a person on record.
 
     Args:
         source: The file; it is only read.
-        name: The person here; otherwise as the card says.
-        folders: Where the base may lie, beside the home's `bases`.
+        name: The person here; if None, the name in the card.
+        folders: Folders to search for the base, in addition to the home's `bases`.
 
     Raises:
-        UsageError: The name is not valid.
-        ConsentError: The person is not on record, or without valid consent.
-        RegistryError: The file is damaged, carries no card, is not what its card says, needs a base
-            that is not here, or cannot be written.
+        UsageError: The name is invalid.
+        ConsentError: The person is not on record, or has no valid consent.
+        RegistryError: The file is damaged, has no card, does not match its card, needs a base that
+            is missing, or cannot be written.
     """
     person = _find_person(source, name)
     person.require_consent()
     try:
-        with _open_workplace(person) as folder:
-            return _take_in(source, person, folder, [bases_directory(), *folders])
+        with _create_import_folder(person) as folder:
+            return _import_file(source, person, folder, [bases_directory(), *folders])
     except OSError as error:
         raise RegistryError(
             str(source),
             f"it cannot be imported ({error.strerror or error}).",
-            "Make room or grant access, then import it again. Nothing was left behind.",
+            "Free some space or grant access, then import it again. Nothing was changed.",
         ) from error
     finally:
         release_home_bases()
@@ -273,16 +273,16 @@ def _find_person(source: Path, name: str | None) -> Person:
         validate_name(name)
         raise ConsentError(
             f"person {name!r}",
-            "nobody of that name is on record here, so there is no consent.",
-            f"Record it: facefusion-finetune person add {name} --consent FILE; or name somebody"
-            " who is on record with --as NAME.",
+            "no such person is on record here, so there is no consent.",
+            f"Add the person: facefusion-finetune person add {name} --consent FILE; or import the"
+            " model for someone on record with --as NAME.",
         )
     return profile.load_person(name)
 
 
 @contextmanager
-def _open_workplace(person: Person) -> Iterator[Path]:
-    """A private folder among the person's runs; gone afterwards if it is still there."""
+def _create_import_folder(person: Person) -> Iterator[Path]:
+    """A private temporary folder in the person's runs; deleted afterwards if it still exists."""
     home.create_private_directory(person.runs_directory)
     folder = Path(tempfile.mkdtemp(prefix=".import-", dir=person.runs_directory))
     try:
@@ -291,19 +291,19 @@ def _open_workplace(person: Person) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) -> Imported:
+def _import_file(source: Path, person: Person, folder: Path, folders: list[Path]) -> Imported:
     incoming = home.create_private_directory(folder / "incoming")
     path = incoming / MODEL_FILE
     _check_size(source)
     home.copy_whole(source, path)
     claimed = read_claimed_card(path, source)
     try:
-        base_path = _bring_base(path, claimed, source, folders)
+        base_path = _provide_base(path, claimed, source, folders)
         model = open_model(path)
         check_graph(model, claimed)
         _check_inputs(model, claimed, source)
         card = adopt_card(claimed, person)
-        note = write_again(model, base_path, card, folder / MODEL_FILE)
+        note = rewrite_model(model, base_path, card, folder / MODEL_FILE)
         create_session(folder / MODEL_FILE, str(source))
     except SwapperError as error:
         raise RegistryError(str(source), error.why, ASK_AGAIN) from error
@@ -320,12 +320,12 @@ def _take_in(source: Path, person: Person, folder: Path, folders: list[Path]) ->
     return Imported(Run(directory, record), record.origin, note)
 
 
-def _bring_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) -> Path | None:
-    """Find the base on this machine; put it beside the copy of a linked file.
+def _provide_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) -> Path | None:
+    """Find the base on this machine, and place it next to the copy of a linked file.
 
     Raises:
-        RegistryError: The file is linked, and its base is not here.
-        SwapperError: It is damaged.
+        RegistryError: The file is linked, and its base is missing.
+        SwapperError: The file is damaged.
     """
     links = read_links(path)
     if not links.locations:
@@ -336,7 +336,7 @@ def _bring_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) 
     if links.locations != {name}:
         raise RegistryError(
             str(source),
-            f"its weights lie in {sorted(links.locations)}, which is not the base its card names.",
+            f"its weights are in {sorted(links.locations)}, which is not the base its card names.",
             ASK_AGAIN,
         )
     restore_base(path, card, path.parent, folders, hard_links=True)
@@ -344,7 +344,7 @@ def _bring_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) 
 
 
 def _check_inputs(model: ModelFile, card: ModelCard, source: Path) -> None:
-    """Check that the graph is fed as a swapper of the type its card names."""
+    """Check that the graph's inputs match the swapper type in its card."""
     graph = model.skeleton.graph
     inputs = {value.name for value in graph.input} - set(model.tensors)
     last = next(reversed(model.tensors.values()), None)
@@ -353,32 +353,32 @@ def _check_inputs(model: ModelFile, card: ModelCard, source: Path) -> None:
         fits = fits and last is not None and last.dims == (512, 512)
     if not fits:
         raise RegistryError(
-            str(source), f"it is no face swapper of the type {card.type!r}.", ASK_AGAIN
+            str(source), f"it is not a face swapper of type {card.type!r}.", ASK_AGAIN
         )
 
 
 def _check_output(output: Path, overwrite: bool) -> None:
     if output.is_dir():
-        raise UsageError(str(output), "it is a folder.", "Name a file, for example jane.onnx.")
+        raise UsageError(str(output), "it is a folder.", "Give a file, for example jane.onnx.")
     if os.path.lexists(output) and not overwrite:
         raise UsageError(
-            str(output), "there is such a file already.", "Name another one, or add --overwrite."
+            str(output), "the file already exists.", "Choose another name, or add --overwrite."
         )
 
 
 def _check_size(source: Path) -> None:
     status = source.stat()
     if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_FILE_BYTES:
-        raise RegistryError(str(source), "it is no file, or too large for a model.", ASK_AGAIN)
+        raise RegistryError(str(source), "it is not a file, or too large for a model.", ASK_AGAIN)
 
 
 def exports_directory(person: Person) -> Path:
-    """Folder of these exports; it goes with the person."""
+    """Folder of a person's exports; deleted with the person."""
     return person.directory / home.EXPORTS_FOLDER
 
 
 def name_export(run: Run, standalone: bool, half: bool, strength: float) -> str:
-    """File name that says what the file is, for example `jane-2-standalone.onnx`."""
+    """A descriptive file name, for example `jane-2-standalone.onnx`."""
     marks = [
         *(["standalone"] if standalone and not half and strength == 1 else []),
         *(["fp16"] if half else []),
@@ -390,23 +390,23 @@ def name_export(run: Run, standalone: bool, half: bool, strength: float) -> str:
 def export_privately(
     person: Person, run: Run, standalone: bool = False, half: bool = False, strength: float = 1.0
 ) -> Exported:
-    """Export a finished run into the person's folder.
+    """Export a finished run to the person's folder.
 
-    A file of the same version with the same options is replaced: it is the same export.
+    An earlier export of the same version with the same options is replaced.
 
-    Args and errors as in `transfer.export_model`; also OSError, where the folder cannot be made.
+    Args and errors as in `export_model`; also OSError, if the folder cannot be created.
     """
 
     confirm_consent(person.name)
     folder = exports_directory(person)
-    # Without parents: a person who is being removed must not come back.
+    # Without parents: a person being removed must not reappear.
     folder.mkdir(mode=0o700, exist_ok=True)
     output = folder / name_export(run, standalone, half, strength)
     return export_model(person, run, output, standalone, half, overwrite=True, strength=strength)
 
 
 def list_exports(person: Person, version: int) -> list[Path]:
-    """What was exported of a version into the person's folder."""
+    """Exports of a version in the person's folder."""
     name = re.compile(rf"{re.escape(person.name)}-{version}(-[a-z0-9.-]+)?\.onnx")
     files = exports_directory(person).glob("*.onnx")
     return sorted(path for path in files if name.fullmatch(path.name))

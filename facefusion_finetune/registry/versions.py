@@ -1,6 +1,4 @@
-"""Versions of all persons at a glance, the whole ones, too, when some are damaged; and the way back
-to an earlier version.
-"""
+"""Lists the versions of all persons, even if some are damaged, and rolls back to earlier ones."""
 
 import os
 import shutil
@@ -31,8 +29,8 @@ from facefusion_finetune.runs.run import (
 )
 from facefusion_finetune.swappers.card import ModelCard
 
-SIGNED = (RECORD_FILE, MODEL_FILE, REPORT_FILE)
-"""Of a run's files, those that a list of versions is made from."""
+FINGERPRINTED = (RECORD_FILE, MODEL_FILE, REPORT_FILE)
+"""Files of a run that determine its entry in a list of versions."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,11 @@ class ListedVersion:
     person: Person
     run: Run
     card: ModelCard | None
-    """None while the run is not finished, and where the model cannot be read."""
+    """None if the run is not finished, or if the model cannot be read."""
     is_active: bool
-    """Whether the given host uses it."""
+    """Whether it is active in the given host."""
     error: FinetuneError | None = None
-    """What is wrong with the model, or with its copy in the given host."""
+    """Error of the model, or of its copy in the given host."""
 
     @property
     def reference(self) -> str:
@@ -55,17 +53,17 @@ class ListedVersion:
 
     @property
     def number(self) -> int:
-        """Its version."""
+        """The version number."""
         return self.run.record.version
 
     @property
     def is_proven(self) -> bool:
-        """Whether it was shown to be better, here."""
+        """Whether it is proven to be better, on this machine."""
         return self.card is not None and bool(self.card.judge_result.get("proven"))
 
     @property
     def verdict(self) -> str:
-        """What the report said; `not finished` or `damaged` where there is no model to judge."""
+        """The report's verdict; `not finished` or `damaged` if there is no model."""
         if self.card is None:
             return "damaged" if self.run.is_finished else "not finished"
         return str(self.card.judge_result.get("verdict") or "not judged")
@@ -73,46 +71,46 @@ class ListedVersion:
 
 @dataclass(frozen=True)
 class DamagedEntry:
-    """A version, or all those of a person, of which nothing is known but the name."""
+    """A version, or a person, with a damaged record, of which only the name is known."""
 
     reference: str
     """`NAME@VERSION`, or `NAME`."""
     is_finished: bool
     """Whether a model was written."""
     error: FinetuneError
-    """What is wrong with the settings, or the person's record."""
+    """Error of the settings, or of the person's record."""
     is_active: bool = False
-    """Whether the given host uses it."""
+    """Whether it is active in the given host."""
 
 
 @dataclass
 class Listing:
-    """What could be read, and what could not."""
+    """Readable and damaged versions."""
 
     versions: list[ListedVersion] = field(default_factory=list)
-    """By person, oldest first."""
+    """Readable versions by person, oldest first."""
     damaged: list[DamagedEntry] = field(default_factory=list)
-    """In the same order."""
+    """Damaged ones, in the same order."""
 
     @property
     def problems(self) -> list[str]:
-        """In words, all that is damaged."""
+        """Messages of all errors."""
         errors = [entry.error for entry in self.damaged]
         errors += [version.error for version in self.versions if version.error]
         return list(map(str, errors))
 
     def find(self, reference: str | None) -> ListedVersion | None:
-        """The version that is called so, if it is listed."""
+        """The version with this reference, if it is listed."""
         found = (version for version in self.versions if version.reference == reference)
         return next(found, None)
 
 
 def list_versions(host: Path | None, name: str | None = None) -> Listing:
-    """All versions of all persons, or of one; damaged ones are among them and stop nothing.
+    """All versions of all persons or of one, including damaged ones.
 
     Args:
-        host: The FaceFusion folder whose active models are meant.
-        name: Of the one person.
+        host: The FaceFusion folder whose active models are marked.
+        name: Name of the person; None for all.
     """
     active = find_active(models_directory(host)) if host else {}
     listing = Listing()
@@ -134,8 +132,8 @@ def list_versions(host: Path | None, name: str | None = None) -> Listing:
     return listing
 
 
-def sign_versions(host: Path | None, name: str | None = None) -> list[object]:
-    """What changes whenever `list_versions` has something else to say; cheap to call often."""
+def fingerprint_versions(host: Path | None, name: str | None = None) -> list[object]:
+    """A value that changes whenever the result of `list_versions` does; fast enough for polling."""
     folders = [home.people_directory() / name] if name else home.people_directory().glob("*")
     paths = [
         path
@@ -145,7 +143,7 @@ def sign_versions(host: Path | None, name: str | None = None) -> list[object]:
             *(
                 record.with_name(part)
                 for record in find_records(folder / home.RUNS_FOLDER)
-                for part in SIGNED
+                for part in FINGERPRINTED
             ),
         )
     ]
@@ -156,10 +154,10 @@ def sign_versions(host: Path | None, name: str | None = None) -> list[object]:
 
 
 def require_version(host: Path | None, reference: str | None) -> ListedVersion:
-    """The version that is called so.
+    """The version with this reference.
 
     Raises:
-        RegistryError: None is chosen, or it is gone.
+        RegistryError: The reference is None, or the version does not exist.
         TrainingError: Its settings are damaged.
         ConsentError: The person's record is damaged.
     """
@@ -172,14 +170,14 @@ def require_version(host: Path | None, reference: str | None) -> ListedVersion:
     if found is None:
         raise RegistryError(
             f"model {reference or 'none'}",
-            "there is no such version (any more).",
-            "Choose another one.",
+            "no such version exists (any more).",
+            "Choose another version.",
         )
     return found
 
 
 def find_previous(host: Path, name: str) -> ListedVersion | None:
-    """The newest finished version below a person's active one; None where there is none."""
+    """The newest finished version before a person's active one; None if there is none."""
     versions = list_versions(host, name).versions
     active = max((version.number for version in versions if version.is_active), default=0)
     earlier = [
@@ -193,28 +191,28 @@ def roll_back(host: Path, name: str, force: bool = False) -> ListedVersion:
 
     Args:
         host: The FaceFusion folder.
-        name: Of the person.
-        force: Also one that is unproven.
+        name: The person's name.
+        force: Also activate an unproven version.
 
     Returns:
-        The version that is active now.
+        The newly active version.
 
     Raises:
-        RegistryError: None is active, none comes before it, or it cannot be activated.
+        RegistryError: No version is active, there is none before it, or it cannot be activated.
         ConsentError: No valid consent is on record.
     """
     versions = list_versions(host, name).versions
     if not any(version.is_active for version in versions):
         raise RegistryError(
-            f"models of {name!r}", "none of them is active.", "Choose a version and activate it."
+            f"models of {name!r}", "none is active.", "Choose a version and activate it."
         )
     previous = find_previous(host, name)
     if previous is None:
         active = max(version.number for version in versions if version.is_active)
         raise RegistryError(
             f"model {name}@{active}",
-            "it is active, and there is no finished version before it.",
-            "Choose another version and activate it, or deactivate this one.",
+            "it is the active version, and there is no earlier finished one.",
+            "Activate another version, or deactivate this one.",
         )
     store.activate(previous.person, previous.run, host, force)
     return previous
@@ -234,7 +232,7 @@ def _read_version(person: Person, run: Run, host: Path | None, is_active: bool) 
         card = store.read_card(run.model_path) if run.is_finished else None
         if host is not None:
             path = model_path(models_directory(host), person.name, run.record.version)
-            # Not only where it is active: half of its files may be gone.
+            # Also if it is not listed as active: some of its files may be missing.
             if os.path.lexists(path):
                 store.check_cards(path)
     except RegistryError as damage:
@@ -243,19 +241,19 @@ def _read_version(person: Person, run: Run, host: Path | None, is_active: bool) 
 
 
 def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
-    """Delete a run, and its model and exports wherever this package keeps them.
+    """Delete a run, its active copies in FaceFusion, and its exports in the person's folder.
 
     Args:
-        person: Whose run.
-        run: Finished or not.
-        host: A FaceFusion folder to look into beside those that are on record.
+        person: The run's person.
+        run: A finished or unfinished run.
+        host: A FaceFusion folder to clean in addition to the recorded ones.
 
     Returns:
-        The files and folders that were removed, bases that no model needs any more among them.
+        The deleted files and folders, including bases that are no longer needed.
 
     Raises:
-        RegistryError: The file that remembers the FaceFusion folders is damaged.
-        OSError: Something cannot be deleted.
+        RegistryError: The record of the FaceFusion folders is damaged.
+        OSError: A file cannot be deleted.
     """
     version = run.record.version
     folders = {*store.known_hosts(person), *([host.resolve()] if host else [])}

@@ -37,14 +37,14 @@ def test_exports_are_offered_from_where_they_lie(
 def test_sides_to_compare(
     compare: ModuleType, models: ModuleType, runs: list[Run], person: Person
 ) -> None:
-    sign = models.sign_versions(compare.adapter.HOST_PATH)
+    sign = models.fingerprint_versions(compare.adapter.HOST_PATH)
     shown = compare.refresh(sign, None, None, "")
     assert get(shown, compare.COMPARE_LEFT_DROPDOWN) == "ada@2"
     assert get(shown, compare.COMPARE_RIGHT_DROPDOWN) == compare.BASE
     seen = shown[compare.SEEN_TEXTBOX]
     assert compare.refresh(sign, "ada@1", "ada@2", seen) == {}
     runs[1].model_path.unlink()
-    sign = models.sign_versions(compare.adapter.HOST_PATH)
+    sign = models.fingerprint_versions(compare.adapter.HOST_PATH)
     shown = compare.refresh(sign, "ada@1", "ada@2", seen)
     assert "value" not in shown[compare.COMPARE_LEFT_DROPDOWN].constructor_args, "it stays"
     assert get(shown, compare.COMPARE_RIGHT_DROPDOWN) == compare.BASE

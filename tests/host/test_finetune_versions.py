@@ -103,7 +103,7 @@ def test_damaged_models_are_told_about(models: ModuleType, runs: list[Run]) -> N
 def test_back_and_out(
     models: ModuleType, runs: list[Run], linked_host: Path, said: list[str]
 ) -> None:
-    with pytest.raises(RegistryError, match="none of them is active"):
+    with pytest.raises(RegistryError, match="none is active"):
         models.go_back("ada@1", False)
     models.activate("ada@2", True)
     shown = models.go_back("ada@2", False)

@@ -169,7 +169,10 @@ def test_at_less_strength_it_changes_less_and_is_not_judged(
 
 @pytest.mark.parametrize(
     ("choices", "why"),
-    [({"strength": 1.5}, "no share"), ({"strength": 0.5, "half": True}, "one of them")],
+    [
+        ({"strength": 1.5}, "it is out of range"),
+        ({"strength": 0.5, "half": True}, "cannot be combined"),
+    ],
 )
 def test_strength_that_cannot_be_written(
     run: Run, person: Person, tmp_path: Path, choices: dict[str, Any], why: str
@@ -184,7 +187,7 @@ def test_model_without_a_gate_has_no_strength(
     person: Person, options: SwapperOptions, tmp_path: Path
 ) -> None:
     plain = create_finished_run(person, options, proven=True)
-    with pytest.raises(UsageError, match="nothing to turn down"):
+    with pytest.raises(UsageError, match="its strength cannot be changed"):
         transfer.export_model(person, plain, tmp_path / "sent.onnx", strength=0.5)
 
 
@@ -226,7 +229,7 @@ def _drop_gate(model: ModelProto) -> None:
     node.op_type = "Add"
 
 
-FOREIGN = "its graph is not that of demo, which it is linked to"
+FOREIGN = "its graph differs from that of demo, which it is linked to"
 DAMAGED = "its branches are damaged, or not made by facefusion-finetune"
 FAULTS = [(_add_node, FOREIGN), (_add_tensor, FOREIGN)]
 FAULTS += [(_open_for_all, DAMAGED), (_drop_gate, DAMAGED)]

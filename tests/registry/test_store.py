@@ -78,7 +78,7 @@ def test_active_model_is_whole(trained: Person, run: Run, host: Path, bases: lis
 
 def test_unproven_model_needs_force(trained: Person, run: Run, host: Path) -> None:
     _set_proven(run, False)
-    with pytest.raises(RegistryError, match="did not prove") as caught:
+    with pytest.raises(RegistryError, match="not proven to be better") as caught:
         store.activate(trained, run, host)
     assert "--force" in caught.value.todo
     assert not host.exists()

@@ -116,7 +116,7 @@ def test_plain_run_is_exported_plain(
 def test_existing_output_is_kept_unless_told(person: Person, run: Run, tmp_path: Path) -> None:
     output = tmp_path / "sent.onnx"
     output.write_bytes(b"mine")
-    with pytest.raises(UsageError, match="such a file already") as caught:
+    with pytest.raises(UsageError, match="the file already exists") as caught:
         transfer.export_model(person, run, output)
     assert "--overwrite" in caught.value.todo
     assert output.read_bytes() == b"mine"
@@ -128,7 +128,7 @@ def test_symlink_as_output_is_not_followed(person: Person, run: Run, tmp_path: P
     other = tmp_path / "other"
     link = tmp_path / "link.onnx"
     link.symlink_to(other)
-    with pytest.raises(UsageError, match="such a file already"):
+    with pytest.raises(UsageError, match="the file already exists"):
         transfer.export_model(person, run, link)
     other.write_bytes(b"mine")
     transfer.export_model(person, run, link, overwrite=True)
@@ -308,7 +308,7 @@ def test_linked_without_its_base_is_refused(
     with pytest.raises(RegistryError, match=digest) as caught:
         transfer.import_model(sent, None, [tmp_path / "empty"])
     assert "linked to demo" in caught.value.why
-    assert "Let FaceFusion download demo" in caught.value.todo
+    assert "Use demo once in FaceFusion" in caught.value.todo
     _assert_nothing_left(tmp_path)
 
 
@@ -333,7 +333,7 @@ def test_person_has_to_be_on_record_with_consent(
     sent = elsewhere()
     folders = [options.path.parent]
     shutil.rmtree(load_person("ada").directory)
-    with pytest.raises(ConsentError, match="nobody of that name is on record here") as caught:
+    with pytest.raises(ConsentError, match="no such person is on record here") as caught:
         transfer.import_model(sent, None, folders)
     assert "person add ada --consent FILE" in caught.value.todo
     with pytest.raises(ConsentError, match="'eve'"):
@@ -356,10 +356,10 @@ def test_person_has_to_be_on_record_with_consent(
         ({"version": 0}, "version"),
         ({"version": "1"}, "card is damaged"),
         ({"base_sha256": "../../x"}, "sha256"),
-        ({"base_licence": "free\x1b[2J"}, "cannot be printed"),
+        ({"base_licence": "free\x1b[2J"}, "not printable"),
         ({"preset": "x" * 501}, "too long"),
         ({"judge_result": []}, "card is damaged"),
-        ({"judge_result": {"judge": {"a": ["b\x07"]}}}, "cannot be printed"),
+        ({"judge_result": {"judge": {"a": ["b\x07"]}}}, "not printable"),
         ({"size": [0, 64]}, "size"),
         ({"size": [64, 64, 64]}, "card is damaged"),
         ({"standard_deviation": [1, 0, 1]}, "normalisation"),
@@ -431,8 +431,8 @@ def _not_finite(model: onnx.ModelProto) -> None:
         (_point_at_passwords, "not the base its card names"),
         (_point_at_itself, "not the base its card names"),
         (_foreign_operator, "domain 'evil'"),
-        (_no_emap, "no face swapper of the type 'inswapper'"),
-        (_no_source, "no face swapper of the type 'inswapper'"),
+        (_no_emap, "not a face swapper of type 'inswapper'"),
+        (_no_source, "not a face swapper of type 'inswapper'"),
         (_not_finite, "not finite"),
     ],
 )
@@ -567,7 +567,7 @@ def test_commands(
     code, _, err = command("models", "import", sent, "--host", host)
     assert code == 1
     assert err.startswith("error: person 'ada'")
-    assert "do:   Record it: facefusion-finetune person add ada" in err
+    assert "do:   Add the person: facefusion-finetune person add ada" in err
     assert command("person", "add", "jane", "--consent-note", "yes")[0] == 0
     code, out, err = command("models", "import", sent, "--as", "jane", "--host", host)
     assert code == 0, err

@@ -10,10 +10,10 @@ from facefusion_finetune.people.profile import Person, add_person, create_consen
 from facefusion_finetune.registry import store
 from facefusion_finetune.registry.versions import (
     find_previous,
+    fingerprint_versions,
     list_versions,
     require_version,
     roll_back,
-    sign_versions,
 )
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from tests.support.runs import create_finished_run
@@ -75,16 +75,16 @@ def test_damage_hides_nothing_else(trained: Person, options: SwapperOptions, hos
 
 
 def test_signature_follows_what_is_listed(trained: Person, host: Path) -> None:
-    seen = [sign_versions(host), sign_versions(host, "ada")]
-    assert [sign_versions(host), sign_versions(host, "ada")] == seen
+    seen = [fingerprint_versions(host), fingerprint_versions(host, "ada")]
+    assert [fingerprint_versions(host), fingerprint_versions(host, "ada")] == seen
     (trained.runs_directory / "4" / "metrics.jsonl").write_text("{}\n")
-    assert sign_versions(host) == seen[0], "what is not listed is no change"
+    assert fingerprint_versions(host) == seen[0], "what is not listed is no change"
     _activate(trained, 2, host)
-    assert sign_versions(host) != seen[0]
-    seen = [sign_versions(host), sign_versions(host, "bea")]
+    assert fingerprint_versions(host) != seen[0]
+    seen = [fingerprint_versions(host), fingerprint_versions(host, "bea")]
     (trained.runs_directory / "4" / "model.onnx").unlink()
-    assert sign_versions(host) != seen[0]
-    assert sign_versions(host, "bea") == seen[1], "somebody else's"
+    assert fingerprint_versions(host) != seen[0]
+    assert fingerprint_versions(host, "bea") == seen[1], "somebody else's"
 
 
 def test_back_to_the_newest_finished_one_below(trained: Person, host: Path) -> None:
@@ -94,17 +94,17 @@ def test_back_to_the_newest_finished_one_below(trained: Person, host: Path) -> N
     previous = find_previous(host, "ada")
     assert previous is not None
     assert previous.reference == "ada@1"
-    with pytest.raises(RegistryError, match="did not prove"):
+    with pytest.raises(RegistryError, match="not proven to be better"):
         roll_back(host, "ada")
     assert list(find_active(models_directory(host))["ada"]) == [2]
     assert roll_back(host, "ada", force=True).reference == "ada@1"
 
 
 def test_nothing_to_go_back_to(trained: Person, host: Path) -> None:
-    with pytest.raises(RegistryError, match="none of them is active"):
+    with pytest.raises(RegistryError, match="none is active"):
         roll_back(host, "ada")
     _activate(trained, 1, host)
-    with pytest.raises(RegistryError, match="no finished version before it"):
+    with pytest.raises(RegistryError, match="no earlier finished one"):
         roll_back(host, "ada")
     assert find_previous(host, "ada") is None
 

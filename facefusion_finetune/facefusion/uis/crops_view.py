@@ -15,7 +15,7 @@ from facefusion_finetune.dataset.review.thumbnails import thumbnail_name, thumbn
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.facefusion.uis import embed, page
 from facefusion_finetune.facefusion.uis.page import translate
-from facefusion_finetune.facefusion.uis.people_text import sign_file
+from facefusion_finetune.facefusion.uis.people_text import fingerprint_file
 from facefusion_finetune.people.profile import Person, load_person, person_directory
 
 FILTERS = ("all", "kept", "rejected")
@@ -89,7 +89,7 @@ def sign_crops(name: str | None) -> Any:
     folder = person_directory(name)
     # Thumbnails come after the crops; the folder's time tells of new ones.
     parts = (home.MANIFEST_FILE, home.COVERAGE_PICTURE, home.THUMBNAILS_FOLDER)
-    return name, *(sign_file(folder / part) for part in parts)
+    return name, *(fingerprint_file(folder / part) for part in parts)
 
 
 def update_coverage(person: Person) -> None:

@@ -43,12 +43,12 @@ def find_latest(names: list[str]) -> str | None:
         return active.request.person
     return max(
         names,
-        key=lambda name: sign_file(person_directory(name) / home.PERSON_FILE)[0],
+        key=lambda name: fingerprint_file(person_directory(name) / home.PERSON_FILE)[0],
         default=None,
     )
 
 
-def sign_file(path: Path) -> tuple[int, int]:
+def fingerprint_file(path: Path) -> tuple[int, int]:
     """Time and size of a file, which tell whether it has changed; zeros where there is none."""
     try:
         found = path.stat()
@@ -63,7 +63,11 @@ def sign_person(name: str | None) -> object:
         return None
     folder = person_directory(name)
     finished = len(list(folder.glob(f"runs/*/{MODEL_FILE}")))
-    return sign_file(folder / home.PERSON_FILE), sign_file(folder / home.MANIFEST_FILE), finished
+    return (
+        fingerprint_file(folder / home.PERSON_FILE),
+        fingerprint_file(folder / home.MANIFEST_FILE),
+        finished,
+    )
 
 
 def describe_person(name: str | None) -> str:

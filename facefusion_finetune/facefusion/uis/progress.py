@@ -44,7 +44,7 @@ def stop_jobs(name: str, kinds: Sequence[str]) -> None:
             queue.request_stop(job)
 
 
-def sign_jobs(name: str | None, kinds: Sequence[str]) -> Any:
+def fingerprint_jobs(name: str | None, kinds: Sequence[str]) -> Any:
     """What changes whenever `draw_latest_job` would look different."""
     job, problems = find_latest_job(name, kinds), list_problems(name, kinds)
     if job is None:

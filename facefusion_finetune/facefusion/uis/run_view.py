@@ -9,7 +9,7 @@ from facefusion_finetune.damage import DamageError, parse_json, read_file
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.evaluation.watching import read_scores
 from facefusion_finetune.facefusion.uis.page import translate
-from facefusion_finetune.facefusion.uis.people_text import sign_file
+from facefusion_finetune.facefusion.uis.people_text import fingerprint_file
 from facefusion_finetune.people.profile import load_person, person_directory
 from facefusion_finetune.runs.run import (
     METRICS_FILE,
@@ -69,7 +69,7 @@ def sign_shown_run(name: str | None) -> Any:
         return None
     newest = folders[-1]
     previews = sorted(path.name for path in (newest / PREVIEWS_FOLDER).glob("*.png"))
-    return str(newest), sign_file(newest / METRICS_FILE), previews
+    return str(newest), fingerprint_file(newest / METRICS_FILE), previews
 
 
 def _list_folders(name: str | None) -> list[Path]:

@@ -13,9 +13,9 @@ from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.host import adapter
 from facefusion_finetune.registry.versions import (
     Listing,
+    fingerprint_versions,
     list_versions,
     require_version,
-    sign_versions,
 )
 
 Sides = tuple[str | None, str | None]
@@ -214,7 +214,7 @@ def _list_finished(name: str | None = None) -> Listing:
 
 
 def _show(chosen: Sides, wanted: Sides) -> dict[Any, Any]:
-    sign = sign_versions(adapter.HOST_PATH)
+    sign = fingerprint_versions(adapter.HOST_PATH)
     listing = _list_finished()
     labels = versions_text.label_versions(listing.versions)
     newest = max(listing.versions, key=lambda version: version.run.record.created, default=None)

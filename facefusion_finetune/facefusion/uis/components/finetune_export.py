@@ -8,7 +8,7 @@ import gradio
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.facefusion.uis import embed, page, versions_text
 from facefusion_finetune.facefusion.uis.page import connect, translate
-from facefusion_finetune.facefusion.uis.people_text import sign_file
+from facefusion_finetune.facefusion.uis.people_text import fingerprint_file
 from facefusion_finetune.host import adapter
 from facefusion_finetune.people.profile import load_person
 from facefusion_finetune.registry.transfer import export_privately, exports_directory, list_exports
@@ -138,4 +138,4 @@ def _list_exports(reference: str | None) -> list[Path]:
 
 
 def _sign(reference: str | None, paths: list[Path]) -> str:
-    return page.digest([reference, *((str(path), *sign_file(path)) for path in paths)])
+    return page.digest([reference, *((str(path), *fingerprint_file(path)) for path in paths)])

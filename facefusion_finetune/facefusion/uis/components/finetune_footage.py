@@ -19,7 +19,7 @@ from facefusion_finetune.facefusion.uis import (
 )
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
-from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs, stop_jobs
+from facefusion_finetune.facefusion.uis.progress import draw_latest_job, fingerprint_jobs, stop_jobs
 from facefusion_finetune.faces.images import IMAGE_SUFFIXES
 from facefusion_finetune.jobs import queue, record
 from facefusion_finetune.people.profile import Person
@@ -227,7 +227,7 @@ def stop(name: str | None) -> dict[Any, Any]:
 def sign_job(name: str | None) -> object:
     """Changes with the extraction; also sees to it that what is queued gets done."""
     queue.ensure_runner()
-    return sign_jobs(name, KINDS)
+    return fingerprint_jobs(name, KINDS)
 
 
 def show_job(name: str | None) -> dict[Any, Any]:

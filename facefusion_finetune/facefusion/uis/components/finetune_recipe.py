@@ -14,7 +14,7 @@ from facefusion_finetune.facefusion.uis import (
 )
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
-from facefusion_finetune.facefusion.uis.progress import draw_latest_job, sign_jobs
+from facefusion_finetune.facefusion.uis.progress import draw_latest_job, fingerprint_jobs
 from facefusion_finetune.facefusion.uis.uploads import create_upload
 from facefusion_finetune.jobs.times import find_time
 from facefusion_finetune.presets.preset import list_presets
@@ -134,7 +134,7 @@ def open_page(base: str) -> Any:
 
 def sign(name: str | None, base: str, preset: str) -> object:
     """Changes with the measurement, and with the times that are known."""
-    return sign_jobs(name, KINDS), find_time(base, preset)
+    return fingerprint_jobs(name, KINDS), find_time(base, preset)
 
 
 def show(name: str | None, base: str, preset: str) -> dict[Any, Any]:

@@ -12,9 +12,9 @@ from facefusion_finetune.host import adapter
 from facefusion_finetune.registry import store
 from facefusion_finetune.registry.versions import (
     ListedVersion,
+    fingerprint_versions,
     list_versions,
     require_version,
-    sign_versions,
 )
 
 PROOF_VERSION_DROPDOWN: gradio.Dropdown
@@ -155,7 +155,7 @@ def tell_active(version: ListedVersion) -> None:
 
 
 def _sign(name: str | None) -> Any:
-    return sign_versions(adapter.HOST_PATH, name) if name else None
+    return fingerprint_versions(adapter.HOST_PATH, name) if name else None
 
 
 def _show(name: str | None, chosen: str | None, wanted: str | None) -> dict[Any, Any]:

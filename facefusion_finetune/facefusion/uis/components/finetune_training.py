@@ -20,7 +20,7 @@ from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import (
     draw_latest_job,
     find_latest_job,
-    sign_jobs,
+    fingerprint_jobs,
     stop_jobs,
 )
 from facefusion_finetune.facefusion.uis.run_view import (
@@ -211,7 +211,7 @@ def stop(name: str | None) -> dict[Any, Any]:
 
 def sign_job(name: str | None) -> object:
     """Changes with the training."""
-    return sign_jobs(name, KINDS), can_resume(name)
+    return fingerprint_jobs(name, KINDS), can_resume(name)
 
 
 def show_job(name: str | None) -> dict[Any, Any]:

@@ -24,11 +24,11 @@ from facefusion_finetune.registry.versions import (
     ListedVersion,
     Listing,
     find_previous,
+    fingerprint_versions,
     list_versions,
     remove_version,
     require_version,
     roll_back,
-    sign_versions,
 )
 
 MODELS_HTML: gradio.HTML
@@ -156,7 +156,7 @@ def refresh(
         sides: What `finetune_compare` offers.
         frame: What `finetune_compare` works on.
     """
-    sign = sign_versions(adapter.HOST_PATH)
+    sign = fingerprint_versions(adapter.HOST_PATH)
     changes = {} if page.digest([sign, reference or None]) == seen else _show(reference)
     changes |= finetune_export.refresh(reference, exports)
     changes |= finetune_compare.refresh(sign, left, right, sides)
@@ -249,7 +249,7 @@ def _show(chosen: str | None, wanted: str | None = None) -> dict[Any, Any]:
         wanted: The one to choose instead.
     """
     # Taken first: what changes while the rest is read is seen at the next look.
-    sign = sign_versions(adapter.HOST_PATH)
+    sign = fingerprint_versions(adapter.HOST_PATH)
     listing = list_versions(adapter.HOST_PATH)
     version = listing.find(wanted or chosen) or _find_latest(listing)
     reference = version.reference if version else None
