@@ -1,1 +1,1 @@
-"""One queue of work per machine: extraction, training and judging in processes of their own."""
+"""One job queue per machine: extraction, training and evaluation in separate processes."""

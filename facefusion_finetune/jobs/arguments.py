@@ -1,4 +1,4 @@
-"""What each kind of job is asked with."""
+"""The arguments of each kind of job."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -10,7 +10,7 @@ from facefusion_finetune.errors import JobError
 from facefusion_finetune.training.request import TrainRequest
 
 Kind = Literal["extract", "train", "estimate", "evaluate"]
-"""`estimate`: a training's first two steps, of which nothing is kept."""
+"""`estimate` is a dry run of a training."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -19,7 +19,7 @@ class _Arguments(BaseModel):
 
 
 class ExtractArguments(_Arguments):
-    """Of `extract`; see `ExtractSettings`."""
+    """Arguments of `extract`; see `ExtractSettings`."""
 
     paths: list[str] = Field(min_length=1)
     """Absolute paths of images, folders and videos."""
@@ -30,7 +30,7 @@ class ExtractArguments(_Arguments):
 
 
 class EvaluateArguments(_Arguments):
-    """Of `evaluate`; see `evaluate_run`."""
+    """Arguments of `evaluate`; see `evaluate_run`."""
 
     version: int = Field(ge=1)
     judge: str | None = None
@@ -47,10 +47,10 @@ MODELS: Mapping[Kind, type[Arguments]] = {
 
 
 def check_arguments(kind: Kind, arguments: Mapping[str, Any]) -> Arguments:
-    """The arguments of a kind of job.
+    """Validate the arguments of a kind of job.
 
     Raises:
-        JobError: One is missing, unknown, or has no such value.
+        JobError: An argument is missing, unknown or invalid.
     """
     try:
         return MODELS[kind].model_validate(dict(arguments))
@@ -59,6 +59,6 @@ def check_arguments(kind: Kind, arguments: Mapping[str, Any]) -> Arguments:
         given = str(error.errors(include_url=False)[0]["input"])[:80]
         raise JobError(
             f"{kind} with {name} = {given}",
-            f"that is not possible ({reason}).",
-            "Choose another value.",
+            f"the value is invalid ({reason}).",
+            "Use another value.",
         ) from error

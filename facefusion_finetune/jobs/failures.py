@@ -1,40 +1,40 @@
-"""What a user is told about an error that ended a job."""
+"""Messages for errors that end a job."""
 
 from facefusion_finetune.errors import FinetuneError, is_out_of_memory
 from facefusion_finetune.jobs.record import Failure
 
 MEMORY_TODO = (
-    "Close other programs that use the GPU or much memory, FaceFusion's own preview among them, or"
+    "Close other programs that use the GPU or much memory, including FaceFusion's own preview, or"
     " choose a smaller base or preset."
 )
 
 
 def explain(error: BaseException, given: str) -> Failure:
-    """Words for an error.
+    """Describe an error.
 
     Args:
-        error: Any.
-        given: What was at work, for errors that do not say.
+        error: Any exception.
+        given: The job, for errors that do not name their subject.
     """
     if isinstance(error, FinetuneError):
         return Failure.of(error)
     if is_out_of_memory(error):
-        return Failure(given=given, why="the memory did not suffice.", todo=MEMORY_TODO)
+        return Failure(given=given, why="it ran out of memory.", todo=MEMORY_TODO)
     if isinstance(error, ModuleNotFoundError):
         return Failure(
             given=f"the Python module {error.name}",
-            why="it is not installed; FaceFusion's environment brings it.",
-            todo="Install facefusion-finetune into the Python environment FaceFusion runs in.",
+            why="it is not installed; FaceFusion's environment includes it.",
+            todo="Install facefusion-finetune into FaceFusion's Python environment.",
         )
     if isinstance(error, OSError):
         return Failure(
             given=str(error.filename or given),
             why=f"{error.strerror or error}.",
-            todo="Check the path, your rights and the room on the disk, then start it again; what"
-            " was there is kept.",
+            todo="Check the path, its permissions and the free disk space, then start the job"
+            " again; existing files are kept.",
         )
     return Failure(
         given=given,
-        why=f"an error nobody foresaw ended it ({type(error).__name__}: {error}).",
-        todo="The log shows where. Start it again; if it comes back, report it with the log.",
+        why=f"an unexpected error occurred ({type(error).__name__}: {error}).",
+        todo="See the log. Start it again; if the error recurs, report it with the log.",
     )

@@ -1,7 +1,7 @@
-"""Locks of files that show whether the process that took them still lives.
+"""File locks that show whether the process that holds them is still alive.
 
-The system releases them however the process ends. filelock is not used here because it makes the
-missing folders of a file: a look at a job would bring back the folder of a person who was removed.
+The system releases them however the process ends. filelock is not used because it creates missing
+folders: checking a job would recreate the folder of a removed person.
 """
 
 import contextlib
@@ -16,17 +16,17 @@ _PAUSE = 0.05
 
 @contextlib.contextmanager
 def hold(path: Path, seconds: float = 0.0) -> Iterator[bool]:
-    """Hold the lock of a file, which is made if need be, while the block runs.
+    """Hold a file's lock while the block runs; the file is created if needed.
 
     Args:
-        path: Its folder must exist.
-        seconds: How long to wait for another process. One that only looks holds it for a moment.
+        path: The file; its folder must exist.
+        seconds: How long to wait for another process; `is_held` also takes the lock for a moment.
 
     Yields:
-        Whether the lock is held; not where another process kept it.
+        Whether the lock was acquired.
 
     Raises:
-        OSError: The file cannot be made; its folder may be gone.
+        OSError: The file cannot be created; its folder may be missing.
     """
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -35,12 +35,12 @@ def hold(path: Path, seconds: float = 0.0) -> Iterator[bool]:
             time.sleep(_PAUSE)
         yield is_ours
     finally:
-        # What a handle holds is released with it.
+        # Closing the file releases the lock.
         os.close(handle)
 
 
 def is_held(path: Path) -> bool:
-    """Whether a process holds the lock of a file; nobody does where there is none."""
+    """Whether a process holds a file's lock; False if the file does not exist."""
     try:
         handle = os.open(path, os.O_RDWR)
     except OSError:

@@ -1,4 +1,4 @@
-"""Processes that outlive the one that starts them, and how they are ended."""
+"""Starts processes that outlive their parent, and ends them."""
 
 import contextlib
 import os
@@ -12,18 +12,18 @@ import psutil
 
 from facefusion_finetune import home
 
-# -P: modules are not looked for in the current folder.
+# -P: modules are not imported from the current folder.
 PYTHON = (sys.executable, "-P", "-m")
-"""How a module of this package is run."""
+"""Command prefix to run a module of this package."""
 
 
 def create_environment() -> dict[str, str]:
-    """For the processes that work: all processors, the same home, a log without delay."""
+    """Environment of worker processes: all CPU cores, the same home, an unbuffered log."""
     environment = dict(os.environ)
-    # FaceFusion limits OpenMP to one thread in its process and all it starts.
+    # FaceFusion limits OpenMP to one thread in its process and its child processes.
     environment.pop("OMP_NUM_THREADS", None)
     if home.HOME_VARIABLE in environment:
-        # It may be relative to this process's folder.
+        # It may be relative to this process's current folder.
         environment[home.HOME_VARIABLE] = str(home.home_directory())
     environment["PYTHONUNBUFFERED"] = "1"
     environment["PYTHONIOENCODING"] = "utf-8:backslashreplace"
@@ -31,10 +31,10 @@ def create_environment() -> dict[str, str]:
 
 
 def start_detached(command: Sequence[str]) -> subprocess.Popen[bytes]:
-    """Start a process that goes on when this one, or its terminal, ends.
+    """Start a process that continues when this one, or its terminal, ends.
 
     Raises:
-        OSError: It cannot be started.
+        OSError: The process cannot be started.
     """
     options: dict[str, Any] = {"start_new_session": True}
     if sys.platform == "win32":
@@ -52,10 +52,10 @@ def start_detached(command: Sequence[str]) -> subprocess.Popen[bytes]:
 
 
 def start_worker(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a process that writes all it says to a log.
+    """Start a process that writes its output to a log.
 
     Raises:
-        OSError: It cannot be started, or there cannot be a log.
+        OSError: The process cannot be started, or the log cannot be created.
     """
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -72,13 +72,13 @@ def start_worker(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 
 
 def find_processes(folder: Path) -> list[psutil.Process]:
-    """The processes that work on the job in a folder: it is the last word of their command."""
+    """The processes that work on the job in a folder, which is their last argument."""
     found = []
     for process in psutil.process_iter():
         try:
             words = process.cmdline()
         except psutil.Error:
-            # It ended, or is another user's.
+            # It has ended, or belongs to another user.
             continue
         if words and words[-1] == str(folder):
             found.append(process)
@@ -86,19 +86,19 @@ def find_processes(folder: Path) -> list[psutil.Process]:
 
 
 def terminate(folder: Path) -> None:
-    """Tell whoever works on a job to end, and with it what it started."""
+    """Terminate the processes that work on a job, and their children."""
     _signal(folder, "terminate")
 
 
 def kill(folder: Path) -> None:
-    """End whoever works on a job, and with it what it started."""
+    """Kill the processes that work on a job, and their children."""
     _signal(folder, "kill")
 
 
 def _signal(folder: Path, how: Literal["terminate", "kill"]) -> None:
     for process in find_processes(folder):
         with contextlib.suppress(psutil.Error):
-            # Itself first, lest it starts something in the place of what is gone.
+            # The parent first, so that it does not replace the killed children.
             for one in [process, *process.children(recursive=True)]:
                 with contextlib.suppress(psutil.Error):
                     getattr(one, how)()

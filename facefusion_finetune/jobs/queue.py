@@ -1,7 +1,7 @@
-"""The queue: one per machine, over all persons, oldest job first.
+"""The queue: one per machine, for all persons, oldest job first.
 
-Whoever submits makes sure that a runner is there (see `runner`), which works on one job after the
-other and goes when nothing is queued.
+Submitting a job ensures that a runner exists (see `runner`), which runs one job after the other and
+exits when the queue is empty.
 """
 
 import contextlib
@@ -36,27 +36,27 @@ from facefusion_finetune.people.profile import Person, confirm_consent
 LOCK_NAME = "queue.lock"
 RUNNER = "facefusion_finetune.jobs.runner"
 START_SECONDS = 5.0
-"""How long a runner has to take the lock before another one is started."""
+"""How long a new runner may take to acquire the lock before another one is started."""
 
 _started: list[tuple[float, subprocess.Popen[bytes]]] = []
 
 
 def lock_path() -> Path:
-    """Held by the runner as long as it lives."""
+    """Lock file that the runner holds while it is alive."""
     return home.home_directory() / LOCK_NAME
 
 
 def create_folder(person: Person, kind: Kind) -> Path:
-    """The folder of a job to come, for its uploads; it is no job before `submit`.
+    """Create the folder of a future job, for its uploads; it becomes a job with `submit`.
 
     Raises:
         ConsentError: No valid consent is on record, or the person was removed.
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
     confirm_consent(person.name)
     folder = person.directory / home.JOBS_FOLDER
     try:
-        # Without parents: a person who is being removed must not come back.
+        # Without parents: a person being removed must not reappear.
         folder.mkdir(mode=0o700, exist_ok=True)
         while True:
             path = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{kind}"
@@ -68,8 +68,8 @@ def create_folder(person: Person, kind: Kind) -> Path:
     except FileNotFoundError as error:
         raise ConsentError(
             f"person {person.name!r}",
-            "the person was removed, and with that the consent is withdrawn.",
-            "To begin anew, ask again, then add the person.",
+            "the person was removed, which withdraws the consent.",
+            "To start again, ask for consent, then add the person.",
         ) from error
 
 
@@ -82,26 +82,26 @@ def submit(
     faces: Faces | None = None,
     folder: Path | None = None,
 ) -> Job:
-    """Put a job into the queue, and see to it that it will be worked on.
+    """Put a job into the queue, and ensure that a runner exists.
 
     Args:
-        person: Whose consent is on record.
-        kind: What is to be done.
-        arguments: Of that kind; see `arguments`.
-        host: FaceFusion's folder; otherwise it is looked for.
-        settings: Of FaceFusion, by their name in its state.
-        faces: Who finds faces; None for FaceFusion.
-        folder: From `create_folder`, with uploads.
+        person: A person with consent on record.
+        kind: Kind of the job.
+        arguments: Arguments of that kind; see `arguments`.
+        host: FaceFusion's folder; if None, it is located.
+        settings: FaceFusion's settings, by their names in its state.
+        faces: The analyser; None for FaceFusion.
+        folder: The folder from `create_folder`, with uploads.
 
     Raises:
         ConsentError: No valid consent is on record, or the person was removed.
-        JobError: The arguments are not those of that kind.
-        OSError: The job cannot be written; then there is none.
+        JobError: The arguments are invalid for this kind.
+        OSError: The job cannot be written, and was not queued.
     """
     values = arguments.model_dump() if isinstance(arguments, BaseModel) else dict(arguments)
     checked = check_arguments(kind, values)
     directory = folder or create_folder(person, kind)
-    # Uploading may have taken long.
+    # Uploading may have taken a long time.
     confirm_consent(person.name)
     request = JobRequest(
         id=directory.name,
@@ -118,7 +118,7 @@ def submit(
     except OSError:
         if folder is None:
             shutil.rmtree(directory, ignore_errors=True)
-        # The person may have been removed meanwhile.
+        # The person may have been removed in the meantime.
         confirm_consent(person.name)
         raise
     ensure_runner()
@@ -126,59 +126,59 @@ def submit(
 
 
 def list_jobs(person_name: str | None = None) -> list[Job]:
-    """All jobs, or those of one person, oldest first; also those that have ended.
+    """All jobs, or those of one person, oldest first, including ended ones.
 
-    A job whose process crashed is made a failed one on disk, too. One that is not legible is left
-    out; see `scan_jobs`.
+    A job whose process crashed is recorded as failed. Unreadable jobs are left out; see
+    `scan_jobs`.
 
     Args:
-        person_name: Of the one whose jobs are meant.
+        person_name: Name of the person; None for all.
     """
     return [job for job in scan_jobs(person_name) if isinstance(job, Job)]
 
 
 def scan_jobs(person_name: str | None = None) -> list[Job | DamagedJob]:
-    """`list_jobs`, and in the same order those that are not legible."""
+    """Like `list_jobs`, but including unreadable jobs."""
     found: list[Job | DamagedJob] = []
     for path in home.people_directory().glob(
         f"{person_name or '*'}/{home.JOBS_FOLDER}/*/{REQUEST_FILE}"
     ):
-        # One that was removed meanwhile is none.
+        # It may have been removed in the meantime.
         with contextlib.suppress(FileNotFoundError):
             try:
                 found.append(load_job(path.parent))
             except JobError as error:
                 found.append(DamagedJob(path.parent, error))
-    settle([job for job in found if isinstance(job, Job)])
+    record_crashes([job for job in found if isinstance(job, Job)])
     return sorted(found, key=lambda job: job.id)
 
 
 def find_job(job_id: str) -> Job:
-    """The job that is called so.
+    """The job with this id.
 
     Raises:
-        JobError: There is none, or it is damaged.
+        JobError: There is no such job, or it is damaged.
     """
     for path in home.people_directory().glob(f"*/{home.JOBS_FOLDER}/*/{REQUEST_FILE}"):
         if path.parent.name == job_id:
             job = load_job(path.parent)
-            settle([job])
+            record_crashes([job])
             return job
-    raise JobError(f"job {job_id}", "there is none.", "See: facefusion-finetune jobs list.")
+    raise JobError(f"job {job_id}", "no such job.", "See facefusion-finetune jobs list.")
 
 
 def find_active() -> Job | None:
-    """The job a process is at work on."""
+    """The job that is running or stopping; None if there is none."""
     return next((job for job in list_jobs() if job.state.is_active), None)
 
 
 def list_queued() -> list[Job]:
-    """Jobs that wait for their turn, oldest first."""
+    """Queued jobs, oldest first."""
     return [job for job in list_jobs() if job.state.status == "queued"]
 
 
-def count_before(job: Job) -> int:
-    """How many jobs come before one, those at work included; 0 for one that has ended."""
+def count_jobs_ahead(job: Job) -> int:
+    """Number of jobs ahead of a queued one, including running ones; 0 for an ended job."""
     if job.state.is_ended:
         return 0
     earlier = [other for other in list_jobs() if other.id < job.id]
@@ -186,15 +186,17 @@ def count_before(job: Job) -> int:
 
 
 def request_stop(job: Job) -> None:
-    """Stop a queued job at once, and one at work as soon as it can.
+    """Request a stop: a queued job stops at once, a running one as soon as possible.
 
     Raises:
-        JobError: It has ended, or is gone.
-        OSError: It cannot be told.
+        JobError: The job has ended or was removed.
+        OSError: The request cannot be written.
     """
     if job.state.is_ended:
         raise JobError(
-            f"job {job.id}", f"it has ended ({job.state.status}).", "There is nothing to stop."
+            f"job {job.id}",
+            f"it has already ended ({job.state.status}).",
+            "There is nothing to stop.",
         )
     try:
         job.stop_path.touch(mode=0o600)
@@ -206,32 +208,32 @@ def remove_job(job: Job) -> None:
     """Delete an ended job with its log and uploads.
 
     Raises:
-        JobError: It has not ended.
-        OSError: Something cannot be deleted.
+        JobError: The job has not ended.
+        OSError: A file cannot be deleted.
     """
     if not job.state.is_ended:
         raise JobError(f"job {job.id}", "it has not ended.", "Stop it first.")
-    # Without its request it is no job any more, whatever becomes of the rest.
+    # Without its request, it is no longer a job, even if the rest cannot be deleted.
     (job.directory / REQUEST_FILE).unlink(missing_ok=True)
     shutil.rmtree(job.directory)
 
 
-def settle(jobs: list[Job]) -> None:
-    """Make what is said of crashed jobs true on disk; left to the runner as long as one lives."""
+def record_crashes(jobs: list[Job]) -> None:
+    """Record crashed jobs as failed on disk, unless a runner is alive, which will do so."""
     for job in jobs:
         if job.lock_path.is_file() and job.state.is_ended and not locks.is_held(lock_path()):
-            finish(job)
+            record_end(job)
 
 
-def finish(job: Job, failure: Failure | None = None) -> bool:
-    """Write down how a job ended whose process is gone.
+def record_end(job: Job, failure: Failure | None = None) -> bool:
+    """Record how a job ended whose process no longer exists.
 
     Args:
-        job: Which one.
-        failure: More than the job itself knows of it; counts unless the user had it stopped.
+        job: The job.
+        failure: A more precise reason than the job's own; ignored if the user stopped it.
 
     Returns:
-        Whether that is on disk; True for one that is gone, too.
+        Whether the end was recorded, or the job was removed.
     """
     state = job.state
     changes: dict[str, Any] = {}
@@ -240,7 +242,7 @@ def finish(job: Job, failure: Failure | None = None) -> bool:
     if state.ended is None:
         changes["ended"] = datetime.now(UTC)
     try:
-        # Something else in its place says by itself that the job has failed.
+        # A folder in its place already makes the job a failed one.
         if not job.state_path.is_dir():
             job.write_state(state.model_copy(update=changes))
         job.release_lock()
@@ -250,27 +252,27 @@ def finish(job: Job, failure: Failure | None = None) -> bool:
 
 
 def ensure_runner() -> None:
-    """Start a runner where there is something to do and none is there; cheap to call often."""
+    """Start a runner if there is work and no runner; fast enough for polling."""
     _started[:] = [entry for entry in _started if entry[1].poll() is None]
     now = time.monotonic()
     if any(now - began < START_SECONDS for began, _ in _started):
         return
-    if _is_something_to_do() and not locks.is_held(lock_path()):
+    if _has_work() and not locks.is_held(lock_path()):
         _started.append((now, processes.start_detached([*processes.PYTHON, RUNNER])))
 
 
-def _is_something_to_do() -> bool:
-    """Whether a job is queued, or one at work may have nobody who watches it."""
+def _has_work() -> bool:
+    """Whether a job is queued, or running possibly without a runner."""
     for path in home.people_directory().glob(f"*/{home.JOBS_FOLDER}/*/{REQUEST_FILE}"):
         folder = path.parent
         is_new = not (folder / STATE_FILE).exists() and not (folder / STOP_FILE).exists()
-        if (is_new or (folder / LOCK_FILE).is_file()) and _is_legible(folder):
+        if (is_new or (folder / LOCK_FILE).is_file()) and _is_readable(folder):
             return True
     return False
 
 
-def _is_legible(folder: Path) -> bool:
-    """Whether a runner would work on the job in a folder."""
+def _is_readable(folder: Path) -> bool:
+    """Whether the job in a folder can be read, so that a runner would run it."""
     try:
         load_job(folder)
     except (FileNotFoundError, JobError):
@@ -279,10 +281,10 @@ def _is_legible(folder: Path) -> bool:
 
 
 def release_uploads(job: Job) -> None:
-    """Delete what was uploaded for a job that is done.
+    """Delete the uploads of a finished job.
 
-    So goes what was uploaded for an ended job that this one did again, or went on with. What cannot
-    be deleted stays until the job, or the person, is removed.
+    Uploads of ended jobs that this one repeated or resumed are deleted as well. Files that cannot
+    be deleted stay until the job or the person is removed.
     """
     state = job.state
     for other in list_jobs(job.request.person):

@@ -1,9 +1,9 @@
-"""A job on disk: what was asked for, and where it stands.
+"""A job on disk: its request and its state.
 
-`people/NAME/jobs/ID/` holds `job.json` (the request, never changed), `state.json` (written by the
-process that works on it), `log.txt`, `stop` (there once the user wants it to end), `.lock` (held by
-the working process as long as it lives), and what was uploaded for it in `footage/`, `targets/` and
-`references/`. A job without `state.json` is queued. This module imports neither torch nor onnx.
+`people/NAME/jobs/ID/` contains `job.json` (the request, never changed), `state.json` (written by
+the worker), `log.txt`, `stop` (exists once the user requested a stop), `.lock` (held by the worker
+while it is alive), and uploads in `footage/`, `targets/` and `references/`. A job without
+`state.json` is queued. This module imports neither torch nor onnx.
 """
 
 from dataclasses import dataclass
@@ -32,44 +32,44 @@ FOOTAGE_FOLDER = "footage"
 TARGETS_FOLDER = "targets"
 REFERENCES_FOLDER = "references"
 UPLOAD_FOLDERS = (FOOTAGE_FOLDER, TARGETS_FOLDER, REFERENCES_FOLDER)
-"""Of a job, for what was uploaded: footage to extract, or other people to train with; other people
-to be judged on; pictures of the person."""
+"""Folders of a job's uploads: footage to extract or of other people to train with; targets of the
+evaluation; pictures of the person."""
 
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
 
 LOG_TAIL = 2000
-"""Last bytes of a log that a crash is explained with."""
+"""Bytes at the end of a log that are used to explain a crash."""
 
 
 class JobRequest(BaseModel):
-    """What was asked for."""
+    """The request of a job."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str
-    """Begins with the time, so that ids sort by it."""
+    """Starts with the time, so that ids sort chronologically."""
     person: str
     kind: Kind
     created: AwareDatetime
     host: str | None = None
-    """FaceFusion's folder; otherwise it is looked for."""
+    """FaceFusion's folder; if None, it is located."""
     settings: dict[str, Any] = {}
-    """Of FaceFusion, by their name in its state."""
+    """FaceFusion's settings, by their names in its state."""
     faces: Faces | None = None
-    """Who finds faces; `demo` knows drawn footage only."""
+    """The analyser; `demo` supports only synthetic footage."""
     arguments: dict[str, Any] = {}
 
     def read_arguments(self) -> Arguments:
-        """The arguments of its kind.
+        """The validated arguments.
 
         Raises:
-            JobError: They are none.
+            JobError: They are invalid.
         """
         return check_arguments(self.kind, self.arguments)
 
 
 class Failure(BaseModel):
-    """Why a job failed, in words."""
+    """Why a job failed, as text."""
 
     given: str
     why: str
@@ -77,51 +77,51 @@ class Failure(BaseModel):
 
     @classmethod
     def of(cls, error: FinetuneError) -> "Failure":
-        """The words of an exception."""
+        """The message of an exception."""
         return cls(given=error.given, why=error.why, todo=error.todo)
 
 
 class JobState(BaseModel):
-    """Where a job stands."""
+    """The state of a job."""
 
-    # Entries of other versions of the package are passed over.
+    # Entries of other versions of the package are ignored.
     model_config = ConfigDict(extra="ignore")
 
     status: Status = "queued"
     pid: int | None = None
-    """Of the process that works, or worked, on it."""
+    """Process id of its worker, which may have ended."""
     started: AwareDatetime | None = None
     ended: AwareDatetime | None = None
     stage: str = ""
-    """What is being done, in words."""
+    """The current stage, as text."""
     done: Count | None = None
-    """Steps, frames of a video, or pictures."""
+    """Completed steps, frames of a video, or pictures."""
     total: Count | None = None
-    """None where the stage has no countable parts."""
+    """None if the stage has no countable parts."""
     seconds_left: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """Roughly; None where nobody knows."""
+    """Estimate; None if unknown."""
     notes: list[str] = []
-    """What was out of the ordinary, but was dealt with; of a stopped job, how to go on."""
+    """Unusual events that were handled; for a stopped job, how to resume it."""
     error: Failure | None = None
-    """Of a failed job."""
+    """Set for a failed job."""
     result: dict[str, Any] = {}
-    """Of a job that is done; see `tasks`."""
+    """Result of a finished job; see `tasks`."""
     version: int | None = None
-    """Of the run that a training writes, or a judging is about."""
+    """Version of the run that is trained or evaluated."""
 
     @property
     def is_ended(self) -> bool:
-        """Whether nothing is going to happen any more."""
+        """Whether the job has ended."""
         return self.status in ENDED
 
     @property
     def is_active(self) -> bool:
-        """Whether a process is at work on it."""
+        """Whether a worker is running it."""
         return self.status in ("running", "stopping")
 
 
 class Job:
-    """One folder `jobs/ID` of a person."""
+    """A job in a person's folder `jobs/ID`."""
 
     def __init__(self, directory: Path, request: JobRequest) -> None:
         self.directory = directory
@@ -134,31 +134,31 @@ class Job:
 
     @property
     def log_path(self) -> Path:
-        """What the working process printed; not there before it starts."""
+        """The worker's output; does not exist before it starts."""
         return self.directory / LOG_FILE
 
     @property
     def state_path(self) -> Path:
-        """See `JobState`; not there while the job is queued."""
+        """The state; does not exist while the job is queued."""
         return self.directory / STATE_FILE
 
     @property
     def stop_path(self) -> Path:
-        """There once the job is to end."""
+        """Exists once a stop is requested."""
         return self.directory / STOP_FILE
 
     @property
     def lock_path(self) -> Path:
-        """Held by the working process as long as it lives."""
+        """Lock file that the worker holds while it is alive."""
         return self.directory / LOCK_FILE
 
     @property
     def upload_directories(self) -> list[Path]:
-        """Folders of what was uploaded; see `UPLOAD_FOLDERS`."""
+        """Folders of the uploads; see `UPLOAD_FOLDERS`."""
         return [self.directory / name for name in UPLOAD_FOLDERS]
 
     def find_damage(self) -> JobError | None:
-        """What is wrong with what is written of the state; None where it can be read."""
+        """The error of a damaged `state.json`; None if it can be read."""
         try:
             load_state(self.state_path)
         except JobError as error:
@@ -167,17 +167,17 @@ class Job:
 
     @property
     def state(self) -> JobState:
-        """Where the job stands now; never raises.
+        """The current state; never raises.
 
-        A job whose process is gone without a last word has failed, whatever is written.
+        A job whose worker ended without recording it has failed, whatever the file says.
         """
         state = read_state(self.state_path)
         if state is None or state.is_active:
             is_alive = locks.is_held(self.lock_path)
-            # A process writes its last word before it lets go of the lock.
+            # A worker writes its final state before it releases the lock.
             state = read_state(self.state_path) if not is_alive else state
             if state is None or (state.is_active and not is_alive):
-                return self._conclude(state, is_alive)
+                return self._infer_state(state, is_alive)
         is_to_stop = self.stop_path.exists()
         if state.status == "queued" and is_to_stop:
             return state.model_copy(update={"status": "stopped"})
@@ -189,7 +189,7 @@ class Job:
         """The end of the log.
 
         Args:
-            most: Bytes.
+            most: Maximum number of bytes.
         """
         try:
             with self.log_path.open("rb") as file:
@@ -199,49 +199,49 @@ class Job:
             return ""
 
     def release_lock(self) -> None:
-        """Delete the lock's file, after the process is gone; what else lies there stays."""
+        """Delete the lock file after the worker has ended; a folder in its place is kept."""
         if not self.lock_path.is_dir():
             self.lock_path.unlink(missing_ok=True)
 
     def write_state(self, state: JobState) -> None:
-        """Replace `state.json`, whole or not at all.
+        """Replace `state.json` atomically.
 
         Raises:
-            OSError: It cannot be written; the job may be gone, or the disk full.
+            OSError: It cannot be written; the job may have been removed, or the disk may be full.
         """
         home.write_text(self.state_path, state.model_dump_json(indent=1) + "\n")
 
-    def _conclude(self, state: JobState | None, is_alive: bool) -> JobState:
+    def _infer_state(self, state: JobState | None, is_alive: bool) -> JobState:
         if is_alive:
-            # Damaged, but its process is about to write it again.
+            # Damaged, but its worker will rewrite it.
             status: Status = "stopping" if self.stop_path.exists() else "running"
             return JobState(status=status)
         if state is not None and self.stop_path.exists():
             return state.model_copy(update={"status": "stopped"})
-        why = "its process ended without a word: it was killed, or the machine was switched off."
+        why = "its process ended unexpectedly: it was killed, or the machine was switched off."
         if state is None:
-            why = "its state.json is damaged, and no process is at work on it."
+            why = "its state.json is damaged, and no process is running it."
         return (state or JobState()).model_copy(
             update={"status": "failed", "error": explain_crash(self, why)}
         )
 
 
 def explain_crash(job: Job, why: str) -> Failure:
-    """Words for a job whose process ended without any.
+    """Describe a crash of a job's process.
 
     Args:
-        job: Which one.
-        why: A sentence.
+        job: The job.
+        why: The reason, as a sentence.
     """
     lines = job.read_log(LOG_TAIL).strip().splitlines()
     if lines:
         why += f" Its log ends with: {lines[-1].strip()[:300]}"
-    todo = "Start it again: what was looked through is kept, and is not done twice."
+    todo = "Start it again: completed work is kept and not repeated."
     if job.request.kind == "train":
-        todo = "Resume the training: it goes on from its last checkpoint."
+        todo = "Resume the training: it continues from its last checkpoint."
     elif job.request.kind in ("estimate", "evaluate"):
         todo = "Start it again; nothing was changed."
-    return Failure(given=f"job {job.id}", why=why, todo=f"{todo} The log: {job.log_path}")
+    return Failure(given=f"job {job.id}", why=why, todo=f"{todo} Log: {job.log_path}")
 
 
 @dataclass(frozen=True)
@@ -258,15 +258,15 @@ class DamagedJob:
 
     @property
     def person(self) -> str:
-        """Whose, as the folder is called."""
+        """The person's name, from the folder names."""
         return self.directory.parts[-3]
 
 
 def load_state(path: Path) -> JobState:
-    """What is written; `queued` where nothing is.
+    """Load a state; `queued` if the file does not exist.
 
     Raises:
-        JobError: It is damaged.
+        JobError: The file is damaged.
     """
     try:
         return read_file(path, JobState.model_validate_json)
@@ -274,12 +274,12 @@ def load_state(path: Path) -> JobState:
         return JobState()
     except DamageError as error:
         raise JobError(
-            str(path), f"the state is not legible ({error}).", "Start the job again."
+            str(path), f"the job's state cannot be read ({error}).", "Start the job again."
         ) from error
 
 
 def read_state(path: Path) -> JobState | None:
-    """`load_state`, or None where it is damaged."""
+    """Like `load_state`, but None if the file is damaged."""
     try:
         return load_state(path)
     except JobError:
@@ -287,25 +287,25 @@ def read_state(path: Path) -> JobState | None:
 
 
 def load_job(directory: Path) -> Job:
-    """The job in a folder.
+    """Load the job in a folder.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no job.
         JobError: Its request is damaged.
     """
     path = directory / REQUEST_FILE
     try:
         request = read_file(path, JobRequest.model_validate_json)
     except DamageError as error:
-        raise _complain(path, str(error)) from error
+        raise _create_error(path, str(error)) from error
     if directory.parts[-3:] != (request.person, home.JOBS_FOLDER, request.id):
-        raise _complain(path, "it is another job's")
+        raise _create_error(path, "it belongs to another job")
     return Job(directory, request)
 
 
-def _complain(path: Path, why: str) -> JobError:
+def _create_error(path: Path, why: str) -> JobError:
     return JobError(
         str(path),
-        f"the job is not legible ({why}).",
-        f"Delete the folder {path.parent} with what was uploaded for it.",
+        f"the job cannot be read ({why}).",
+        f"Delete the folder {path.parent}, which contains its uploads.",
     )

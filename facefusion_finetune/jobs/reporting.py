@@ -1,4 +1,4 @@
-"""What a working process tells: its state on disk, and lines in its log."""
+"""How a worker reports: its state on disk, and lines in its log."""
 
 import os
 import re
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from facefusion_finetune.runs.observer import Observer
 
 WRITE_SECONDS = 0.4
-"""Between two writes of the state."""
-LAST_SECONDS = 20.0
-"""How long the last state is tried to be written, where the disk is full."""
+"""Interval between two writes of the state."""
+RETRY_SECONDS = 20.0
+"""How long writing the final state is retried if the disk is full."""
 
 _COUNTED = re.compile(r"(.+) \((\d+) of (\d+)[^()]*\)")
-"""A stage that says how far it is, such as `Making pairs (3 of 120)`."""
+"""A stage that includes its progress, such as `Making pairs (3 of 120)`."""
 
 
 class Reporter:
-    """Tells the state of one job, from a thread of its own. Use it as a context manager.
+    """Writes the state of one job, in a separate thread. Use it as a context manager.
 
-    A state that cannot be written, because the disk is full, is tried again: the job itself goes on
-    as long as it can.
+    If a state cannot be written because the disk is full, the write is retried; the job itself
+    continues as long as it can.
     """
 
     def __init__(self, job: Job) -> None:
@@ -35,11 +35,11 @@ class Reporter:
         self._state = JobState(status="running", pid=os.getpid(), started=datetime.now(UTC))
         self._guard = threading.Lock()
         self._is_due = threading.Event()
-        self._over = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._write_often, daemon=True)
-        self._said = ""
+        self._last_logged = ""
         self._first: tuple[float, float] | None = None
-        """When the first frame was looked at, and what share was done then."""
+        """Time of the first frame, and the share that was already done then."""
 
     def __enter__(self) -> "Reporter":
         self._job.write_state(self._state)
@@ -47,94 +47,94 @@ class Reporter:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._over.set()
+        self._closed.set()
         self._is_due.set()
         self._thread.join()
 
     @property
-    def is_stop_wanted(self) -> bool:
-        """Whether the user wants the job to end."""
+    def is_stop_requested(self) -> bool:
+        """Whether the user requested a stop."""
         return self._job.stop_path.exists()
 
     def check(self) -> None:
-        """Go on only if that is still wanted.
+        """Stop if the user requested it.
 
         Raises:
-            StoppedError: It is not.
+            StoppedError: A stop was requested.
         """
-        if self.is_stop_wanted:
+        if self.is_stop_requested:
             raise StoppedError(
                 f"job {self._job.id}",
-                "it was stopped before it was done.",
-                "Start it again to go on: what was done so far is kept.",
+                "it was stopped before it was finished.",
+                "Start it again to continue: completed work is kept.",
             )
 
     def create_observer(self) -> "Observer":
-        """For a training."""
+        """Create the observer of a training."""
         from facefusion_finetune.runs.observer import Observer
 
         def on_stage(text: str) -> None:
             self.check()
-            self.tell_stage(text)
+            self.set_stage(text)
 
         return Observer(
             on_stage=on_stage,
             on_step=self._on_step,
             on_note=self.add_note,
-            on_run=self.tell_version,
-            is_stopped=lambda: self.is_stop_wanted,
+            on_run=self.set_version,
+            is_stopped=lambda: self.is_stop_requested,
         )
 
-    def tell_stage(self, text: str) -> None:
-        """Something else begins, or goes on, as `Making pairs (3 of 120)` tells."""
+    def set_stage(self, text: str) -> None:
+        """Set the stage, which may include its progress, as in `Making pairs (3 of 120)`."""
         counted = _COUNTED.fullmatch(text)
         stage = counted[1] if counted else text
         done, total = (int(counted[2]), int(counted[3])) if counted else (None, None)
-        self._say_once(stage)
+        self._log_once(stage)
         self._change(stage=stage, done=done, total=total, seconds_left=None)
 
-    def tell_count(self, done: int, total: int) -> None:
-        """How far the stage is."""
+    def set_count(self, done: int, total: int) -> None:
+        """Set the progress of the stage."""
         self._change(done=done, total=total)
 
-    def tell_version(self, version: int) -> None:
-        """Which run the job is about."""
+    def set_version(self, version: int) -> None:
+        """Set the version of the run."""
         self._change(version=version)
 
-    def on_file(self, progress: "Progress") -> None:
-        """Told about each frame of an extraction.
+    def on_progress(self, progress: "Progress") -> None:
+        """Set the progress of an extraction; called for each frame.
 
         Raises:
-            StoppedError: The job is to end.
+            StoppedError: A stop was requested.
         """
         self.check()
         verb = "Checking" if progress.stage == "checking" else "Extracting"
         stage = f"{verb} {progress.name} ({progress.number} of {progress.total})"
-        self._say_once(stage)
+        self._log_once(stage)
         if progress.stage == "checking":
             self._change(stage=stage, done=None, total=None, seconds_left=None)
             return
         done, total = progress.frames, progress.planned
         if total == 1:
-            # Pictures are counted, not each one's only frame.
+            # Count pictures rather than each picture's single frame.
             done, total = progress.number, progress.total
         self._change(stage=stage, done=done, total=total, seconds_left=self._estimate(progress))
 
     def add_note(self, text: str) -> None:
-        """Something is out of the ordinary."""
-        say(text)
+        """Add a note about an unusual event."""
+        log(text)
         self._change(notes=[*self._state.notes, text])
 
     def finish(self, **changes: Any) -> bool:
-        """Tell the last state; nothing can be told afterwards.
+        """Write the final state; it cannot be changed afterwards.
 
         Returns:
-            Whether it is on disk.
+            Whether it was written.
         """
         self.__exit__()
         ending = {"ended": datetime.now(UTC), "done": None, "total": None, "seconds_left": None}
         self._change(**ending, **changes)
-        deadline = time.monotonic() + LAST_SECONDS
+        deadline = time.monotonic() + RETRY_SECONDS
         while not self._write():
             if time.monotonic() > deadline or not self._job.directory.is_dir():
                 return False
@@ -142,7 +142,7 @@ class Reporter:
         return True
 
     def _estimate(self, progress: "Progress") -> float | None:
-        """Seconds that an extraction needs, if all its files take the same time."""
+        """Estimated seconds left of an extraction, assuming that all files take the same time."""
         now = time.monotonic()
         share = (progress.number - 1 + progress.frames / progress.planned) / progress.total
         if self._first is None:
@@ -152,13 +152,13 @@ class Reporter:
 
     def _on_step(self, step: int, total: int, values: dict[str, float]) -> None:
         if step * 10 // total > (step - 1) * 10 // total:
-            say(f"step {step} of {total}: loss {values['loss']:.4f}")
+            log(f"step {step} of {total}: loss {values['loss']:.4f}")
         self._change(done=step, total=total, seconds_left=values.get("seconds_left"))
 
-    def _say_once(self, text: str) -> None:
-        if self._said != text:
-            self._said = text
-            say(text)
+    def _log_once(self, text: str) -> None:
+        if self._last_logged != text:
+            self._last_logged = text
+            log(text)
 
     def _change(self, **changes: Any) -> None:
         with self._guard:
@@ -175,16 +175,16 @@ class Reporter:
         return True
 
     def _write_often(self) -> None:
-        while not self._over.is_set():
+        while not self._closed.is_set():
             self._is_due.wait()
             self._is_due.clear()
-            if not self._over.is_set() and not self._write():
+            if not self._closed.is_set() and not self._write():
                 self._is_due.set()
-            self._over.wait(WRITE_SECONDS)
+            self._closed.wait(WRITE_SECONDS)
 
 
-def say(text: str) -> None:
-    """Write a line to the log; a full disk does not end what is at work."""
+def log(text: str) -> None:
+    """Write a line to the log; a full disk is ignored."""
     try:
         print(text, flush=True)
     except OSError:

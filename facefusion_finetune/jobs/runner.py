@@ -1,8 +1,8 @@
-"""The process that works off the queue: `python -m facefusion_finetune.jobs.runner`.
+"""The process that runs the queue: `python -m facefusion_finetune.jobs.runner`.
 
-One at a time per machine: it holds the queue's lock. Each job is done in a process of its own,
-which goes on where this one is killed; the next runner waits for it, and goes on from there. It
-imports neither torch nor onnx.
+There is one per machine, which holds the queue's lock. Each job runs in a separate worker process,
+which continues if the runner is killed; the next runner then waits for it. It imports neither torch
+nor onnx.
 """
 
 import shutil
@@ -31,34 +31,34 @@ from facefusion_finetune.runs.observer import STEPS_STAGE
 WORKER = (*processes.PYTHON, "facefusion_finetune.jobs.work")
 LOCK_SECONDS = 3.0
 DRAFT_SECONDS = 24 * 3600.0
-"""After which uploads that never became a job are deleted."""
+"""Age at which uploads that never became a job are deleted."""
 
 
 @dataclass(frozen=True)
 class Runner:
-    """What works off the queue."""
+    """Runs the queue."""
 
     command: Sequence[str] = WORKER
-    """Of the process that does a job; gets the job's folder as its last word."""
+    """Command of a worker; the job's folder is added as the last argument."""
     stop_seconds: float = STOP_SECONDS
     step_seconds: float = STEP_SECONDS
     end_seconds: float = END_SECONDS
     pause: float = 0.2
-    """Between two looks at a process."""
+    """Seconds between two checks of a worker."""
 
     def run(self) -> None:
-        """Work until nothing is queued; nothing at all where another runner is there."""
+        """Run jobs until the queue is empty; return at once if there is another runner."""
         while True:
             with locks.hold(queue.lock_path(), LOCK_SECONDS) as is_ours:
                 if not is_ours:
                     return
                 _delete_drafts()
-                self._work_off()
-            # Whoever submitted a moment ago may have relied on this runner.
+                self._process_queue()
+            # A job submitted a moment ago may rely on this runner.
             if not queue.list_queued():
                 return
 
-    def _work_off(self) -> None:
+    def _process_queue(self) -> None:
         while True:
             jobs = queue.list_jobs()
             for job in jobs:
@@ -81,10 +81,10 @@ class Runner:
         return processes.start_worker([*self.command, str(job.directory)], job.log_path)
 
     def _watch(self, job: Job, process: subprocess.Popen[bytes] | None) -> None:
-        """Wait for the end of a process, or see to it once the user wants that."""
+        """Wait for a worker to end; once a stop is requested, terminate and then kill it."""
         began: float | None = None
         ends: list[tuple[Callable[[], float], Callable[[Path], None]]] = [
-            (lambda: self._get_patience(job), processes.terminate),
+            (lambda: self._get_timeout(job), processes.terminate),
             (lambda: self.end_seconds, processes.kill),
         ]
         while (process and process.poll() is None) or locks.is_held(job.lock_path):
@@ -95,12 +95,12 @@ class Runner:
                 began = time.monotonic()
             time.sleep(self.pause)
 
-    def _get_patience(self, job: Job) -> float:
-        """Seconds that a job may take to end by itself, where it is now."""
+    def _get_timeout(self, job: Job) -> float:
+        """Seconds that a job may take to stop by itself in its current stage."""
         return self.step_seconds if job.state.stage == STEPS_STAGE else self.stop_seconds
 
     def _conclude(self, job: Job, process: subprocess.Popen[bytes] | None) -> None:
-        """Make sure that a job whose process is gone says how it ended."""
+        """Ensure that the end of a job whose worker has ended is recorded."""
         written = read_state(job.state_path)
         if written is None or not written.is_ended:
             code = process.returncode if process else None
@@ -111,15 +111,15 @@ class Runner:
         job.release_lock()
 
     def _finish(self, job: Job, failure: Failure | None) -> None:
-        # On a full disk nothing else could be done either.
-        while not queue.finish(job, failure):
+        # On a full disk, no other job could run either.
+        while not queue.record_end(job, failure):
             time.sleep(self.pause * 5)
 
 
 def _explain_code(job: Job, code: int) -> Failure:
     if code == -getattr(signal, "SIGKILL", 9):
         failure = explain_crash(
-            job, "the system killed its process, most likely since the memory did not suffice."
+            job, "the system killed its process, most likely because it ran out of memory."
         )
         return failure.model_copy(update={"todo": f"{MEMORY_TODO} {failure.todo}"})
     if code < 0:
@@ -128,7 +128,7 @@ def _explain_code(job: Job, code: int) -> Failure:
         except ValueError:
             name = f"signal {-code}"
         return explain_crash(job, f"its process crashed ({name}).")
-    return explain_crash(job, f"its process ended with code {code}, and without a word.")
+    return explain_crash(job, f"its process ended unexpectedly with exit code {code}.")
 
 
 def _delete_drafts() -> None:

@@ -1,4 +1,4 @@
-"""Ending work that is under way: asked, then told, then killed."""
+"""Stops running jobs: by request, then by terminating, then by killing them."""
 
 import contextlib
 import time
@@ -15,26 +15,26 @@ from facefusion_finetune.jobs.record import (
 )
 
 STOP_SECONDS = 10.0
-"""How long a job that was asked to stop is waited for before its process is ended."""
+"""How long a job may take to stop on request before it is terminated."""
 STEP_SECONDS = 60.0
-"""The same for one that makes steps: it hears of that after each, and ended before, it loses those
-since its last checkpoint."""
+"""The same for a job in its training steps: it checks for requests after each step, and would lose
+the steps since its last checkpoint."""
 END_SECONDS = 10.0
-"""How long a process that was told to end is waited for before it is killed."""
+"""How long a terminated process may take to end before it is killed."""
 RUNNER_SECONDS = 3.0
-"""How long the runner may take to see that a process has ended."""
+"""How long the runner may take to notice that a process has ended."""
 _PAUSE = 0.1
 
 
 def stop_all(person_name: str, seconds: float = STOP_SECONDS) -> list[str]:
-    """Take back a person's queued jobs, and end the one at work: asked, told, killed at last.
+    """Stop a person's queued and running jobs: by request, terminating, or killing.
 
     Args:
-        person_name: Whose; neither the record nor a job need be legible.
-        seconds: How long a job that was asked to stop is waited for.
+        person_name: The person; neither their record nor their jobs need be readable.
+        seconds: How long a job may take to stop on request.
 
     Returns:
-        Ids of jobs whose process still lives, which hardly ever happens.
+        Ids of jobs whose process is still alive, which is rare.
     """
     folders = []
     for folder in (home.people_directory() / person_name / home.JOBS_FOLDER).glob("*"):
@@ -42,7 +42,7 @@ def stop_all(person_name: str, seconds: float = STOP_SECONDS) -> list[str]:
         if folder.is_symlink() or not folder.is_dir() or (state and state.is_ended):
             continue
         folders.append(folder)
-        # Where that cannot be written, its process is ended all the same.
+        # If this cannot be written, its process is terminated anyway.
         with contextlib.suppress(OSError):
             (folder / STOP_FILE).touch(mode=0o600)
     alive = _wait(folders, seconds)
@@ -55,10 +55,10 @@ def stop_all(person_name: str, seconds: float = STOP_SECONDS) -> list[str]:
 
 
 def _wait(folders: list[Path], seconds: float) -> list[Path]:
-    """Wait until nobody works on the jobs in some folders; those that somebody still works on."""
+    """Wait until no process works on the jobs in the folders; returns those still worked on."""
     deadline = time.monotonic() + seconds
     while True:
-        # A process that was started a moment ago may not have its lock yet.
+        # A process started a moment ago may not have its lock yet.
         folders = [
             folder
             for folder in folders
@@ -70,7 +70,7 @@ def _wait(folders: list[Path], seconds: float) -> list[Path]:
 
 
 def _wait_for_runner(folders: list[Path]) -> None:
-    """Let the runner say how the jobs ended: later it would bring their folders back."""
+    """Wait until the runner has recorded the ends; later, it would recreate the folders."""
     deadline = time.monotonic() + RUNNER_SECONDS
     while (
         any((folder / LOCK_FILE).exists() for folder in folders)

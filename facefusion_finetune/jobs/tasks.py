@@ -1,4 +1,4 @@
-"""What is done for each kind of job, by the functions that the command line uses.
+"""The task of each kind of job, which uses the same functions as the command line.
 
 Heavy modules are imported where they are needed.
 """
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from facefusion_finetune.runs.run import Run
 
 Task = Callable[[Job, Reporter], dict[str, Any]]
-"""Does a job; what comes of it."""
+"""Runs a job and returns its result."""
 
 
 def extract(job: Job, reporter: Reporter) -> dict[str, Any]:
-    """Crops, their coverage, and thumbnails; the counts of the extraction, and what to film next.
+    """Extract crops, measure their coverage and draw thumbnails; returns counts and advice.
 
     Errors as in `extract_footage`.
     """
@@ -43,22 +43,24 @@ def extract(job: Job, reporter: Reporter) -> dict[str, Any]:
     assert isinstance(arguments, ExtractArguments)
     person = _load(job)
     paths = _paths(arguments.paths)
-    wanted: dict[str, Any] = {
+    options: dict[str, Any] = {
         "references": tuple(_paths(arguments.references)),
         "frames_per_second": arguments.frames_per_second,
         "most_frames": arguments.most_frames,
         "keep_others": arguments.keep_others,
     }
-    settings = ExtractSettings(**{key: value for key, value in wanted.items() if value is not None})
+    settings = ExtractSettings(
+        **{key: value for key, value in options.items() if value is not None}
+    )
     analyser = _open_analyser(job, paths, reporter)
-    found = extract_footage(person, paths, analyser, settings, reporter.on_file)
-    # What was extracted is there by now, so that a wish to stop comes too late.
+    found = extract_footage(person, paths, analyser, settings, reporter.on_progress)
+    # The extraction is complete, so a request to stop is ignored from here on.
     for note in found.notes:
         reporter.add_note(note)
-    reporter.tell_stage("Measuring coverage")
+    reporter.set_stage("Measuring coverage")
     report = write_report(person)
-    reporter.tell_stage("Drawing thumbnails")
-    write_thumbnails(person, read_manifest(person), reporter.tell_count)
+    reporter.set_stage("Drawing thumbnails")
+    write_thumbnails(person, read_manifest(person), reporter.set_count)
     return {
         "frames": found.frames,
         "faces": found.faces,
@@ -76,7 +78,7 @@ def extract(job: Job, reporter: Reporter) -> dict[str, Any]:
 
 
 def train(job: Job, reporter: Reporter) -> dict[str, Any]:
-    """A person's model, judged; what the report says of it. Errors as in `train_person`."""
+    """Train and evaluate a model; returns the verdict. Errors as in `train_person`."""
     from facefusion_finetune.training import recipe
 
     request = job.request.read_arguments()
@@ -85,11 +87,11 @@ def train(job: Job, reporter: Reporter) -> dict[str, Any]:
     run = None
     if request.resume:
         run = recipe.find_unfinished(person)
-        reporter.tell_version(run.record.version)
+        reporter.set_version(run.record.version)
         targets = request.targets or tuple(_paths(_find_targets(job, run)))
         request = request.model_copy(update={"targets": targets})
     analyser = _open_analyser(job, [*request.targets, *request.others], reporter, run)
-    reporter.tell_stage("Preparing")
+    reporter.set_stage("Preparing")
     observer = reporter.create_observer()
     done, report = recipe.train_person(person, analyser, request, observer)
     assert report is not None, "one process trains"
@@ -97,7 +99,7 @@ def train(job: Job, reporter: Reporter) -> dict[str, Any]:
 
 
 def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
-    """How long a training would take, and how much memory. Errors as in `dry_run_person`."""
+    """Estimate time and memory of a training. Errors as in `dry_run_person`."""
     from facefusion_finetune.training.dry_run import STEPS
     from facefusion_finetune.training.recipe import dry_run_person
 
@@ -105,7 +107,7 @@ def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
     assert isinstance(request, TrainRequest)
     person = _load(job)
     analyser = _open_analyser(job, request.others, reporter)
-    reporter.tell_stage("Preparing")
+    reporter.set_stage("Preparing")
     began = time.perf_counter()
     dry_run = dry_run_person(person, analyser, request, reporter.create_observer())
     elapsed = time.perf_counter() - began
@@ -116,7 +118,7 @@ def estimate(job: Job, reporter: Reporter) -> dict[str, Any]:
 
 
 def evaluate(job: Job, reporter: Reporter) -> dict[str, Any]:
-    """The report of a finished run, written anew. Errors as in `evaluate_run`."""
+    """Evaluate a finished run again; returns the verdict. Errors as in `evaluate_run`."""
     from facefusion_finetune.evaluation.rerun import evaluate_run
     from facefusion_finetune.runs.run import find_run
 
@@ -124,11 +126,11 @@ def evaluate(job: Job, reporter: Reporter) -> dict[str, Any]:
     assert isinstance(arguments, EvaluateArguments)
     person = _load(job)
     run = find_run(person, arguments.version)
-    reporter.tell_version(run.record.version)
+    reporter.set_version(run.record.version)
     targets = _paths(arguments.targets)
     analyser = _open_analyser(job, targets, reporter, run)
     reporter.check()
-    reporter.tell_stage("Judging")
+    reporter.set_stage("Evaluating")
     judge = Path(arguments.judge) if arguments.judge else None
     report = evaluate_run(person, run, analyser, judge, targets or None)
     return _describe(run, report, reporter)
@@ -148,7 +150,7 @@ def _open_analyser(
     request = job.request
     host = Path(request.host) if request.host else None
     return analysers.open_analyser(
-        request.faces, host, request.settings, footage, run, reporter.tell_stage
+        request.faces, host, request.settings, footage, run, reporter.set_stage
     )
 
 
@@ -163,9 +165,9 @@ def _paths(texts: Sequence[str]) -> list[Path]:
 
 
 def _find_targets(job: Job, run: "Run") -> list[str]:
-    """Targets of the job that began a run, where it ended before the run had taken what it needs.
+    """Targets of the job that started a run, in case it ended before they were copied to the run.
 
-    Taken twice they are the same ones: the run keeps them from then on.
+    Copying them again is harmless, as the result is the same.
     """
     for earlier in reversed(list_jobs(job.request.person)):
         targets = earlier.request.arguments.get("targets")

@@ -1,4 +1,4 @@
-"""How long a training takes on this machine, from the jobs that were done on it."""
+"""The duration of a training on this machine, from earlier jobs."""
 
 import math
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from facefusion_finetune.jobs.record import Job, JobState
 
 @dataclass(frozen=True)
 class MeasuredTime:
-    """How long a whole training took, or would take."""
+    """Measured or estimated duration of a whole training."""
 
     seconds: float
     is_estimate: bool
-    """Whether it follows from two steps, not from a whole training."""
+    """Whether it is an estimate from a dry run."""
     when: datetime
 
 
 def find_time(base: str, preset: str) -> MeasuredTime | None:
-    """The latest measurement of a base with a preset, of whichever person.
+    """The latest duration for a base and preset, for any person.
 
-    A whole training counts over an estimate. One that went on after a stop says nothing.
+    Whole trainings take precedence over estimates. Resumed trainings are ignored.
 
     Args:
-        base: As the jobs name it.
-        preset: As the jobs name it.
+        base: The base, as named in the jobs.
+        preset: The preset, as named in the jobs.
     """
     found = [
         measured

@@ -1,4 +1,4 @@
-"""The process that does one job: `python -m facefusion_finetune.jobs.work FOLDER`."""
+"""The worker, which runs one job: `python -m facefusion_finetune.jobs.work FOLDER`."""
 
 import contextlib
 import signal
@@ -12,38 +12,38 @@ from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.failures import explain
 from facefusion_finetune.jobs.queue import release_uploads
 from facefusion_finetune.jobs.record import Failure, Job, load_job
-from facefusion_finetune.jobs.reporting import Reporter, say
+from facefusion_finetune.jobs.reporting import Reporter, log
 
 LOCK_SECONDS = 10.0
 
 
 class _EndedError(BaseException):
-    """The process was told to end."""
+    """The process received SIGTERM."""
 
 
 def main(folder: Path) -> int:
-    """Do a queued job; nothing where it is not queued any more.
+    """Run a queued job; do nothing if it is no longer queued.
 
     Args:
-        folder: Of the job.
+        folder: The job's folder.
 
     Returns:
-        The exit code: 1 where not even the state could be written.
+        The exit code: 1 if the job or its state cannot be read or written.
     """
     try:
         load_job(folder)
         with locks.hold(folder / ".lock", LOCK_SECONDS) as is_ours:
-            # It may have been stopped, removed or done while the lock was waited for.
+            # It may have been stopped, removed or finished while waiting for the lock.
             job = load_job(folder)
             if not is_ours or job.state.status != "queued":
                 return 0
             signal.signal(signal.SIGTERM, _end)
             return _carry_out(job)
     except FileNotFoundError:
-        # Removed with its person.
+        # The person was removed.
         return 0
     except JobError as error:
-        say(str(error))
+        log(str(error))
         return 1
 
 
@@ -64,26 +64,26 @@ def _carry_out(job: Job) -> int:
             with contextlib.suppress(OSError):
                 traceback.print_exc()
             failure = explain(error, f"job {job.id}")
-            say(f"failed: {failure.given}: {failure.why} {failure.todo}")
+            log(f"failed: {failure.given}: {failure.why} {failure.todo}")
             changes = {"status": "failed", "error": failure}
-        # Being told to end must not keep it from saying how it ended.
+        # A SIGTERM must not prevent the final state from being written.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        is_told = reporter.finish(**changes)
+        is_recorded = reporter.finish(**changes)
     if changes["status"] == "done":
         release_uploads(job)
-    if is_told:
+    if is_recorded:
         job.lock_path.unlink(missing_ok=True)
-    return 0 if is_told else 1
+    return 0 if is_recorded else 1
 
 
 def _describe_end(job: Job, reporter: Reporter) -> dict[str, Any]:
-    todo = "Start it again to go on: what was done so far is kept."
+    todo = "Start it again to continue: completed work is kept."
     if job.request.kind == "train":
-        todo = "Resume the training: it goes on from its last checkpoint."
-    if reporter.is_stop_wanted:
-        reporter.add_note(f"It was ended, since it did not stop by itself. {todo}")
+        todo = "Resume the training: it continues from its last checkpoint."
+    if reporter.is_stop_requested:
+        reporter.add_note(f"It was terminated because it did not stop in time. {todo}")
         return {"status": "stopped"}
-    why = "its process was told to end, by the system or by somebody."
+    why = "its process was terminated by the system or a user."
     return {"status": "failed", "error": Failure(given=f"job {job.id}", why=why, todo=todo)}
 
 

@@ -41,7 +41,7 @@ def test_jobs_are_listed(person: Person, command: Command) -> None:
         f"{done.id}  ada  done",
         f"{running.id}  ada  running, Training, 3 of 8, 1:15 left",
         f"{queued.id}  ada  queued",
-        f"{damaged.id}  ada  damaged: {damaged.directory / 'job.json'}: the job is not legible"
+        f"{damaged.id}  ada  damaged: {damaged.directory / 'job.json'}: the job cannot be read"
         " (Invalid JSON: EOF while parsing an object at line 1 column 1).",
     ]
     assert [job["state"]["status"] for job in listed[:3]] == ["done", "running", "queued"]
@@ -80,7 +80,7 @@ def test_job_is_stopped(person: Person, command: Command) -> None:
         assert command("stop", running.id)[:2] == (0, f"{running.id}: stopping.\n")
     code, _, err = command("stop", queued.id)
     assert code == 1
-    assert "it has ended (stopped)" in err
+    assert "it has already ended (stopped)" in err
     code, _, err = command("show", "nothing")
     assert code == 1
-    assert "there is none" in err
+    assert "no such job" in err

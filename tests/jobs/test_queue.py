@@ -36,9 +36,9 @@ def test_oldest_first_over_all_persons(person: Person, other: Person) -> None:
     jobs = [submit(one) for one in (person, other, person)]
     assert [job.id for job in queue.list_jobs()] == [job.id for job in jobs]
     assert [job.id for job in queue.list_jobs("bea")] == [jobs[1].id]
-    assert [queue.count_before(job) for job in jobs] == [0, 1, 2]
+    assert [queue.count_jobs_ahead(job) for job in jobs] == [0, 1, 2]
     _end(jobs[0])
-    assert [queue.count_before(job) for job in jobs] == [0, 0, 1]
+    assert [queue.count_jobs_ahead(job) for job in jobs] == [0, 0, 1]
     assert [job.id for job in queue.list_queued()] == [job.id for job in jobs[1:]]
     assert queue.find_active() is None
     with locks.hold(jobs[1].lock_path):
@@ -46,7 +46,7 @@ def test_oldest_first_over_all_persons(person: Person, other: Person) -> None:
         active = queue.find_active()
         assert active is not None
         assert active.id == jobs[1].id
-        assert queue.count_before(jobs[2]) == 1
+        assert queue.count_jobs_ahead(jobs[2]) == 1
         assert [job.id for job in queue.list_queued()] == [jobs[2].id]
 
 
@@ -136,7 +136,7 @@ for _ in range(20):
     assert [process.wait(HANGS) for process in others] == [0, 0]
     jobs = queue.list_jobs()
     assert len({job.id for job in jobs}) == 80
-    assert [queue.count_before(job) for job in jobs[::20]] == [0, 20, 40, 60]
+    assert [queue.count_jobs_ahead(job) for job in jobs[::20]] == [0, 20, 40, 60]
 
 
 def test_damaged_jobs_are_told_apart(person: Person) -> None:
@@ -152,7 +152,7 @@ def test_damaged_jobs_are_told_apart(person: Person) -> None:
     with pytest.raises(JobError):
         queue.find_job(bad.id)
     assert queue.find_job(good.id).id == good.id
-    with pytest.raises(JobError, match="there is none"):
+    with pytest.raises(JobError, match="no such job"):
         queue.find_job("nothing")
 
 
@@ -185,7 +185,7 @@ def test_queued_job_is_stopped_at_once(person: Person) -> None:
     queue.request_stop(job)
     assert job.state.status == "stopped"
     assert queue.list_queued() == []
-    with pytest.raises(JobError, match="has ended"):
+    with pytest.raises(JobError, match="has already ended"):
         queue.request_stop(job)
 
 

@@ -96,7 +96,7 @@ def test_state_of_another_version_is_read(person: Person) -> None:
 def test_damaged_request(person: Person, content: str) -> None:
     job = submit(person)
     (job.directory / "job.json").write_text(content)
-    with pytest.raises(JobError, match="not legible"):
+    with pytest.raises(JobError, match="cannot be read"):
         load_job(job.directory)
 
 
@@ -105,7 +105,7 @@ def test_copied_folder_is_no_other_job(person: Person) -> None:
     folder = job.directory.with_name("other")
     folder.mkdir()
     (folder / "job.json").write_bytes((job.directory / "job.json").read_bytes())
-    with pytest.raises(JobError, match="another job's"):
+    with pytest.raises(JobError, match="belongs to another job"):
         load_job(folder)
 
 

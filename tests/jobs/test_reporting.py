@@ -72,16 +72,16 @@ def test_a_wish_to_stop_is_heard_at_stages_and_after_steps(job: Job) -> None:
         with pytest.raises(StoppedError):
             observer.on_stage("Training")
         with pytest.raises(StoppedError):
-            reporter.on_file(Progress("extracting", "a.mp4", 1, 1))
+            reporter.on_progress(Progress("extracting", "a.mp4", 1, 1))
         reporter.finish(status="stopped")
 
 
 def test_pictures_are_counted(job: Job) -> None:
     with Reporter(job) as reporter:
-        reporter.on_file(Progress("extracting", "a.png", 3, 36, 1, 1))
+        reporter.on_progress(Progress("extracting", "a.png", 3, 36, 1, 1))
         state = _wait(job, lambda state: "a.png" in state.stage)
         assert (state.stage, state.done, state.total) == ("Extracting a.png (3 of 36)", 3, 36)
-        reporter.on_file(Progress("checking", "a.png", 3, 36))
+        reporter.on_progress(Progress("checking", "a.png", 3, 36))
         state = _wait(job, lambda state: state.stage.startswith("Checking"))
         assert (state.done, state.total) == (None, None)
         reporter.finish(status="done")
@@ -95,13 +95,13 @@ def test_time_left_of_an_extraction(job: Job, monkeypatch: pytest.MonkeyPatch) -
     left = []
     for number, frames, seconds in ((1, 50, 0), (1, 75, 10), (2, 0, 10), (2, 100, 40)):
         clock[0] += seconds
-        reporter.on_file(Progress("extracting", f"{number}.mp4", number, 2, frames, 100))
+        reporter.on_progress(Progress("extracting", f"{number}.mp4", number, 2, frames, 100))
         left.append(reporter._state.seconds_left)
     assert left == [None, 50.0, 40.0, 0.0]
 
 
 def test_last_word_is_tried_again_on_a_full_disk(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "LAST_SECONDS", HANGS)
+    monkeypatch.setattr(reporting, "RETRY_SECONDS", HANGS)
     with Reporter(job) as reporter:
         real, refused = job.write_state, []
 
@@ -118,7 +118,7 @@ def test_last_word_is_tried_again_on_a_full_disk(job: Job, monkeypatch: pytest.M
 
 
 def test_last_word_that_cannot_be_written(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reporting, "LAST_SECONDS", 0.1)
+    monkeypatch.setattr(reporting, "RETRY_SECONDS", 0.1)
 
     def write_state(state: JobState) -> None:
         raise OSError(28, "No space left on device")

@@ -75,16 +75,16 @@ def test_every_job_ends_in_words(person: Person) -> None:
     assert states["done"].result == {"number": 5}
     assert states["done"].error is None
     assert read_error(jobs["refuse"]) == "clip.mp4: it shows nobody. Give another one."
-    assert "nobody foresaw" in read_error(jobs["bug"])
+    assert "an unexpected error occurred" in read_error(jobs["bug"])
     assert "ValueError: a number is odd" in read_error(jobs["bug"])
     assert "Traceback" in jobs["bug"].read_log()
-    assert "the memory did not suffice" in read_error(jobs["memory"])
+    assert "ran out of memory" in read_error(jobs["memory"])
     assert "smaller base or preset" in read_error(jobs["memory"])
     assert read_error(jobs["full"]).startswith("crops/1.png: No space left on device.")
-    assert "ended with code 7, and without a word" in read_error(jobs["exit"])
+    assert "ended unexpectedly with exit code 7" in read_error(jobs["exit"])
     assert "Its log ends with: Working" in read_error(jobs["exit"])
     assert "the system killed its process" in read_error(jobs["kill"])
-    assert "memory did not suffice" in read_error(jobs["kill"])
+    assert "ran out of memory" in read_error(jobs["kill"])
     for job, state in zip(jobs.values(), states.values(), strict=True):
         assert state.ended is not None
         assert state.started is None or state.started < state.ended
@@ -151,7 +151,7 @@ def test_process_that_is_told_to_end_says_so(person: Person, start_runner: Start
     wait_for_work(job)
     os.kill(job.state.pid or 0, signal.SIGTERM)
     wait_for_end(job)
-    assert "was told to end" in read_error(job)
+    assert "was terminated by the system or a user" in read_error(job)
 
 
 @posix
@@ -187,7 +187,7 @@ def test_worker_and_runner_killed(person: Person, start_runner: StartRunner) -> 
     wait_until(lambda: not locks.is_held(job.lock_path), "what a process held goes with it")
     assert job.state.status == "failed"
     assert start_runner().wait(HANGS) == 0
-    assert "ended without a word" in read_error(job)
+    assert "ended unexpectedly" in read_error(job)
     assert later.state.status == "done"
 
 

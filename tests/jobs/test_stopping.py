@@ -40,7 +40,7 @@ def test_job_stops_at_its_next_word(person: Person, start_runner: StartRunner) -
     wait_for_end(job, later)
     assert job.state.status == "stopped"
     assert job.state.notes == [
-        "it was stopped before it was done. Start it again to go on: what was done so far is kept."
+        "it was stopped before it was finished. Start it again to continue: completed work is kept."
     ]
     assert later.state.status == "done"
     assert worker.wait(HANGS) == 0, "nothing is queued any more"
@@ -60,7 +60,7 @@ def test_job_that_does_not_stop_is_ended(
     wait_for_end(job)
     assert job.state.status == "stopped"
     if do != "stubborn":
-        assert "since it did not stop by itself" in job.state.notes[0]
+        assert "because it did not stop in time" in job.state.notes[0]
     if do == "child":
         child = int((job.directory / "child").read_text())
         wait_until(
@@ -87,7 +87,7 @@ class Deaf:
         self.ended = self.clock
 
 
-@pytest.mark.parametrize(("stage", "seconds"), [("Judging", 10), (STEPS_STAGE, 60)])
+@pytest.mark.parametrize(("stage", "seconds"), [("Evaluating", 10), (STEPS_STAGE, 60)])
 def test_only_steps_are_waited_for_longer(
     person: Person, no_runner: None, monkeypatch: pytest.MonkeyPatch, stage: str, seconds: int
 ) -> None:

@@ -78,8 +78,8 @@ def test_training_stopped_and_resumed_to_the_same_bits(
         state = _work_on(job)
     assert (state.status, state.version, state.error) == ("stopped", 1, None)
     assert state.notes == [
-        "it was stopped after step 3 of 8, and nothing of it is lost. Go on: facefusion-finetune"
-        " train ada --resume."
+        "it was stopped after step 3 of 8; nothing is lost. Resume with: facefusion-finetune train"
+        " ada --resume."
     ]
     run = find_run(extracted, 1)
     assert load_checkpoint(run.checkpoint_path).step == 3

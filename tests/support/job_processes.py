@@ -23,7 +23,7 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import FootageError
 from facefusion_finetune.jobs import processes, queue, runner, stopping, tasks, work
 from facefusion_finetune.jobs.record import STATE_FILE, Job
-from facefusion_finetune.jobs.reporting import Reporter, say
+from facefusion_finetune.jobs.reporting import Reporter, log
 from facefusion_finetune.jobs.runner import Runner
 from facefusion_finetune.people.profile import Person
 from tests.support.waiting import HANGS, wait_until
@@ -124,8 +124,8 @@ def do_task(job: Job, reporter: Reporter) -> dict[str, Any]:
     do = settings["do"]
     if do == "extract":
         return extract_and_hold(job, reporter)
-    say(f"doing {do}")
-    reporter.tell_stage(settings.get("stage", "Working (1 of 3)"))
+    log(f"doing {do}")
+    reporter.set_stage(settings.get("stage", "Working (1 of 3)"))
     if do == "child":
         code = "import time; time.sleep(60)"
         child = subprocess.Popen([sys.executable, "-c", code, "child of", str(job.id)])
@@ -169,13 +169,13 @@ def extract_and_hold(job: Job, reporter: Reporter) -> dict[str, Any]:
 
     def hold(progress: "Progress") -> None:
         nonlocal seen
-        Reporter.on_file(reporter, progress)
+        Reporter.on_progress(reporter, progress)
         seen += progress.stage == "extracting"
         if seen == 8:
             (job.directory / TOLD).touch()
             stay(reporter)
 
-    reporter.on_file = hold  # type: ignore[method-assign]
+    reporter.on_progress = hold  # type: ignore[method-assign]
     return EXTRACT(job, reporter)
 
 

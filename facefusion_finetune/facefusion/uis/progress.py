@@ -50,7 +50,7 @@ def fingerprint_jobs(name: str | None, kinds: Sequence[str]) -> Any:
     if job is None:
         return name, None, problems
     state = job.state
-    waiting = queue.count_before(job) if state.status == "queued" else 0
+    waiting = queue.count_jobs_ahead(job) if state.status == "queued" else 0
     return name, job.id, state.model_dump(), waiting, problems
 
 
@@ -87,7 +87,7 @@ def draw_job(job: Job) -> str:
 def describe_status(job: Job, state: JobState) -> str:
     """One line: the status, and what the job is at."""
     if state.status == "queued":
-        return translate("jobs.queued", count=queue.count_before(job))
+        return translate("jobs.queued", count=queue.count_jobs_ahead(job))
     if state.status == "done":
         return _describe_result(job, state) or translate("jobs.done")
     if state.is_ended:
