@@ -1,4 +1,4 @@
-"""Which analyser finds the faces, from what the user said: one function for every door."""
+"""Opens the face analyser that the user selected, for the command line, jobs and the page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ Faces = Literal["facefusion", "insightface", "demo"]
 FACES: tuple[Faces, ...] = get_args(Faces)
 
 QUIET = {"log_level": "warn"}
-"""FaceFusion's own progress bars have no place in a log, and would be drawn over ours."""
+"""Turns off FaceFusion's own progress bars, which would clutter logs and overlap ours."""
 
 
 def open_analyser(
@@ -25,20 +25,20 @@ def open_analyser(
     run: "Run | None" = None,
     on_stage: Callable[[str], None] = lambda text: None,
 ) -> "FaceAnalyser":
-    """Open whoever finds faces.
+    """Open a face analyser.
 
     Args:
-        faces: Which one; None for the run's own, or FaceFusion where there is no run.
-        host: FaceFusion's folder; otherwise it is looked for.
-        settings: Of FaceFusion, by their name in its state; they override its defaults and
+        faces: The analyser; None for the run's own, or FaceFusion if there is no run.
+        host: FaceFusion's folder; if None, it is located.
+        settings: FaceFusion's settings, by their names in its state; they override its defaults and
             `facefusion.ini`.
-        footage: What will be looked at; the demo knows the drawn part of it and nothing else.
-        run: The one that is resumed or judged.
-        on_stage: Told before FaceFusion is started, which takes seconds.
+        footage: The footage to analyse; the demo supports only synthetic footage.
+        run: The run to resume or evaluate.
+        on_stage: Called before FaceFusion is started, which takes seconds.
 
     Raises:
         UsageError: FaceFusion does not accept a setting.
-        HostError: There is no FaceFusion, or no insightface, that can be used.
+        HostError: There is no usable FaceFusion or insightface.
     """
     faces = faces or find_faces(run) or "facefusion"
     if faces == "demo":
@@ -58,22 +58,20 @@ def open_analyser(
 
 
 def check_faces(name: str | None) -> Faces | None:
-    """The analyser a user names, the demo's excepted: it knows no footage but its own.
+    """Validate the name of an analyser; the demo's is not allowed, as it needs synthetic footage.
 
     Raises:
-        UsageError: There is no analyser of that name.
+        UsageError: There is no such analyser.
     """
     for known in FACES:
         if name == known != "demo":
             return known
     if name is None:
         return None
-    raise UsageError(
-        f"--faces {name}", "there is no such analyser.", "Use facefusion or insightface."
-    )
+    raise UsageError(f"--faces {name}", "unknown analyser.", "Use facefusion or insightface.")
 
 
 def find_faces(run: "Run | None") -> Faces | None:
-    """The analyser a run was trained with; None where there is no run."""
+    """The analyser a run was trained with; None if there is no run."""
     first = run.config.analyser.partition(" ")[0] if run else ""
     return next((known for known in FACES if known == first), None)

@@ -80,11 +80,11 @@ def describe_fault(error: "ValidationError", number: int = 0) -> tuple[str, str]
     """One fault that pydantic found: the place, keys joined by dots, and the reason.
 
     Args:
-        error: What pydantic raised.
-        number: Of the fault.
+        error: The exception raised by pydantic.
+        number: Index of the fault.
     """
     fault = error.errors(include_url=False, include_context=False, include_input=False)[number]
-    # Before the words of our own validators pydantic says what they raised.
+    # Pydantic puts the exception's type before the messages of our own validators.
     reason = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     return ".".join(map(str, fault["loc"])), reason
 

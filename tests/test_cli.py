@@ -37,7 +37,7 @@ def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -
     assert (code, "consent recorded" in out) == (0, True)
     code, out, _ = run("extract", "ada", footage)
     assert code == 0
-    assert "ada: 36 crops kept of 36 faces in 36 frames and 6 shots" in out
+    assert "ada: kept 36 crops of 36 faces in 36 frames and 6 shots" in out
     code, out, _ = run("train", "ada", "--base", "demo", "--preset", preset_file, "--seed", "11")
     assert code == 0
     assert "report:" in out
@@ -51,7 +51,7 @@ def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -
     code, out, _ = run("models", "show", "ada", "--host", host)
     assert "base_licence: Apache-2.0" in out
     code, out, _ = run("models", "verify", "ada", "--host", host)
-    assert (code, "ada-1.onnx: whole" in out) == (0, True)
+    assert (code, "ada-1.onnx: intact" in out) == (0, True)
     code, out, _ = run("person", "show", "ada", "--json")
     assert json.loads(out)["crops_kept"] == 36
     code, out, _ = run("models", "deactivate", "ada", "--host", host)
@@ -61,11 +61,11 @@ def test_the_whole_line(run, footage: Path, preset_file: Path, tmp_path: Path) -
     code, out, _ = run("models", "remove", "ada@1", "--yes", "--host", host)
     assert code == 0
     code, out, _ = run("models", "list", "--host", host)
-    assert "There is no model yet." in out
+    assert "There are no models yet." in out
     code, out, _ = run("person", "remove", "ada", "--yes")
     assert "nothing is held about this person" in out
     code, out, _ = run("person", "list")
-    assert "Nobody is on record." in out
+    assert "No persons are on record." in out
 
 
 @pytest.mark.parametrize(

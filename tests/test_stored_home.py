@@ -172,7 +172,7 @@ def test_models(command: Command, host: Path) -> None:
     imported = json.loads(command("models", "show", "ada@2", "--json")[1])
     assert imported["judge_result"]["made_elsewhere"] is True
     code, out, _ = command("models", "verify", "ada", "--host", host)
-    assert (code, out) == (0, f"ada-1.onnx: whole, {BASE} tuned to ada\n")
+    assert (code, out) == (0, f"ada-1.onnx: intact, {BASE} tuned to ada\n")
     code, out, _ = command("models", "activate", "ada@2", "--force", "--host", host)
     assert (code, "ada@2 is active (unproven)" in out) == (0, True)
     assert command("models", "verify", "ada@2", "--host", host)[0] == 0

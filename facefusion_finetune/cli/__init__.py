@@ -1,4 +1,4 @@
-"""The command line, a module for each group of commands."""
+"""The command line, with one module per group of commands."""
 
 from facefusion_finetune.cli.app import main
 

@@ -1,4 +1,4 @@
-"""The command line. Heavy modules are imported inside the commands, so that `--help` is quick."""
+"""The command line. Heavy modules are imported inside the commands, so that `--help` is fast."""
 
 import sys
 from pathlib import Path
@@ -24,9 +24,9 @@ def demo(
         "facefusion-finetune-demo"
     ),
     preset: Annotated[str, typer.Option(help="Preset to train with.")] = "balanced",
-    seed: Annotated[int, typer.Option(min=0, help="Draws the person, the footage, the run.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of person, footage and run.")] = 0,
 ) -> None:
-    """See the whole job done on drawn people: no FaceFusion, no download, no GPU."""
+    """Run the whole workflow on synthetic people: no FaceFusion, no download, no GPU."""
     from facefusion_finetune.demo.run import run_demo
 
     with show_progress() as observer:
@@ -64,7 +64,7 @@ def _options(
 
 
 def main() -> None:
-    """Run a command; errors in words on stderr, 0 good, 1 the job failed, 2 wrong use."""
+    """Run a command; prints errors to stderr, exits with 0, 1 (failure) or 2 (wrong use)."""
     try:
         app()
     except FinetuneError as error:
@@ -74,14 +74,15 @@ def main() -> None:
             raise
         _fail(
             f"the Python module {error.name}\n"
-            "  why:  it is not installed; FaceFusion's environment brings it.\n"
+            "  why:  it is not installed; FaceFusion's environment includes it.\n"
             "  do:   run in that environment, or: pip install 'facefusion-finetune[demo]'",
             1,
         )
     except OSError as error:
         _fail(
             f"{error.filename or 'a file'}\n  why:  {error.strerror or error}.\n"
-            "  do:   check the path, your rights and the room on the disk; what was there is kept.",
+            "  do:   check the path, its permissions and the free disk space; existing files are"
+            " kept.",
             1,
         )
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from facefusion_finetune.dataset.review.curation import CurationResult
 
 dataset_app = typer.Typer(
-    help="What the crops show, what is missing, and which of them train.", no_args_is_help=True
+    help="Inspect the crops, see what is missing, and select which are used.", no_args_is_help=True
 )
 
 Ids = Annotated[
     list[str],
-    typer.Argument(metavar="ID...", help="As on the contact sheets; the first digits do."),
+    typer.Argument(metavar="ID...", help="Ids from the contact sheets; may be abbreviated."),
 ]
 
 
@@ -27,10 +27,10 @@ def show(
     as_json: Json = False,
     picture: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png", help="Write the picture to this file as well."),
+        typer.Option(metavar="FILE.png", help="Also write the coverage picture to this file."),
     ] = None,
 ) -> None:
-    """Show which sides, expressions and lights the crops cover, and what to film next."""
+    """Show which poses, expressions and lighting the crops cover, and what to film next."""
     from facefusion_finetune import home
     from facefusion_finetune.dataset.coverage.report import write_report
     from facefusion_finetune.people.profile import load_person
@@ -59,12 +59,12 @@ def review(name: str) -> None:
     for path in paths:
         typer.echo(path)
     if not paths:
-        typer.echo(f"{name}: there is no crop to look at.")
+        typer.echo(f"{name}: there are no crops.")
 
 
 @dataset_app.command("reject")
 def reject(name: str, ids: Ids) -> None:
-    """Let crops train no more; they stay on disk, and the choice survives a new extraction."""
+    """Exclude crops from training; they stay on disk, and later extractions keep the choice."""
     from facefusion_finetune.dataset.review import curation
     from facefusion_finetune.people.profile import load_person
 
@@ -73,7 +73,7 @@ def reject(name: str, ids: Ids) -> None:
 
 @dataset_app.command("restore")
 def restore(name: str, ids: Ids) -> None:
-    """Let rejected crops train, whatever the checks say of them."""
+    """Include rejected crops in training, regardless of why they were rejected."""
     from facefusion_finetune.dataset.review import curation
     from facefusion_finetune.people.profile import load_person
 
@@ -81,7 +81,7 @@ def restore(name: str, ids: Ids) -> None:
 
 
 def print_advice(advice: list[str]) -> None:
-    """What to film next, as a list."""
+    """Print what to film next, as a list."""
     typer.echo("\nWhat to film next:")
     for sentence in advice:
         typer.echo(f"- {sentence}")
@@ -91,7 +91,7 @@ def _check_picture(path: Path | None) -> None:
     if path is None:
         return
     if path.suffix.lower() != ".png":
-        raise UsageError(f"--picture {path}", "the picture is a PNG.", "Give a name in .png.")
+        raise UsageError(f"--picture {path}", "the picture is a PNG file.", "Use a .png file name.")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"--picture {path}", "its folder does not exist.", "Create it first.")
 
@@ -101,4 +101,4 @@ def _print_curation(name: str, result: "CurationResult", state: str) -> None:
         typer.echo(f"{record.id}: {record.reason}")
     for record in result.unchanged:
         typer.echo(f"{record.id}: already {state} ({record.reason})")
-    typer.echo(f"{name}: {len(result.changed)} changed, {result.kept} crops kept in all.")
+    typer.echo(f"{name}: {len(result.changed)} changed, {result.kept} crops kept in total.")

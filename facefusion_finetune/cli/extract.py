@@ -29,18 +29,18 @@ def extract(
     reference: Annotated[
         list[Path] | None,
         typer.Option(
-            help="A picture of the person, where others are shown too; repeatable, one for each"
+            help="A picture of the person, if the footage shows several people; repeatable, one per"
             " look."
         ),
     ] = None,
     fps: Annotated[
-        float, typer.Option(min=0.1, max=60, help="Frames taken of each second at the most.")
+        float, typer.Option(min=0.1, max=60, help="Maximum frames taken per second.")
     ] = 6.0,
     most_frames: Annotated[
-        int, typer.Option(min=1, help="Frames taken of one video, spread over its shots.")
+        int, typer.Option(min=1, help="Maximum frames taken per video, spread over its shots.")
     ] = 1800,
     others: Annotated[
-        bool, typer.Option("--others", help="Keep other people's faces for `train --others`.")
+        bool, typer.Option("--others", help="Keep other people's faces, for `train --others`.")
     ] = False,
     review: Annotated[
         bool, typer.Option("--review", help="Write contact sheets of all crops.")
@@ -49,7 +49,7 @@ def extract(
     host: HostOption = None,
     settings: SetOption = None,
 ) -> None:
-    """Cut the person's face out of footage, aligned as FaceFusion will align it."""
+    """Extract crops of the person's face from footage, aligned as in FaceFusion."""
     from facefusion_finetune.dataset.coverage.report import write_report
     from facefusion_finetune.dataset.extraction.extract import ExtractSettings, extract_footage
     from facefusion_finetune.people.profile import load_person
@@ -57,12 +57,12 @@ def extract(
     person = load_person(name)
     person.require_consent()
     analyser = choose_analyser(host, settings, faces, sources)
-    wanted = ExtractSettings(tuple(reference or ()), fps, most_frames, others)
+    extract_settings = ExtractSettings(tuple(reference or ()), fps, most_frames, others)
     try:
         with _show_progress() as progress:
-            result = extract_footage(person, sources, analyser, wanted, progress)
+            result = extract_footage(person, sources, analyser, extract_settings, progress)
     except KeyboardInterrupt:
-        typer.echo("Interrupted. Nothing is lost: give the same command to go on.", err=True)
+        typer.echo("Interrupted. Nothing is lost: run the same command to continue.", err=True)
         raise typer.Exit(1) from None
     _print_result(name, result)
     report = write_report(person)
@@ -83,13 +83,13 @@ def _print_result(name: str, result: "ExtractionResult") -> None:
         typer.echo(note, err=True)
     rejected = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
     typer.echo(
-        f"{name}: {result.kept} crops kept of {result.faces} faces in {result.frames} frames and"
+        f"{name}: kept {result.kept} crops of {result.faces} faces in {result.frames} frames and"
         f" {result.shots} shots; rejected: {rejected or 'none'};"
-        f" {result.known_sources} sources were known; {result.total_kept} crops in all."
+        f" {result.known_sources} sources already known; {result.total_kept} crops in total."
     )
     if result.resumed_frames:
         typer.echo(
-            f"{result.resumed_frames} frames had been looked at before the interruption already."
+            f"{result.resumed_frames} frames were already processed before the interruption."
         )
     if result.others:
         people = "1 other person was" if result.others == 1 else f"{result.others} others were"
@@ -98,7 +98,7 @@ def _print_result(name: str, result: "ExtractionResult") -> None:
     if result.look_alikes:
         typer.echo(
             f"{result.look_alikes} faces look like the person, but less than the person's faces"
-            " look like each other, and were left out. If they are the person, at another age or"
+            " look like each other, and were left out. If they are the person at another age or"
             " with glasses, give --reference IMAGE for each look."
         )
     if result.others_folder is not None:
@@ -107,7 +107,7 @@ def _print_result(name: str, result: "ExtractionResult") -> None:
 
 @contextlib.contextmanager
 def _show_progress() -> "Iterator[Callable[[Progress], None]]":
-    """A progress bar on stderr, or a line for each file where that is no terminal."""
+    """A progress bar on stderr, or one line per file if that is not a terminal."""
     console = Console(stderr=True)
     if not console.is_terminal:
         latest: list[tuple[str, int]] = []

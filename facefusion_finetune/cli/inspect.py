@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 COLOURS = {"tail": "green", "decoder": "green", "candidate": "cyan", "frozen": ""}
 OTHER_COLUMNS = 59
-"""Width of the table of blocks without its column of names, in characters."""
+"""Width of the table of blocks in characters, without its column of names."""
 
 
 def inspect(
     model: Annotated[Path, typer.Argument(metavar="MODEL.onnx", help="A face swapper.")],
     graph: Annotated[
-        Path | None, typer.Option(metavar="FILE.svg", help="Draw the blocks to this file, too.")
+        Path | None, typer.Option(metavar="FILE.svg", help="Also draw the blocks to this file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Show what of a swapper would be trained, why the rest is not, and what it costs."""
+    """Show which layers of a swapper can be trained, why others cannot, and the cost."""
     from facefusion_finetune.inspection.inspect import inspect_swapper
     from facefusion_finetune.presets.preset import list_presets, load_preset
     from facefusion_finetune.swappers.graphs.graph import read_swapper
@@ -58,13 +58,15 @@ def _check_paths(model: Path, graph: Path | None) -> None:
     if not model.suffix and not model.exists():
         raise UsageError(
             str(model),
-            "that is no path of a file; models are inspected by their path.",
-            "FaceFusion keeps its models in its own folder, for example"
+            "no such file; models are inspected by their path.",
+            "FaceFusion's models are in its own folder, for example"
             f" facefusion/.assets/models/{model.name}.onnx.",
         )
     if graph is not None and graph.suffix.lower() != ".svg":
         raise UsageError(
-            f"--graph {graph}", "a drawing is an .svg file.", "For example: --graph swapper.svg."
+            f"--graph {graph}",
+            "the drawing is an SVG file.",
+            "Use for example --graph swapper.svg.",
         )
 
 
@@ -78,7 +80,7 @@ def _draw(inspection: "Inspection", path: Path) -> None:
         raise FinetuneError(
             f"--graph {path}",
             f"it cannot be written ({error.strerror or error}).",
-            "Name a file in a folder that is there and that you may write to.",
+            "Choose a file in an existing, writable folder.",
         ) from error
 
 
@@ -91,7 +93,7 @@ def _print(inspection: "Inspection") -> None:
         console.print(_list_reasons(inspection))
         for note in inspection.notes:
             console.print(Text(f"Note: {clean(note)}"))
-    # Names may hold letters that the terminal or the pipe does not know.
+    # Names may have characters that the terminal or pipe cannot encode.
     text = capture.get().encode(console.encoding, "replace").decode(console.encoding)
     typer.echo(text, nl=False)
 
@@ -100,7 +102,7 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
     graph, whole = inspection.graph, inspection.everything
     width, height = graph.size
     shape = graph.source_shape
-    weights = f" + {inspection.external_bytes / 1e6:.1f} MB beside it"
+    weights = f" + {inspection.external_bytes / 1e6:.1f} MB external data"
     lines = {
         "file": f"{shorten(graph.path.name, 60)}, {graph.file.size / 1e6:.1f} MB"
         f"{weights if inspection.external_bytes else ''}",
@@ -110,10 +112,10 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
         "crop": f"{width} x {height}",
         "source": f"picture {shape[2]} x {shape[1]}" if len(shape) == 3 else f"vector {shape[0]}",
         "injections": f"{len(graph.partition.injections)}",
-        "layers": f"{len(graph.partition.layers)}, of which {len(whole.layers)} may be trained",
+        "layers": f"{len(graph.partition.layers)}, of which {len(whole.layers)} are trainable",
         "parameters": f"{format_count(inspection.parameters)}, of which"
-        f" {format_count(whole.cost.parameters)} may be trained",
-        "one run": f"{format_count(whole.cost.macs)} multiplications",
+        f" {format_count(whole.cost.parameters)} are trainable",
+        "forward pass": f"{format_count(whole.cost.macs)} multiplications",
     }
     table = Table.grid(padding=(0, 2))
     for key, value in lines.items():
@@ -123,13 +125,13 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
 
 def _list_blocks(inspection: "Inspection", width: int) -> Table:
     room = max(20, width - OTHER_COLUMNS)
-    table = _create_table("Blocks, in the file's order")
+    table = _create_table("Blocks, in file order")
     table.add_column("#", justify="right", no_wrap=True, min_width=2)
-    table.add_column("what it is\nfirst .. last layer", no_wrap=True)
+    table.add_column("role\nfirst .. last layer", no_wrap=True)
     table.add_column("layers", justify="right", no_wrap=True)
-    table.add_column("makes\nh x w x c", justify="right", no_wrap=True)
+    table.add_column("output\nh x w x c", justify="right", no_wrap=True)
     table.add_column("param.\nmult.", justify="right", no_wrap=True)
-    table.add_column("sees\nenters", justify="right", no_wrap=True)
+    table.add_column("input\ninjected", justify="right", no_wrap=True)
     table.add_column("trained by")
     for block in inspection.blocks:
         choices = ", ".join(inspection.name_choices_for(block)) or "never"
@@ -144,14 +146,14 @@ def _list_blocks(inspection: "Inspection", width: int) -> Table:
             f"{describe_inputs(block)}\n{entering if block.injections else ''}",
             Text(choices, style=COLOURS[block.state]),
         )
-    table.caption = "enters: how many times the identity is injected here."
+    table.caption = "injected: how many times the identity is injected in this block."
     return table
 
 
 def _list_choices(inspection: "Inspection") -> Table:
-    table = _create_table("What could be trained")
+    table = _create_table("Choices of trainable layers")
     table.add_column("choice", min_width=9)
-    for heading in ("layers", "param.", "runs each\nstep", "MiB fp32", "MiB fp16"):
+    for heading in ("layers", "param.", "run per\nstep", "MiB fp32", "MiB fp16"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("presets", overflow="fold")
     for same in inspection.distinct:
@@ -166,13 +168,13 @@ def _list_choices(inspection: "Inspection") -> Table:
             f"{cost.cut_bytes / 2**21:.2f}",
             ", ".join(presets) or "-",
         )
-    table.caption = "MiB: what is kept of a sample so that only the rest has to run each step."
+    table.caption = "MiB: cache size per sample, so that only the rest has to run at each step."
     return table
 
 
 def _list_reasons(inspection: "Inspection") -> Table:
-    table = _create_table("What is never trained")
-    table.add_column("why")
+    table = _create_table("Layers that are never trained")
+    table.add_column("reason")
     table.add_column("layers", justify="right", no_wrap=True)
     table.add_column("param.", justify="right", no_wrap=True)
     for reason in inspection.reasons:

@@ -1,4 +1,4 @@
-"""`facefusion-finetune jobs ...`: what FaceFusion's tab has put into the queue."""
+"""`facefusion-finetune jobs ...`: the queue of FaceFusion's tab."""
 
 import json
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from facefusion_finetune.jobs.record import DamagedJob, Job, JobState
 
 jobs_app = typer.Typer(
-    help="The queue of FaceFusion's tab: look at its jobs, stop them.", no_args_is_help=True
+    help="The queue of FaceFusion's tab: list, show and stop jobs.", no_args_is_help=True
 )
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="As `jobs list` shows it.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="An id from `jobs list`.")]
 
 
 @jobs_app.command("list")
 def list_jobs(as_json: Json = False) -> None:
     """List all jobs, oldest first.
 
-    What cannot be read is listed, too, with the file and the reason; in JSON they stand in
-    `damaged`, which is null for what is whole, and what is not known then is null.
+    Damaged jobs are listed as well, with the file and the reason; in JSON, these are in `damaged`,
+    which is null for intact jobs, and unknown values are null.
     """
     from facefusion_finetune.jobs import queue
 
@@ -36,7 +36,7 @@ def list_jobs(as_json: Json = False) -> None:
 
 @jobs_app.command("show")
 def show_job(job_id: JobId, as_json: Json = False) -> None:
-    """Show what became of a job, and the end of its log."""
+    """Show a job's state, and the end of its log."""
     from facefusion_finetune.jobs import queue
 
     job = queue.find_job(job_id)
@@ -58,7 +58,7 @@ def show_job(job_id: JobId, as_json: Json = False) -> None:
 
 @jobs_app.command("stop")
 def stop_job(job_id: JobId) -> None:
-    """Stop a job; a training can be resumed, an extraction started again, and goes on there."""
+    """Stop a job; a training can be resumed, and an extraction continues when started again."""
     from facefusion_finetune.jobs import queue
 
     job = queue.find_job(job_id)

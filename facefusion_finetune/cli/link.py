@@ -1,4 +1,4 @@
-"""`link` and `unlink`: whether FaceFusion finds this package."""
+"""`link` and `unlink`: add this package to FaceFusion, or remove it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,18 +9,18 @@ import typer
 def link(
     path: Annotated[Path | None, typer.Argument(help="FaceFusion's folder.")] = None,
 ) -> None:
-    """Make FaceFusion find this package: three small guarded files, nothing edited."""
+    """Add this package to FaceFusion: writes three small files and edits none."""
     from facefusion_finetune.host.link import link as link_host
 
     host = link_host(path)
-    typer.echo(f"Linked with {host.name} in {host.path}.")
+    typer.echo(f"Linked to {host.name} in {host.path}.")
     typer.echo("Use it with: facefusion run --processors finetuned_swapper")
 
 
 def unlink(
     path: Annotated[Path | None, typer.Argument(help="FaceFusion's folder.")] = None,
 ) -> None:
-    """Remove what `link` wrote, and nothing else."""
+    """Remove the files that `link` wrote, and nothing else."""
     from facefusion_finetune.host.link import unlink as unlink_host
 
     result = unlink_host(path)

@@ -19,7 +19,7 @@ models_app = typer.Typer(help="Versions of a person's model.", no_args_is_help=T
 
 
 class Precision(StrEnum):
-    """Of a file's weights."""
+    """Precision of a file's weights."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -32,8 +32,8 @@ Reference = Annotated[str, typer.Argument(metavar="NAME[@VERSION]")]
 def list_models(as_json: Json = False, host: HostOption = None) -> None:
     """List all versions of all persons.
 
-    What cannot be read is listed, too, with the file and the reason; in JSON they stand in
-    `damaged`, which is null for what is whole, and what is not known then is null.
+    Damaged versions are listed as well, with the file and the reason; in JSON, these are in
+    `damaged`, which is null for intact versions, and unknown values are null.
     """
     from facefusion_finetune.registry.versions import list_versions
 
@@ -44,7 +44,7 @@ def list_models(as_json: Json = False, host: HostOption = None) -> None:
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
-    print_lines(map(_draw_row, rows), "There is no model yet.")
+    print_lines(map(_draw_row, rows), "There are no models yet.")
 
 
 def _describe_version(version: "ListedVersion") -> dict[str, Any]:
@@ -122,11 +122,11 @@ def show_model(model: Reference, as_json: Json = False, host: HostOption = None)
 def activate(
     model: Reference,
     force: Annotated[
-        bool, typer.Option("--force", help="Although it is unproven; the card says so.")
+        bool, typer.Option("--force", help="Also activate an unproven model; its card says so.")
     ] = False,
     host: HostOption = None,
 ) -> None:
-    """Let FaceFusion use this version (of NAME alone: the last finished one)."""
+    """Make FaceFusion use this version (for NAME alone: the last finished one)."""
     from facefusion_finetune.host.locate import locate
     from facefusion_finetune.registry import store
 
@@ -135,14 +135,14 @@ def activate(
     label = "" if store.read_card(run.model_path).judge_result.get("proven") else " (unproven)"
     typer.echo(f"{run.reference} is active{label}: {path}")
     typer.echo(
-        "Use it: facefusion headless-run --processors finetuned_swapper"
+        "Use it with: facefusion headless-run --processors finetuned_swapper"
         f" --finetuned-swapper-model {person.name} -t TARGET -o OUTPUT"
     )
 
 
 @models_app.command("deactivate")
 def deactivate(model: Reference, host: HostOption = None) -> None:
-    """Take a person's models (or one version) out of FaceFusion; the runs stay."""
+    """Remove a person's models (or one version) from FaceFusion; the runs are kept."""
     from facefusion_finetune.host.locate import locate
     from facefusion_finetune.registry import store
 
@@ -153,7 +153,7 @@ def deactivate(model: Reference, host: HostOption = None) -> None:
 
 @models_app.command("verify")
 def verify(model: Reference, host: HostOption = None) -> None:
-    """Check the active model of a person: checksum, card, base, structure."""
+    """Verify the active model of a person: checksum, card, base, structure."""
     from facefusion_finetune.host.locate import locate
     from facefusion_finetune.host.models import find_models, models_directory
     from facefusion_finetune.registry import store
@@ -170,22 +170,22 @@ def verify(model: Reference, host: HostOption = None) -> None:
         )
     for path in paths:
         card = store.verify(path)
-        typer.echo(f"{path.name}: whole, {card.base_name} tuned to {card.person}")
+        typer.echo(f"{path.name}: intact, {card.base_name} tuned to {card.person}")
 
 
 @models_app.command("remove")
 def remove(
     model: Annotated[str, typer.Argument(metavar="NAME@VERSION")],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     host: HostOption = None,
 ) -> None:
-    """Delete one version: its run, and its model in FaceFusion."""
+    """Delete one version: its run, its exports, and its model in FaceFusion."""
     from facefusion_finetune.registry.versions import remove_version
     from facefusion_finetune.runs.run import find_run
 
     person, number = load_reference(model)
     if number is None:
-        raise typer.BadParameter("name one version, for example NAME@2")
+        raise typer.BadParameter("give a version, for example NAME@2")
     run = find_run(person, number)
     if not yes and not typer.confirm(f"Delete {run.reference} with its checkpoints and report?"):
         raise typer.Abort
@@ -196,57 +196,58 @@ def remove(
 @models_app.command("export")
 def export(
     model: Reference,
-    output: Annotated[Path, typer.Option(help="The file to write.")],
+    output: Annotated[Path, typer.Option(help="File to write.")],
     standalone: Annotated[
-        bool, typer.Option("--standalone", help="With all weights in it; needs no base beside it.")
+        bool, typer.Option("--standalone", help="Include all weights, so that no base is needed.")
     ] = False,
     precision: Annotated[
-        Precision, typer.Option(help="fp16 halves the weights; the file is standalone then.")
+        Precision, typer.Option(help="fp16 halves the size of the weights; implies --standalone.")
     ] = Precision.FP32,
     strength: Annotated[
-        float, typer.Option(help="Share of a gated change, 0 to 1; below 1 it is unproven.")
+        float, typer.Option(help="Strength of a gated change, 0 to 1; unproven below 1.")
     ] = 1.0,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a file that is there.")
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
 ) -> None:
-    """Write a model to a file for another machine (of NAME alone: the last finished one)."""
+    """Export a model to a file for another machine (for NAME alone: the last finished one)."""
     from facefusion_finetune.registry import transfer
 
     person, run = _find_finished(model)
     half = precision is Precision.FP16
-    made = transfer.export_model(person, run, output, standalone, half, overwrite, strength)
-    typer.echo(f"{run.reference}: {made.path} ({made.size / 1e6:.1f} MB)")
-    if made.base is not None:
+    exported = transfer.export_model(person, run, output, standalone, half, overwrite, strength)
+    typer.echo(f"{run.reference}: {exported.path} ({exported.size / 1e6:.1f} MB)")
+    if exported.base is not None:
         typer.echo(
-            f"It holds the tuned weights alone. The other machine needs {made.base}; without it,"
-            " export with --standalone."
+            f"It contains only the tuned weights. The other machine needs {exported.base}; if it"
+            " does not have it, export with --standalone."
         )
 
 
 @models_app.command("import")
 def import_model(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="From `models export`.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file from `models export`.")],
     name: Annotated[
-        str | None, typer.Option("--as", metavar="NAME", help="Who it is here; else as it says.")
+        str | None,
+        typer.Option("--as", metavar="NAME", help="Person here; default: as in its card."),
     ] = None,
     host: HostOption = None,
 ) -> None:
-    """Take in a model from another machine, as the person's next version."""
+    """Import a model from another machine as the person's next version."""
     from facefusion_finetune.host.models import models_directory
     from facefusion_finetune.registry import transfer
 
     folder = _find_host(host)
     active = models_directory(folder) if folder else None
-    made = transfer.import_model(file, name, [active.parent, active] if active else [])
-    run = made.run
-    typer.echo(f"{run.reference}: imported from {file} (there {made.origin}), unproven here.")
-    typer.echo(made.note or f"It is linked to {run.record.base_name}, which is on this machine.")
-    typer.echo(f"Use it: facefusion-finetune models activate {run.reference} --force")
+    imported = transfer.import_model(file, name, [active.parent, active] if active else [])
+    run = imported.run
+    typer.echo(f"{run.reference}: imported from {file} (originally {imported.origin}), unproven.")
+    typer.echo(imported.note or f"It is linked to {run.record.base_name} on this machine.")
+    typer.echo(f"Use it with: facefusion-finetune models activate {run.reference} --force")
 
 
 def _find_finished(model: str) -> "tuple[Person, Run]":
-    """The run of that version, or the person's last finished one."""
+    """The run of the given version, or the person's last finished one."""
     from facefusion_finetune.runs.run import DamagedRun, find_run, scan_runs
 
     person, number = load_reference(model)
@@ -261,7 +262,7 @@ def _find_finished(model: str) -> "tuple[Person, Run]":
 
 
 def _find_host(host: Path | None) -> Path | None:
-    """The host's folder where there is one; a list is of use without it."""
+    """The host's folder; None if none was given and none is found."""
     from facefusion_finetune.host.locate import locate
 
     try:

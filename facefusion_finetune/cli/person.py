@@ -9,25 +9,25 @@ import typer
 
 from facefusion_finetune.cli.shared import HostOption, Json, print_lines
 
-person_app = typer.Typer(help="Who: record consent, show and remove persons.", no_args_is_help=True)
+person_app = typer.Typer(help="Persons and their consent: add, show, remove.", no_args_is_help=True)
 
 
 @person_app.command("add")
 def add_person(
     name: Annotated[str, typer.Argument(help="Letters, digits, '_', '-', '.'.")],
     consent: Annotated[
-        Path | None, typer.Option(help="A signed form or recording; its digest is recorded.")
+        Path | None, typer.Option(help="A signed form or a recording; only its digest is stored.")
     ] = None,
     consent_note: Annotated[
-        str | None, typer.Option(help="Who agreed to what, and when, in a sentence.")
+        str | None, typer.Option(help="A sentence: who agreed to what, and when.")
     ] = None,
     consent_scope: Annotated[str | None, typer.Option(help="What the consent covers.")] = None,
     consent_expires: Annotated[
-        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day it holds.")
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day it is valid.")
     ] = None,
     renew: Annotated[bool, typer.Option("--renew", help="Replace the consent on record.")] = False,
 ) -> None:
-    """Record a person and the consent, before any crop is made."""
+    """Add a person and their consent, which is required before any crop is made."""
     from facefusion_finetune.people import profile
 
     expires = consent_expires.date() if consent_expires else None
@@ -40,10 +40,10 @@ def add_person(
 
 @person_app.command("list")
 def list_persons(as_json: Json = False) -> None:
-    """List everybody on record.
+    """List all persons on record.
 
-    Whose record cannot be read is listed, too, with the file and the reason; in JSON, a list of
-    objects with a `name`, they stand in `damaged`, which is null for a whole record.
+    Persons with damaged records are listed as well, with the file and the reason; in JSON, a list
+    of objects with a `name`, these are in `damaged`, which is null for an intact record.
     """
     from facefusion_finetune.people.profile import DamagedPerson, scan_people
 
@@ -55,7 +55,7 @@ def list_persons(as_json: Json = False) -> None:
         typer.echo(json.dumps([{"name": name, "damaged": why} for name, why in rows], indent=2))
     else:
         lines = (name if why is None else f"{name}  damaged: {why}" for name, why in rows)
-        print_lines(lines, "Nobody is on record.")
+        print_lines(lines, "No persons are on record.")
 
 
 @person_app.command("show")
@@ -74,13 +74,13 @@ def show_person(name: str, as_json: Json = False) -> None:
 @person_app.command("remove")
 def remove_person(
     name: str,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     exports: Annotated[
-        bool, typer.Option("--exports", help="Delete exported files of the person's models, too.")
+        bool, typer.Option("--exports", help="Also delete exported files of the person's models.")
     ] = False,
     host: HostOption = None,
 ) -> None:
-    """Delete a person's crops, vectors, runs and models, in FaceFusion's folders too."""
+    """Delete a person's crops, embeddings, runs and models, also in FaceFusion's folders."""
     from facefusion_finetune.host.locate import locate
     from facefusion_finetune.people import elsewhere, profile
     from facefusion_finetune.privacy import removal
@@ -91,7 +91,7 @@ def remove_person(
         entries = elsewhere.recall(directory).elsewhere
         exported = [entry.path for entry in entries if entry.kind == "export"]
         for exported_file in () if exports else exported:
-            typer.echo(f"stays unless you add --exports: {exported_file}")
+            typer.echo(f"kept unless you add --exports: {exported_file}")
         if not typer.confirm(f"Delete everything held about {name}?"):
             raise typer.Abort
     done = removal.remove_person(name, locate(host).path if host else None, exports)

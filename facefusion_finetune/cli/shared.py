@@ -1,4 +1,4 @@
-"""What the commands share: opening the host's analyser, progress, printing."""
+"""Shared by the commands: options, opening the analyser, progress, printing."""
 
 import contextlib
 import os
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from facefusion_finetune.runs.run import Run
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 HostOption = Annotated[
     Path | None,
-    typer.Option("--host", help="FaceFusion's folder; otherwise it is looked for."),
+    typer.Option("--host", help="FaceFusion's folder; located automatically by default."),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -47,7 +47,7 @@ FacesOption = Annotated[
     typer.Option(
         "--faces",
         metavar="facefusion|insightface",
-        help="Who finds faces: FaceFusion, or insightface where there is none.",
+        help="Face analyser: FaceFusion, or insightface if FaceFusion is not installed.",
     ),
 ]
 
@@ -57,7 +57,7 @@ JudgeOption = Annotated[
         "--judge",
         metavar="FILE.onnx",
         envvar=JUDGE_VARIABLE,
-        help="A second face recogniser, independent of FaceFusion's, that judges the result.",
+        help="A second face recogniser, independent of FaceFusion's, that scores the result.",
     ),
 ]
 TargetsOption = Annotated[
@@ -65,7 +65,7 @@ TargetsOption = Annotated[
     typer.Option(
         "--targets",
         metavar="PATH",
-        help="Footage of other people that the person is swapped onto to be judged; repeatable.",
+        help="Footage of other people to swap the person onto for evaluation; repeatable.",
     ),
 ]
 
@@ -77,18 +77,18 @@ def choose_analyser(
     footage: Sequence[Path] = (),
     run: "Run | None" = None,
 ) -> "FaceAnalyser":
-    """Open the analyser that the options of a command name; see `analysers.open_analyser`.
+    """Open the analyser selected by a command's options; see `analysers.open_analyser`.
 
     Args:
         host: From `--host`.
         settings: From `--set KEY=VALUE`.
         faces: From `--faces`.
-        footage: What will be looked at.
-        run: The one that is judged.
+        footage: The footage to analyse.
+        run: The run to evaluate.
 
     Raises:
-        UsageError: An option has no such value, or is given with one that it does not go with.
-        HostError: There is no FaceFusion, or no insightface, that can be used.
+        UsageError: An option has an invalid value, or does not apply to the analyser.
+        HostError: There is no usable FaceFusion or insightface.
     """
     chosen = analysers.check_faces(faces) or analysers.find_faces(run)
     if chosen == "insightface":
@@ -102,7 +102,7 @@ def _parse_settings(settings: list[str] | None) -> dict[str, str]:
         key, mark, value = setting.partition("=")
         if not mark or not key:
             raise UsageError(
-                f"--set {setting}", "it is not KEY=VALUE.", "For example: --set log_level=debug."
+                f"--set {setting}", "it is not KEY=VALUE.", "Use for example --set log_level=debug."
             )
         values[key] = value
     return values
@@ -114,8 +114,8 @@ def _refuse_with_insightface(host: Path | None, settings: list[str] | None) -> N
     if given:
         raise UsageError(
             ", ".join(given),
-            "it is for FaceFusion, and insightface finds the faces.",
-            "Leave it out, or use --faces facefusion.",
+            "it applies to FaceFusion, but insightface is used.",
+            "Remove it, or use --faces facefusion.",
         )
 
 
@@ -126,16 +126,16 @@ def load_reference(model: str) -> tuple[Person, int | None]:
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that speaks, of those `accelerate launch` started."""
+    """Whether this is the main one of the processes started by `accelerate launch`."""
     return os.environ.get("RANK", "0") == "0"
 
 
 @contextlib.contextmanager
 def show_progress() -> "Iterator[Observer]":
-    """A progress bar on stderr; yields who has to be told."""
+    """A progress bar on stderr; yields its observer."""
     from facefusion_finetune.runs.observer import Observer
 
-    # FaceFusion limits OpenMP to one thread in the processes it starts; training wants them all.
+    # FaceFusion limits OpenMP to one thread in its child processes; training uses all cores.
     os.environ.pop("OMP_NUM_THREADS", None)
     if not is_first_process():
         yield Observer()
@@ -170,7 +170,7 @@ def show_progress() -> "Iterator[Observer]":
 
 
 def _print_step(console: Console, step: int, total: int, values: dict[str, float]) -> None:
-    """In a log file one line for each tenth of the way."""
+    """Without a terminal, print a line every 10 % of the steps."""
     if step * 10 // total > (step - 1) * 10 // total:
         console.print(f"step {step} of {total}: {_describe_step(values)}", highlight=False)
 
@@ -182,7 +182,7 @@ def _describe_step(values: dict[str, float]) -> str:
 
 
 def print_report(run: "Run", report: "Report") -> None:
-    """The verdict, and where things lie."""
+    """Print the verdict and the paths of the results."""
     typer.echo(f"{run.reference}: {report.sentence}")
     for note in report.notes:
         typer.echo(note)
@@ -191,11 +191,11 @@ def print_report(run: "Run", report: "Report") -> None:
     typer.echo(f"model:  {run.model_path}")
     typer.echo(f"report: {run.report_path}")
     if report.proven:
-        typer.echo(f"Use it: facefusion-finetune models activate {run.reference}")
+        typer.echo(f"Use it with: facefusion-finetune models activate {run.reference}")
     else:
         typer.echo(
-            "It is not proven to be better. To use it all the same: facefusion-finetune models"
-            f" activate {run.reference} --force"
+            "It is not proven to be better. To use it anyway: facefusion-finetune models activate"
+            f" {run.reference} --force"
         )
 
 
@@ -214,5 +214,5 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def print_lines(lines: Iterable[str], otherwise: str) -> None:
-    """Print lines, or a sentence where there are none."""
+    """Print lines, or `otherwise` if there are none."""
     typer.echo("\n".join(lines) or otherwise)

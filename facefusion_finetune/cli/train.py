@@ -1,4 +1,4 @@
-"""`train` and `evaluate`: crops to a judged model, and a finished model judged again."""
+"""`train` and `evaluate`: train and evaluate a model, or evaluate a finished one again."""
 
 import json
 from pathlib import Path
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
 PrecisionOption = Annotated[
     str,
-    typer.Option(metavar="|".join(PRECISIONS), help="What the networks compute in while training."),
+    typer.Option(metavar="|".join(PRECISIONS), help="Precision of the networks during training."),
 ]
 TrackerOption = Annotated[
     list[str] | None,
     typer.Option(
         "--tracker",
         metavar="tensorboard|mlflow",
-        help="Where to log metrics as well as to metrics.jsonl; repeatable.",
+        help="Also log metrics to this experiment tracker; repeatable.",
     ),
 ]
 DryRunOption = Annotated[
     bool,
-    typer.Option("--dry-run", help="Do two steps, say what the training would be, write nothing."),
+    typer.Option("--dry-run", help="Run two steps and report time and memory; write nothing."),
 ]
 CacheOption = Annotated[
     Path | None,
@@ -55,11 +55,11 @@ CacheOption = Annotated[
         "--cache",
         metavar="DIR",
         envvar=CACHE_VARIABLE,
-        help="Where results of the frozen part are kept while training; by default with the run.",
+        help="Cache folder for the frozen layers' activations; by default in the run's folder.",
     ),
 ]
 CacheSizeOption = Annotated[
-    str, typer.Option("--cache-size", metavar="SIZE", help="Most room they may take; 0 for none.")
+    str, typer.Option("--cache-size", metavar="SIZE", help="Maximum cache size; 0 turns it off.")
 ]
 CommercialOption = Annotated[
     bool,
@@ -70,13 +70,13 @@ OthersOption = Annotated[
     typer.Option(
         "--others",
         metavar="FOOTAGE",
-        help="Footage of other people, for pairs with their frames; repeatable.",
+        help="Footage of other people, for training pairs with their frames; repeatable.",
     ),
 ]
 
 
 def _print_dry_run(dry_run: "DryRun", as_json: bool) -> None:
-    """What a dry run found, as a table or for a program."""
+    """Print a dry run's results, as a table or as JSON."""
     from facefusion_finetune.training.dry_run import create_table
 
     if as_json:
@@ -90,9 +90,11 @@ def train(
     base: Annotated[
         str, typer.Option(help="FaceFusion's name of a swapper, or an ONNX file.")
     ] = "inswapper_128",
-    preset: Annotated[str, typer.Option(help="Name, or a .toml file.")] = "balanced",
-    seed: Annotated[int, typer.Option(min=0, help="Of everything that is drawn.")] = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the last run.")] = False,
+    preset: Annotated[str, typer.Option(help="A preset's name, or a .toml file.")] = "balanced",
+    seed: Annotated[int, typer.Option(min=0, help="Random seed.")] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Resume the last unfinished run.")
+    ] = False,
     dry_run: DryRunOption = False,
     as_json: Json = False,
     others: OthersOption = None,
@@ -107,7 +109,7 @@ def train(
     settings: SetOption = None,
     faces: FacesOption = None,
 ) -> None:
-    """Tune a swapper to the person, and judge it on held-out footage."""
+    """Tune a swapper to the person, and evaluate it on held-out footage."""
     request = TrainRequest.parse(
         base=base,
         preset=preset,
@@ -125,8 +127,8 @@ def train(
     if dry_run and resume:
         raise UsageError(
             "--dry-run with --resume",
-            "a dry run trains anew, so there is no run to continue.",
-            "Leave one of them out.",
+            "a dry run starts from scratch, so there is no run to resume.",
+            "Remove one of the two.",
         )
     request.check()
     from facefusion_finetune.people.profile import load_person
@@ -145,9 +147,7 @@ def train(
         with show_progress() as observer:
             run, report = recipe.train_person(person, analyser, request, observer)
     except KeyboardInterrupt:
-        typer.echo(
-            f"Interrupted. Nothing is lost: facefusion-finetune train {name} --resume", err=True
-        )
+        typer.echo(f"Interrupted. Resume with: facefusion-finetune train {name} --resume", err=True)
         raise typer.Exit(1) from None
     if report is not None:
         _print_result(run, report, as_json)
@@ -162,7 +162,7 @@ def evaluate(
     settings: SetOption = None,
     faces: FacesOption = None,
 ) -> None:
-    """Judge a finished model again, from what its run keeps; the card then says the result."""
+    """Evaluate a finished model again, from its run's data, and update its card."""
     from facefusion_finetune.evaluation.rerun import evaluate_run
     from facefusion_finetune.runs.run import find_run
 

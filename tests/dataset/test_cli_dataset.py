@@ -69,18 +69,18 @@ def test_review_reject_restore(extracted: Person) -> None:
     assert result.stdout.splitlines() == [
         f"{first}: rejected by hand",
         f"{second}: rejected by hand",
-        "ada: 2 changed, 34 crops kept in all.",
+        "ada: 2 changed, 34 crops kept in total.",
     ]
     result = _run("reject", "ada", first)
     assert result.exit_code == 0
     assert f"{first}: already rejected (rejected by hand)" in result.stdout
     result = _run("restore", "ada", first)
-    assert result.stdout.splitlines()[-1] == "ada: 1 changed, 35 crops kept in all."
+    assert result.stdout.splitlines()[-1] == "ada: 1 changed, 35 crops kept in total."
     assert "rejected by hand 1" in _run("show", "ada").stdout
 
 
 def test_review_of_nothing(person: Person) -> None:
-    assert _run("review", "ada").stdout == "ada: there is no crop to look at.\n"
+    assert _run("review", "ada").stdout == "ada: there are no crops.\n"
 
 
 def test_unknown_id_is_wrong_use(extracted: Person) -> None:

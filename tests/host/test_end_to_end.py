@@ -284,7 +284,7 @@ def test_same_footage_again_adds_nothing(workplace: Path) -> None:
     footage = support.find_footage("asl_a", "yes.mkv").parent
     done = _finetune(workplace, "extract", "asl_a", footage, *SETTINGS)
     assert done.returncode == 0, done.stderr
-    assert "5 sources were known; 66 crops in all" in done.stdout
+    assert "5 sources already known; 66 crops in total" in done.stdout
 
 
 def test_crops_equal_what_the_processor_feeds(

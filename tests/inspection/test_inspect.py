@@ -287,7 +287,12 @@ def test_table_fits_a_pipe(run, families, name: str, monkeypatch: pytest.MonkeyP
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     assert "\x1b" not in out
-    for text in ("What could be trained", "balanced", "What is never trained", "target encoder"):
+    for text in (
+        "Choices of trainable layers",
+        "balanced",
+        "Layers that are never trained",
+        "target encoder",
+    ):
         assert text in out
     assert "\N{HORIZONTAL ELLIPSIS}" not in out
 
@@ -321,7 +326,7 @@ def test_graph_with_json_leaves_stdout_to_it(run, small: Path, tmp_path: Path) -
     [
         (["inswapper_128"], 2, ".assets/models/inswapper_128.onnx"),
         (["missing.onnx"], 1, "no such file"),
-        (["{small}", "--graph", "{small}"], 2, "a drawing is an .svg file"),
+        (["{small}", "--graph", "{small}"], 2, "the drawing is an SVG file"),
         (["{small}", "--graph", "{folder}/none/x.svg"], 1, "it cannot be written"),
         (["{folder}"], 1, "not a valid ONNX"),
         (["{other}"], 1, "it is not a face swapper"),

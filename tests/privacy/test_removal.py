@@ -481,7 +481,7 @@ def test_command_asks_first_and_tells_of_exports(
     monkeypatch.setattr("typer.confirm", refuse)
     code, out, _ = command("person", "remove", "ada")
     assert (code, asked) == (1, ["Delete everything held about ada?"])
-    assert f"stays unless you add --exports: {output}" in out
+    assert f"kept unless you add --exports: {output}" in out
     assert load_person("ada") == known
 
 

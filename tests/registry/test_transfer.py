@@ -572,7 +572,7 @@ def test_commands(
     code, out, err = command("models", "import", sent, "--as", "jane", "--host", host)
     assert code == 0, err
     assert "jane@1: imported from" in out
-    assert "there ada@1), unproven here" in out
+    assert "originally ada@1), unproven" in out
     assert "linked to demo" in out
     code, out, _ = command("models", "list", "--host", host)
     assert "jane@1" in out
@@ -583,7 +583,7 @@ def test_commands(
     code, out, _ = command("models", "activate", "jane", "--force", "--host", host)
     assert (code, "(unproven)" in out) == (0, True)
     code, out, _ = command("models", "verify", "jane", "--host", host)
-    assert (code, "jane-1.onnx: whole" in out) == (0, True)
+    assert (code, "jane-1.onnx: intact" in out) == (0, True)
     code, out, _ = command("models", "show", "jane", "--json", "--host", host)
     assert json.loads(out)["judge_result"]["made_elsewhere"]
     code, out, _ = command("person", "show", "jane", "--json")
