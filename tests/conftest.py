@@ -18,6 +18,8 @@ from facefusion_finetune.host.link import link
 from facefusion_finetune.host.locate import read_host
 from tests.support import host as support
 from tests.support.browser import explain_missing_browser
+from tests.support.forked import ForkServer
+from tests.support.sharing import make_once
 
 SEED = 20250101
 """Of the generators that a test has not seeded itself."""
@@ -90,11 +92,20 @@ def private_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
+def fork_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkServer]:
+    """Runs programs in processes of their own that have PyTorch loaded."""
+    with ForkServer(tmp_path_factory.mktemp("forked")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
 def furnished_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the checkout with small stand-in models; tests leave it as it is."""
     checkout = support.find_checkout()
     assert checkout is not None
-    return support.furnish(checkout, tmp_path_factory.mktemp("furnished") / "facefusion-copy")
+    return make_once(
+        tmp_path_factory, "facefusion-copy", lambda folder: support.furnish(checkout, folder)
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,7 @@
 """A stored run is judged again: to the same bytes, by another judge, on another machine."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +31,7 @@ from facefusion_finetune.runs.run import JudgeRecord, Run, find_run, write_recor
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.files.modelfile import open_model
+from tests.support.forked import ForkServer
 from tests.support.runs import list_names, read_digests
 
 CODE = """
@@ -70,7 +68,9 @@ def test_same_run_same_bytes(judged: Person, run: Run, analyser: DemoAnalyser) -
     assert list_names(run.directory) == before
 
 
-def test_another_machine_finds_the_same(judged_home: Path, tmp_path: Path) -> None:
+def test_another_machine_finds_the_same(
+    judged_home: Path, tmp_path: Path, fork_server: ForkServer
+) -> None:
     elsewhere = tmp_path / "elsewhere" / "data"
     shutil.copytree(judged_home, elsewhere)
     with home.use_home(elsewhere):
@@ -78,10 +78,8 @@ def test_another_machine_finds_the_same(judged_home: Path, tmp_path: Path) -> No
         written = _report(run)
         for name in ("report.json", "report.html"):
             (run.directory / name).unlink()
-        done = subprocess.run(
-            [sys.executable, "-c", CODE], env=dict(os.environ), capture_output=True, check=False
-        )
-        assert done.returncode == 0, done.stderr.decode()
+        done = fork_server.run(CODE)
+        assert done.returncode == 0, done.stderr
         assert _report(run) == written
         assert run.report_path.is_file()
 

@@ -8,8 +8,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +40,7 @@ from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.commands import run_command
 from tests.support.demo_world import NOBODY
+from tests.support.forked import ForkServer
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run
 
@@ -179,7 +178,7 @@ def test_failed_export_is_not_remembered(known: Person, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after", [1, 4, 7, 10, 13])
 def test_killed_removal_can_be_repeated(
-    known: Person, tmp_path: Path, home_folder: Path, after: int
+    known: Person, tmp_path: Path, home_folder: Path, after: int, fork_server: ForkServer
 ) -> None:
     host = tmp_path / "facefusion"
     store.activate(known, find_run(known, None), host, force=True)
@@ -201,7 +200,7 @@ def unlink(path, missing_ok=False):
 pathlib.Path.unlink = unlink
 remove_person("ada")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    done = fork_server.run(code)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(_list_files(home_folder)) + len(_list_files(host)) == total - after
     assert list_names() == ["ada"], "as long as anything is left, the person is listed"

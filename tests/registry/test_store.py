@@ -1,8 +1,6 @@
 """Activation: whole or not at all, and only with consent and proof."""
 
 import resource
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,6 +21,7 @@ from facefusion_finetune.swappers.card import (
     encode_card,
     encode_metadata,
 )
+from tests.support.forked import ForkServer
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_finished_run
 
@@ -93,7 +92,7 @@ def test_expired_consent_forbids_activation(trained: Person, run: Run, host: Pat
 
 
 def test_full_disk_leaves_nothing_half_written(
-    trained: Person, run: Run, host: Path, home_folder: Path
+    trained: Person, run: Run, host: Path, home_folder: Path, fork_server: ForkServer
 ) -> None:
     """A real limit on file sizes, in a process of its own, stands for the full disk."""
     size = run.model_path.stat().st_size
@@ -113,7 +112,7 @@ except Exception as error:
     print(type(error).__name__, error)
 """
     before = run.model_path.read_bytes()
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = fork_server.run(code)
     assert "RegistryError model ada@1: it cannot be written to" in done.stdout, done.stderr
     assert "File too large" in done.stdout
     assert _files(host) == []

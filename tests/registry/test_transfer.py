@@ -4,7 +4,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -37,6 +36,7 @@ from facefusion_finetune.swappers.files.bases import bases_directory, digest_fil
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
+from tests.support.forked import ForkServer
 from tests.support.inswapper import build_inswapper, run_inswapper
 from tests.support.runs import create_card, create_finished_run, list_names
 
@@ -162,7 +162,7 @@ def test_output_where_nothing_can_be_written(
 
 @pytest.mark.parametrize("choices", [{}, {"standalone": True}, {"half": True}])
 def test_full_disk_leaves_no_part(
-    person: Person, run: Run, tmp_path: Path, choices: dict[str, bool]
+    person: Person, run: Run, tmp_path: Path, choices: dict[str, bool], fork_server: ForkServer
 ) -> None:
     (tmp_path / "out").mkdir()
     code = f"""
@@ -180,7 +180,7 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = fork_server.run(code)
     assert done.stdout.startswith("RegistryError"), done.stdout + done.stderr
     assert "File too large" in done.stdout
     assert list_names(tmp_path / "out") == []
@@ -474,7 +474,7 @@ def test_cut_off_file(elsewhere: Callable[..., Path], options: SwapperOptions) -
 
 
 def test_full_disk_leaves_nothing_of_an_import(
-    elsewhere: Callable[..., Path], options: SwapperOptions, tmp_path: Path
+    elsewhere: Callable[..., Path], options: SwapperOptions, tmp_path: Path, fork_server: ForkServer
 ) -> None:
     sent = elsewhere(standalone=True)
     code = f"""
@@ -488,7 +488,7 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = fork_server.run(code)
     assert done.stdout.startswith("RegistryError"), done.stdout + done.stderr
     assert "File too large" in done.stdout
     _assert_nothing_left(tmp_path)

@@ -1,4 +1,4 @@
-"""A drawn person with consent and crops, and a trained run, made once and copied by each test."""
+"""A drawn person with consent and crops, and a trained run: made once, and copied by each test."""
 
 import shutil
 from pathlib import Path
@@ -23,6 +23,7 @@ from facefusion_finetune.runs.run import Run
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.runs import create_finished_run
+from tests.support.sharing import make_once
 
 PERSON = "ada"
 PERSON_SEED = FIRST_UNSEEN_SEED + 7
@@ -74,17 +75,21 @@ def home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of one drawn person in six shots."""
-    folder = tmp_path_factory.mktemp("footage")
-    write_footage(folder, PERSON_SEED, SHOTS, FRAMES_PER_SHOT, seed=3)
-    return folder
+    return make_once(
+        tmp_path_factory,
+        "footage",
+        lambda folder: write_footage(folder, PERSON_SEED, SHOTS, FRAMES_PER_SHOT, seed=3),
+    )
 
 
 @pytest.fixture(scope="session")
 def other_footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Frames of another drawn person in two shots."""
-    folder = tmp_path_factory.mktemp("other-footage")
-    write_footage(folder, OTHER_SEED, 2, FRAMES_PER_SHOT, seed=4)
-    return folder
+    return make_once(
+        tmp_path_factory,
+        "other-footage",
+        lambda folder: write_footage(folder, OTHER_SEED, 2, FRAMES_PER_SHOT, seed=4),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +101,12 @@ def analyser(footage: Path, other_footage: Path) -> DemoAnalyser:
 @pytest.fixture(scope="session")
 def preset_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A preset of eight steps with every pair kind and every loss."""
-    path = tmp_path_factory.mktemp("preset") / "quick.toml"
-    path.write_text(QUICK_PRESET)
-    return path
+
+    def write(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "quick.toml").write_text(QUICK_PRESET)
+
+    return make_once(tmp_path_factory, "preset", write) / "quick.toml"
 
 
 @pytest.fixture(scope="session")
@@ -106,10 +114,12 @@ def extracted_home(
     tmp_path_factory: pytest.TempPathFactory, footage: Path, analyser: DemoAnalyser
 ) -> Path:
     """A home with the person's crops; not to be changed."""
-    folder = tmp_path_factory.mktemp("extracted") / "home"
-    with home.use_home(folder):
-        extract_footage(_add(), [footage], analyser)
-    return folder
+
+    def extract(folder: Path) -> None:
+        with home.use_home(folder):
+            extract_footage(_add(), [footage], analyser)
+
+    return make_once(tmp_path_factory, "extracted", extract)
 
 
 @pytest.fixture(scope="session")
@@ -120,15 +130,11 @@ def trained_home(
     preset_file: Path,
 ) -> Path:
     """A home with a finished run; not to be changed."""
-    folder = tmp_path_factory.mktemp("trained") / "home"
-    shutil.copytree(extracted_home, folder)
-    with home.use_home(folder):
-        train_person(
-            load_person(PERSON),
-            analyser,
-            TrainRequest(base="demo", preset=str(preset_file), seed=11),
-        )
-    return folder
+    return make_once(
+        tmp_path_factory,
+        "trained",
+        lambda folder: _train(folder, extracted_home, analyser, preset_file, None),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -146,17 +152,11 @@ def judged_home(
     drawn_world: World,
 ) -> Path:
     """A home with a finished run that has targets and true swaps; not to be changed."""
-    folder = tmp_path_factory.mktemp("judged") / "home"
-    shutil.copytree(extracted_home, folder)
-    with home.use_home(folder):
-        person = load_person(PERSON)
-        train_person(
-            person,
-            analyser,
-            TrainRequest(base="demo", preset=str(preset_file), seed=11),
-            world=drawn_world,
-        )
-    return folder
+    return make_once(
+        tmp_path_factory,
+        "judged",
+        lambda folder: _train(folder, extracted_home, analyser, preset_file, drawn_world),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -244,3 +244,12 @@ def load_kept(
 
 def _add() -> Person:
     return add_person(PERSON, create_consent(None, "A drawn person agrees to nothing."))
+
+
+def _train(
+    folder: Path, extracted: Path, analyser: DemoAnalyser, preset: Path, world: World | None
+) -> None:
+    shutil.copytree(extracted, folder)
+    with home.use_home(folder):
+        request = TrainRequest(base="demo", preset=str(preset), seed=11)
+        train_person(load_person(PERSON), analyser, request, world=world)

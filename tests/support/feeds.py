@@ -1,13 +1,12 @@
 """A small feed, to be read with a cache or without.
 
-Run as a script, `python -m tests.support.feeds killed|limited FOLDER`, it fills a cache in a
-process of its own, which is killed in the middle, or in which no file may grow.
+Two functions are for a process of its own, which is killed in the middle, or in which no file may
+grow.
 """
 
 import os
 import resource
 import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -68,7 +67,3 @@ def fill_within_limit(folder: Path) -> None:
     feed = choose_feed(direct, create_settings(folder), notes.append)
     output, _ = feed.run(feed.draw(0), 0)
     print(type(feed).__name__, len(output), notes)
-
-
-if __name__ == "__main__":
-    {"killed": fill_until_killed, "limited": fill_within_limit}[sys.argv[1]](Path(sys.argv[2]))

@@ -1,11 +1,8 @@
 """The whole engine through the recipe: gate, vector, cache, kept-back shot, others, dry run."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +26,7 @@ from facefusion_finetune.training.cache.feed import CachedFeed
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
 from facefusion_finetune.training.recipe import dry_run_person, train_person
 from facefusion_finetune.training.request import TrainRequest
+from tests.support.forked import ForkServer
 from tests.support.runs import read_digests
 
 PRESET = """
@@ -131,7 +129,12 @@ def _records(person: Person, run: Run) -> list[crops.CropRecord]:
 
 
 def test_killed_engine_is_resumed_to_the_same_weights(
-    extracted_home: Path, footage: Path, other_footage: Path, tmp_path: Path, engine_preset: str
+    extracted_home: Path,
+    footage: Path,
+    other_footage: Path,
+    tmp_path: Path,
+    engine_preset: str,
+    fork_server: ForkServer,
 ) -> None:
     code = f"""
 import os, signal, sys
@@ -177,14 +180,9 @@ else:
     ):
         if not (tmp_path / folder).exists():
             shutil.copytree(extracted_home, tmp_path / folder)
-        done = subprocess.run(
-            [sys.executable, "-c", code, part],
-            env={**os.environ, home.HOME_VARIABLE: str(tmp_path / folder), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == expected, done.stderr
         with home.use_home(tmp_path / folder):
+            done = fork_server.run(code, part)
+            assert done.returncode == expected, done.stderr
             run = find_run(load_person("ada"), None)
             if part == "killed":
                 assert load_checkpoint(run.checkpoint_path).step == 4

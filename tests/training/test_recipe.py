@@ -2,11 +2,8 @@
 
 import hashlib
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -35,6 +32,7 @@ from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.training.engine import checkpoint
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
+from tests.support.forked import ForkServer
 from tests.support.runs import read_digests
 
 
@@ -104,7 +102,12 @@ def test_resumed_run_ends_as_one_that_was_never_stopped(
 
 
 def test_killed_process_is_resumed_to_the_same_weights(
-    extracted_home: Path, footage: Path, other_footage: Path, preset_file: Path, tmp_path: Path
+    extracted_home: Path,
+    footage: Path,
+    other_footage: Path,
+    preset_file: Path,
+    tmp_path: Path,
+    fork_server: ForkServer,
 ) -> None:
     """Each part in a process of its own, so that all run with the same number of threads."""
     code = f"""
@@ -134,14 +137,9 @@ train_person(person, analyser, request, None if is_resumed else Observer(on_step
     ):
         if not (tmp_path / folder).exists():
             shutil.copytree(extracted_home, tmp_path / folder)
-        done = subprocess.run(
-            [sys.executable, "-c", code, part],
-            env={**os.environ, home.HOME_VARIABLE: str(tmp_path / folder)},
-            capture_output=True,
-            check=False,
-        )
-        assert done.returncode == expected, done.stderr
         with home.use_home(tmp_path / folder):
+            done = fork_server.run(code, part)
+            assert done.returncode == expected, done.stderr
             run = find_run(load_person("ada"), None)
             assert run.is_finished == (part != "killed")
             weights[part] = read_digests(run) if run.is_finished else {}

@@ -3,8 +3,6 @@
 import hashlib
 import shutil
 import signal
-import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -38,6 +36,7 @@ from facefusion_finetune.faces.protocol import DetectedFace, VisionFrame
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from facefusion_finetune.runs.others import check_apart
 from tests.support.demo_world import FRAMES_PER_SHOT, PERSON_SEED, SHOTS
+from tests.support.forked import ForkServer
 
 
 class BlindAnalyser(DemoAnalyser):
@@ -336,10 +335,15 @@ extract.extract_footage(load_person("ada"), [footage], DemoAnalyser([footage]))
     [("write", 0), ("write", 40), ("write", 110), ("move", 9), ("move", 50), ("sources", 0)],
 )
 def test_killed_extraction_goes_on(
-    person: Person, footage: Path, analyser: DemoAnalyser, place: str, count: int
+    person: Person,
+    footage: Path,
+    analyser: DemoAnalyser,
+    fork_server: ForkServer,
+    place: str,
+    count: int,
 ) -> None:
-    killed = subprocess.run([sys.executable, "-c", KILLED, footage, place, str(count)], check=False)
-    assert killed.returncode == -signal.SIGKILL
+    killed = fork_server.run(KILLED, footage, place, count)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     kept_before = len(read_manifest(person))
     result = extract_footage(person, [footage], analyser)
     assert kept_before + result.kept == SHOTS * FRAMES_PER_SHOT
@@ -349,10 +353,14 @@ def test_killed_extraction_goes_on(
 
 
 def test_killed_extraction_comes_to_the_same(
-    person: Person, footage: Path, analyser: DemoAnalyser, extracted_home: Path
+    person: Person,
+    footage: Path,
+    analyser: DemoAnalyser,
+    extracted_home: Path,
+    fork_server: ForkServer,
 ) -> None:
     """Shots and tracks that were interrupted go on as if nothing had happened."""
-    subprocess.run([sys.executable, "-c", KILLED, footage, "write", "95"], check=False)
+    fork_server.run(KILLED, footage, "write", 95)
     extract_footage(person, [footage], analyser)
     with home.use_home(extracted_home):
         expected = [record.model_dump() for record in read_manifest(person)]
@@ -364,9 +372,9 @@ def test_killed_extraction_comes_to_the_same(
 
 
 def test_other_settings_begin_anew_and_other_footage_is_forgotten(
-    person: Person, footage: Path, analyser: DemoAnalyser
+    person: Person, footage: Path, analyser: DemoAnalyser, fork_server: ForkServer
 ) -> None:
-    subprocess.run([sys.executable, "-c", KILLED, footage, "write", "90"], check=False)
+    fork_server.run(KILLED, footage, "write", 90)
     left = person.directory / "extraction"
     assert len(list(left.glob("*.png"))) > 10
     result = extract_footage(

@@ -23,6 +23,7 @@ from facefusion_finetune.swappers.files.bases import (
 from facefusion_finetune.swappers.files.metadata import MAX_ENTRIES, MAX_ENTRY, read_links
 from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.files.writeback import save_model
+from tests.support.forked import ForkServer
 from tests.support.inswapper import write_inswapper
 from tests.support.runs import create_card, list_names, move_weights
 
@@ -146,7 +147,7 @@ def test_base_beside_active_models_gets_no_second_name(
     assert active.stat().st_nlink == 1
 
 
-def test_full_disk(source: Path, digest: str, folder: Path) -> None:
+def test_full_disk(source: Path, digest: str, folder: Path, fork_server: ForkServer) -> None:
     """A real limit on file sizes, in a process of its own, stands for the full disk."""
     code = f"""
 import resource, signal
@@ -159,7 +160,7 @@ try:
 except OSError as error:
     print(error)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = fork_server.run(code)
     assert "File too large" in done.stdout, done.stderr
     assert list_names(folder) == []
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY

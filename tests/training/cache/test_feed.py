@@ -3,8 +3,6 @@
 import errno
 import os
 import signal
-import subprocess
-import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -40,6 +38,7 @@ from tests.support.feeds import (
     create_feed,
     create_settings,
 )
+from tests.support.forked import ForkServer
 from tests.support.waiting import HANGS
 
 
@@ -142,9 +141,18 @@ def test_a_finished_cache_is_read_and_not_made_again(
     assert (tmp_path / "cache" / DATA_FILE).read_bytes() == content
 
 
-def test_killed_in_the_middle_of_filling(direct: DirectFeed, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.feeds", "killed", str(tmp_path)]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True)
+PROGRAM = """
+import sys
+from pathlib import Path
+from tests.support import feeds
+getattr(feeds, sys.argv[1])(Path(sys.argv[2]))
+"""
+
+
+def test_killed_in_the_middle_of_filling(
+    direct: DirectFeed, tmp_path: Path, fork_server: ForkServer
+) -> None:
+    ended = fork_server.run(PROGRAM, "fill_until_killed", tmp_path)
     assert ended.returncode == -signal.SIGKILL, ended.stderr
     data = tmp_path / "cache" / DATA_FILE
     half = data.read_bytes()
@@ -158,10 +166,9 @@ def test_killed_in_the_middle_of_filling(direct: DirectFeed, tmp_path: Path) -> 
     assert (tmp_path / "other" / "cache" / DATA_FILE).read_bytes() == resumed
 
 
-def test_a_file_that_cannot_grow(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.support.feeds", "limited", str(tmp_path)]
-    made = subprocess.run(command, check=True, capture_output=True, text=True)
-    assert made.stdout.startswith("DirectFeed 4 ")
+def test_a_file_that_cannot_grow(tmp_path: Path, fork_server: ForkServer) -> None:
+    made = fork_server.run(PROGRAM, "fill_within_limit", tmp_path)
+    assert made.stdout.startswith("DirectFeed 4 "), made.stderr
     assert "is full" in made.stdout
     assert not (tmp_path / "cache").exists()
 

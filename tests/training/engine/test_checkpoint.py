@@ -1,9 +1,11 @@
 """Checkpoints: a run killed at any moment ends as one that was never stopped."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from facefusion_finetune.training.engine.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from tests.support.forked import ForkServer
 from tests.support.tiny_training import (
     TinyWorld,
     are_same,
@@ -28,54 +31,60 @@ from tests.support.tiny_training import (
 )
 from tests.support.waiting import HANGS
 
-SETTINGS = ("steps=20", "validate_every=4", "patience=99")
+SETTINGS = {"steps": 20, "validate_every": 4, "patience": 99}
+PROGRAM = """
+import json, sys
+from pathlib import Path
+from tests.support.tiny_training import main
+main(Path(sys.argv[1]), json.loads(sys.argv[2]))
+"""
 RETURNED = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
 """Lets malloc give each picture's memory back at once. What it keeps by itself differs from run to
 run, and now and then left too little for two samples where memory is limited."""
 
-
-def _start(folder: Path, *settings: str, code: int = 0) -> dict[str, torch.Tensor]:
-    """Train in a process of its own; the weights, if it comes to its end."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.tiny_training", str(folder), *settings],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **RETURNED},
-        check=False,
-        timeout=HANGS,
-    )
-    assert done.returncode == code, done.stderr[-3000:]
-    return {} if code else torch.load(folder / "final.pt", weights_only=True)
+Weights = dict[str, torch.Tensor]
+Train = Callable[..., Weights]
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, torch.Tensor], Path]:
+def train(fork_server: ForkServer) -> Train:
+    """Trains in a process of its own; the weights, if it comes to its end."""
+
+    def train(folder: Path, code: int = 0, **settings: object) -> Weights:
+        done = fork_server.run(PROGRAM, folder, json.dumps(SETTINGS | settings))
+        assert done.returncode == code, done.stderr
+        return {} if code else torch.load(folder / "final.pt", weights_only=True)
+
+    return train
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, train: Train) -> tuple[Weights, Path]:
     """Weights and folder of a run that was never stopped; its eleventh step fails once."""
     folder = tmp_path_factory.mktemp("whole")
-    return _start(folder, *SETTINGS, "spoil=[10]"), folder
+    return train(folder, spoil=[10]), folder
 
 
-def _spoil(folder: Path) -> str:
-    """Let the eleventh step fail, unless that was got over already."""
+def _choose_spoilt(folder: Path) -> list[int]:
+    """The eleventh step, unless its failing was got over already."""
     path = folder / "last.safetensors"
     is_over = path.exists() and load_checkpoint(path).progress.rate_factor < 1
-    return f"spoil={[] if is_over else [10]}"
+    return [] if is_over else [10]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 7, 12])
 def test_killed_anywhere_and_resumed_to_the_same_bits(
-    whole: tuple[dict[str, torch.Tensor], Path], tmp_path: Path, steps: int
+    whole: tuple[Weights, Path], train: Train, tmp_path: Path, steps: int
 ) -> None:
     """Killed at a step, then inside the write of a checkpoint, then left in peace.
 
     The step lies before the first checkpoint, between two, or after the one that failed.
     """
-    _start(tmp_path, *SETTINGS, "spoil=[10]", f"kill_at={steps}", code=-signal.SIGKILL)
+    train(tmp_path, -signal.SIGKILL, spoil=[10], kill_at=steps)
     folder = tmp_path / "checkpoints"
-    _start(tmp_path, *SETTINGS, _spoil(folder), "kill_in_write=3", code=-signal.SIGKILL)
+    train(tmp_path, -signal.SIGKILL, spoil=_choose_spoilt(folder), kill_in_write=3)
     assert len(list(folder.glob(".*.part"))) == 1, "the half that was written"
-    weights = _start(tmp_path, *SETTINGS, _spoil(folder))
+    weights = train(tmp_path, spoil=_choose_spoilt(folder))
     assert are_same(weights, whole[0])
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["last.safetensors", "previous.safetensors"]
@@ -87,6 +96,20 @@ def test_killed_anywhere_and_resumed_to_the_same_bits(
     assert len(last.progress.scores) == 6
     for group in ("weights", "average", "best", "moments"):
         assert are_same(getattr(last, group), getattr(expected, group)), group
+
+
+def _start(folder: Path, *settings: str) -> Weights:
+    """Train in a process whose malloc is told from the start what to do; the weights."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.tiny_training", str(folder), *settings],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **RETURNED},
+        check=False,
+        timeout=HANGS,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return torch.load(folder / "final.pt", weights_only=True)
 
 
 @pytest.mark.slow
