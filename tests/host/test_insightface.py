@@ -377,7 +377,7 @@ def test_swappers_are_opened_without_the_host(
 def test_another_network_in_a_files_place_is_refused(models: Path, tmp_path: Path) -> None:
     pack = write_pack(models, tmp_path / "buffalo_l")
     (pack / "1k3d68.onnx").write_bytes((pack / "w600k_r50.onnx").read_bytes())
-    with pytest.raises(HostError, match="does not take it for landmark_3d_68"):
+    with pytest.raises(HostError, match="does not recognise it as a landmark_3d_68"):
         InsightFaceAnalyser(pack)
     (pack / "1k3d68.onnx").write_bytes(b"half a network")
     with pytest.raises(HostError, match="insightface cannot open it"):

@@ -340,7 +340,7 @@ def test_training_is_queued_with_what_was_chosen(
     assert (resumed["cache_size"], resumed["trackers"]) == (4 * 10**9, [])
 
     queue.request_stop(queue.list_jobs("ruth")[-1])
-    with pytest.raises(UsageError, match="not a number of bytes"):
+    with pytest.raises(UsageError, match="not a valid size"):
         uis.training.resume("ruth", "auto", False, "plenty", [])
     assert len(queue.list_jobs("ruth")) == 2
 
