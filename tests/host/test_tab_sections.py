@@ -99,7 +99,7 @@ def test_person_is_recorded_with_the_consent_of_the_form(
         ("ruth", "She agreed.", "form.pdf", "", "exactly one proof"),
         ("", "She agreed.", None, "", "name"),
         ("../ruth", "She agreed.", None, "", "name"),
-        ("ruth", "She agreed.", None, "soon", "it is no day"),
+        ("ruth", "She agreed.", None, "soon", "it is not a date"),
         ("ruth", "She agreed.", None, "2001-01-01", "past"),
     ],
 )
@@ -177,7 +177,7 @@ def test_extraction_takes_the_uploads_along(
 
 
 def test_nothing_to_extract_is_said(uis: SimpleNamespace, ruth: Person) -> None:
-    with pytest.raises(UsageError, match="there is none"):
+    with pytest.raises(UsageError, match="no footage was given"):
         uis.footage.extract("ruth", None, None, "", None, 6.0, 1800, False)
     assert not list(ruth.directory.glob("jobs/*"))
 
@@ -248,7 +248,7 @@ def test_pictures_of_the_gallery_are_served_from_where_they_lie(
 @pytest.mark.parametrize(
     ("written", "words", "is_open"),
     [
-        (JobState(), ["Waiting; 1 jobs before it"], True),
+        (JobState(), ["Waiting; jobs ahead: 1"], True),
         (
             JobState(status="done", result={"sentence": "It is better."}),
             ["It is better."],

@@ -4,7 +4,7 @@ from typing import Any
 
 TRAINING_TEXTS: dict[str, Any] = {
     "jobs": {
-        "queued": "Waiting; {count} jobs before it",
+        "queued": "Waiting; jobs ahead: {count}",
         "starting": "Starting",
         "stopping": "Stopping",
         "steps": "{done} of {total}",
@@ -203,7 +203,7 @@ LOCALES: dict[str, Any] = {
                 " recording.",
                 "recorded": "{name}: consent recorded.",
                 "day_given": "last day '{text}'",
-                "day_why": "it is no day.",
+                "day_why": "it is not a date.",
                 "day_todo": "Write it as in 2027-01-31, or leave the field empty.",
                 "nobody": "Nobody is on record yet. Nothing of anybody is kept before the consent"
                 " is: record a person below.",
@@ -243,7 +243,7 @@ LOCALES: dict[str, Any] = {
                 "coverage": "What the crops of {name} cover: poses, eyes, mouth, light and shots",
                 "advice": "What to film next",
                 "no_footage_given": "footage",
-                "no_footage_why": "there is none.",
+                "no_footage_why": "no footage was given.",
                 "no_footage_todo": "Choose videos or pictures, or a folder.",
                 "no_crops_given": "crops",
                 "no_crops_why": "none is ticked.",
