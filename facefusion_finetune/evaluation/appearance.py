@@ -282,7 +282,7 @@ class AppearanceOnTargets:
             if not len(known):
                 continue
             limit = float(numpy.percentile(known, FIX_PERCENTILE))
-            # a frame in which no face is found any more also needs a fix
+            # a frame in which no face is found also needs a fix
             flags = [flag | ~(values <= limit) for flag, values in zip(flags, pair, strict=True)]
         at = [blocks[row] for row in rows]
         shares = [flag.astype(numpy.float64) for flag in flags]

@@ -1,1 +1,1 @@
-"""Code that runs inside FaceFusion, laid out like its own tree, without torch and gradio."""
+"""Code that runs inside FaceFusion, laid out like its tree: no torch; gradio only with a page."""

@@ -170,7 +170,7 @@ def require_version(host: Path | None, reference: str | None) -> ListedVersion:
     if found is None:
         raise RegistryError(
             f"model {reference or 'none'}",
-            "no such version exists (any more).",
+            "no such version exists.",
             "Choose another version.",
         )
     return found

@@ -23,7 +23,7 @@ def create_card(
     person: PersonSource,
     report: Report,
 ) -> ModelCard:
-    """The tuned model's card, for its metadata and for the JSON file beside it."""
+    """The tuned model's card, for its metadata and for the JSON file next to it."""
     config, family = run.config, options.family
     picture = (
         base64.b64encode(encode_png(person.source)).decode("ascii") if family.picture else None

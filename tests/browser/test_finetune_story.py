@@ -72,7 +72,7 @@ def test_from_footage_to_a_swapped_picture(
     camera = Camera(page, folder)
 
     # who
-    assert "Nobody is on record" in page.wait_for_text("finetune_person_html", "Nobody")
+    assert "No persons are on record" in page.wait_for_text("finetune_person_html", "No persons")
     camera.shoot("empty")
     steps.add_person(page, "asl_b")
     page.wait_for_text("finetune_person_html", steps.NOTE)
@@ -90,7 +90,7 @@ def test_from_footage_to_a_swapped_picture(
     page.wait_until(
         lambda: page.read_picture("finetune_coverage_html") is not None, what="coverage is shown"
     )
-    page.wait_for_text("finetune_person_html", f"{kept} crops of {len(clips)} shots")
+    page.wait_for_text("finetune_person_html", f"{kept} usable crops from {len(clips)} shots")
     assert not list((ui.home / "people" / "asl_b" / "jobs").glob("*/footage")), "uploads are gone"
     camera.shoot("crops")
 

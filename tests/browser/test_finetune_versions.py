@@ -110,7 +110,7 @@ def test_from_report_to_roll_back(
     assert page.read_chosen(VERSION) == "ada@2 (inswapper_128, unproven)"
     page.click("finetune_proof_activate_button")
     page.wait_until(
-        lambda: any("tick ACTIVATE ALTHOUGH" in toast for toast in page.read_toasts()),
+        lambda: any("tick ACTIVATE ANYWAY" in toast for toast in page.read_toasts()),
         what="the tick is asked for",
     )
     page.set_checkbox("finetune_proof_force_checkbox")
@@ -209,10 +209,10 @@ def test_comparison(
 ) -> None:
     finish("ada", proven=True)
     page = open_tab()
-    page.wait_for_text("finetune_compare_frame_html", "choose a target")
+    page.wait_for_text("finetune_compare_frame_html", "select a target")
     page.click("finetune_compare_button")
     page.wait_until(
-        lambda: any("no frame to compare on" in toast for toast in page.read_toasts()),
+        lambda: any("no frame to swap" in toast for toast in page.read_toasts()),
         what="a frame is asked for",
     )
     page.upload("finetune_compare_frame_file", target_video)

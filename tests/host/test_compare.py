@@ -117,7 +117,7 @@ def test_content_check_comes_first(
 
 
 def test_frame_without_a_face(compare: ModuleType, runs: list[Run], frame: Frame) -> None:
-    with pytest.raises(FootageError, match="no face is found"):
+    with pytest.raises(FootageError, match="no face was found"):
         compare.compare_models(
             compare.Side(runs[0]), compare.Side(runs[1]), numpy.zeros_like(frame)
         )
@@ -167,7 +167,7 @@ def test_base_that_is_nowhere(
     side = compare.Side(run, is_base=True)
     assert compare.find_base(run, compare.store.read_card(run.model_path)) == copy
     copy.unlink()
-    with pytest.raises(RegistryError, match="no mine of the sha256"):
+    with pytest.raises(RegistryError, match="there is no mine with sha256"):
         compare.compare_models(side, side, frame)
 
 

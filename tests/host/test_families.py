@@ -289,7 +289,7 @@ def test_a_linked_model_draws_the_same_and_keeps_its_emap(
         emap.ClearField("raw_data")
         onnx.save(model, str(path))
         support.write_hash(path)
-        with pytest.raises(FinetuneError, match="does not end in the 512 x 512 matrix"):
+        with pytest.raises(FinetuneError, match="lacks the final 512 x 512 matrix"):
             models.load_model("linked")
     finally:
         swaps.ours.clear_inference_pool()

@@ -37,15 +37,15 @@ def test_exports_are_offered_from_where_they_lie(
 def test_sides_to_compare(
     compare: ModuleType, models: ModuleType, runs: list[Run], person: Person
 ) -> None:
-    sign = models.fingerprint_versions(compare.adapter.HOST_PATH)
-    shown = compare.refresh(sign, None, None, "")
+    fingerprint = models.fingerprint_versions(compare.adapter.HOST_PATH)
+    shown = compare.refresh(fingerprint, None, None, "")
     assert get(shown, compare.COMPARE_LEFT_DROPDOWN) == "ada@2"
     assert get(shown, compare.COMPARE_RIGHT_DROPDOWN) == compare.BASE
     seen = shown[compare.SEEN_TEXTBOX]
-    assert compare.refresh(sign, "ada@1", "ada@2", seen) == {}
+    assert compare.refresh(fingerprint, "ada@1", "ada@2", seen) == {}
     runs[1].model_path.unlink()
-    sign = models.fingerprint_versions(compare.adapter.HOST_PATH)
-    shown = compare.refresh(sign, "ada@1", "ada@2", seen)
+    fingerprint = models.fingerprint_versions(compare.adapter.HOST_PATH)
+    shown = compare.refresh(fingerprint, "ada@1", "ada@2", seen)
     assert "value" not in shown[compare.COMPARE_LEFT_DROPDOWN].constructor_args, "it stays"
     assert get(shown, compare.COMPARE_RIGHT_DROPDOWN) == compare.BASE
     shown = compare.follow_person("ada", "bea@1", "bea@2")
@@ -80,7 +80,7 @@ def test_frame_is_the_upload_else_the_target(
     assert target_video.name in shown[compare.COMPARE_FRAME_HTML]
     state.init_item("target_path", None)
     shown = compare.refresh_frame(shown[compare.COMPARE_FRAME_STATE])
-    assert "Upload a picture or a video" in shown[compare.COMPARE_FRAME_HTML]
+    assert "Upload a picture or video" in shown[compare.COMPARE_FRAME_HTML]
 
 
 def test_target_of_facefusion_is_not_deleted(
@@ -106,7 +106,7 @@ def test_both_are_shown(
     data_classes = importlib.import_module("gradio.data_classes")
     assert pictures[0].parent.resolve() in data_classes._StaticFiles.all_paths
     state.init_item("target_path", None)
-    with pytest.raises(UsageError, match="no frame to compare on"):
+    with pytest.raises(UsageError, match="no frame to swap"):
         compare.show_both("ada@1", "ada@2", None, 0)
     with pytest.raises(RegistryError, match="no such version"):
         compare.show_both("ada@1", None, str(pictures[0]), 0)

@@ -77,7 +77,7 @@ def _list_seen(proof: ModuleType, shown: dict[Any, Any]) -> list[str]:
 def test_what_cannot_be_shown_is_said(
     proof: ModuleType, runs: list[Run], person: Person, tmp_path: Path
 ) -> None:
-    assert "No model is finished yet" in proof.refresh(None, None, "", "")[proof.PROOF_HTML]
+    assert "There is no finished model yet" in proof.refresh(None, None, "", "")[proof.PROOF_HTML]
     path = runs[1].report_json_path
     for text in ("{", "[]", "{}", '{"sentence": 3}', "\xff"):
         path.write_text(text, "latin-1")
@@ -101,8 +101,8 @@ def test_imported_version_has_no_report(
     import_model(made.path, "ada", [])
     shown = proof.refresh(*UNSEEN)
     assert get(shown, proof.PROOF_VERSION_DROPDOWN) == "ada@3"
-    assert "there: ada@1" in shown[proof.PROOF_HTML]
-    assert "proves nothing here" in shown[proof.PROOF_HTML]
+    assert "originally ada@1" in shown[proof.PROOF_HTML]
+    assert "unproven here" in shown[proof.PROOF_HTML]
     assert get(shown, proof.PROOF_FORCE_CHECKBOX, "visible")
     assert not get(shown, proof.PROOF_PICTURES_ACCORDION, "visible")
 
@@ -110,7 +110,7 @@ def test_imported_version_has_no_report(
 def test_unproven_version_needs_the_tick(
     proof: ModuleType, runs: list[Run], linked_host: Path, said: list[str]
 ) -> None:
-    with pytest.raises(UsageError, match="ACTIVATE ALTHOUGH UNPROVEN"):
+    with pytest.raises(UsageError, match="ACTIVATE ANYWAY"):
         proof.activate("ada", "ada@2", False)
     assert list_active(linked_host) == []
     proof.activate("ada", "ada@2", True)

@@ -146,7 +146,7 @@ def test_deletion_is_asked_about(
     shown = models.delete(asked[models.MODELS_ASKED_STATE], "ada@1")
     assert not runs[0].directory.exists()
     assert list_active(linked_host) == []
-    assert "ada@1 is deleted" in said[-1]
+    assert "ada@1 was deleted" in said[-1]
     assert not get(shown, models.MODELS_CONFIRM_COLUMN, "visible")
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@2"
 
@@ -168,7 +168,7 @@ def test_a_version_at_work_is_not_deleted(
     locks = importlib.import_module("facefusion_finetune.jobs.locks")
     with locks.hold(job / ".lock"):
         for refuse in (models.ask, lambda reference: models.delete(reference, reference)):
-            with pytest.raises(UsageError, match="being trained or judged"):
+            with pytest.raises(UsageError, match="being trained or evaluated"):
                 refuse("ada@2")
         models.delete("ada@1", "ada@1")
     assert runs[1].directory.exists()

@@ -191,13 +191,13 @@ def test_a_chosen_model_that_is_gone_is_chosen_no_more(
 ) -> None:
     *_, before, _ = options.update_model("bob", TICKED, options.load(TICKED)[3])
     remove(linked_host, "bob")
-    with pytest.warns(UserWarning, match="'bob', who was chosen, is not active any more"):
+    with pytest.warns(UserWarning, match="'bob' is no longer active"):
         model, pixel_boost, weight, after, drawn = options.update_changes(TICKED, before)
     assert caplog.text.count("model 'bob': no such model is active in this FaceFusion") == 1
     assert state.STATE_SET["ui"]["finetuned_swapper_model"] is None
     assert read(model)["choices"] == [("jane (unproven)", "jane")]
     assert read(model)["value"] is None
-    assert "Nobody is chosen" in read(model)["info"]
+    assert "No model is selected" in read(model)["info"]
     assert read(pixel_boost)["visible"] is False
     assert read(weight) == {"visible": False}
     assert drawn != options.describe_drawn(before)
@@ -266,8 +266,8 @@ def build_below_the_hosts(monkeypatch: pytest.MonkeyPatch) -> Any:
     for name in ("render", "listen"):
         monkeypatch.setattr(host_options, name, getattr(host_options, name))
     monkeypatch.setattr(attach, "IS_ATTACHED", False)
-    attach.attach(core.report_lack_of_options)
-    attach.attach(core.report_lack_of_options)
+    attach.attach(core.report_missing_options)
+    attach.attach(core.report_missing_options)
     with gradio.Blocks() as page:
         for module in (processors, host_options):
             with gradio.Blocks():
@@ -368,7 +368,7 @@ def test_the_page_shows_what_the_command_line_chose(pages: tuple[list[BuiltPage]
     assert pages[0][3].find("finetuned_swapper_weight_slider")["value"] == 0.5
     # the page is where another person can be chosen, so that FaceFusion starts
     assert (unknown["visible"], unknown.get("value")) == (True, None)
-    assert "Nobody is chosen" in unknown["info"]
+    assert "No model is selected" in unknown["info"]
     assert pages[0][2].find("finetuned_swapper_pixel_boost_dropdown")["visible"] is False
     assert "model 'bob': no such model is active" in pages[1]
 

@@ -88,9 +88,9 @@ def _look(page: SimpleNamespace, name: str) -> dict[str, object]:
     footage, crops = page.footage.show_job(name), page.footage.show_crops(name, "all")
     report = page.report.refresh(name, None, "", "")
     versions = page.versions.refresh(None, "", "", None, None, "", None)
-    for section in (page.person, page.training.sign_job, page.footage.sign_job):
-        sign = section if callable(section) else section.sign
-        sign(name)
+    for section in (page.person, page.training.fingerprint_job, page.footage.fingerprint_job):
+        fingerprint = section if callable(section) else section.fingerprint
+        fingerprint(name)
     return {
         "person": person[page.person.PERSON_HTML],
         "training": training[page.training.TRAINING_HTML],

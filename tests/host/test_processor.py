@@ -140,9 +140,9 @@ def test_video_changes_inside_the_face(
         (["--finetuned-swapper-model", "jane@9"], "Active: jane@1, jane@2."),
         (["--finetuned-swapper-model", "jane@x"], "the part after '@' is not a version number"),
         (["--finetuned-swapper-model", "../jane"], "person name '../jane'"),
-        (["--finetuned-swapper-pixel-boost", "200x200"], "no multiple of the size of the model"),
+        (["--finetuned-swapper-pixel-boost", "200x200"], "not a multiple of the size of model"),
         (["--finetuned-swapper-weight", "1.5"], "--finetuned-swapper-weight '1.5'"),
-        (["-s", "nowhere.png"], "neither an image nor an audio file"),
+        (["-s", "nowhere.png"], "not a readable image or audio file"),
     ],
 )
 def test_wrong_options_are_said(
@@ -173,7 +173,7 @@ def damage_content(path: Path) -> str:
 def damage_hash(path: Path) -> str:
     """The hash is another one."""
     path.with_suffix(".hash").write_text("00000000")
-    return "is not the 00000000 it was activated with"
+    return "but was 00000000 when it was activated"
 
 
 def damage_format(path: Path) -> str:
@@ -222,7 +222,7 @@ def test_a_model_of_another_type_is_said(
             tmp_path / "output.png",
             *("--finetuned-swapper-model", "other"),
         )
-        assert "a swapper of the type 'facedancer'" in output
+        assert "a swapper of type 'facedancer'" in output
         assert "inswapper, simswap, ghost, blendswap, uniface, hififace, hyperswap" in output
     finally:
         for file in path.parent.glob("other-*"):

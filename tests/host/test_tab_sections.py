@@ -99,7 +99,7 @@ def test_person_is_recorded_with_the_consent_of_the_form(
         ("ruth", "She agreed.", "form.pdf", "", "exactly one proof"),
         ("", "She agreed.", None, "", "name"),
         ("../ruth", "She agreed.", None, "", "name"),
-        ("ruth", "She agreed.", None, "soon", "it is not a date"),
+        ("ruth", "She agreed.", None, "soon", "not a valid date"),
         ("ruth", "She agreed.", None, "2001-01-01", "past"),
     ],
 )
@@ -177,7 +177,7 @@ def test_extraction_takes_the_uploads_along(
 
 
 def test_nothing_to_extract_is_said(uis: SimpleNamespace, ruth: Person) -> None:
-    with pytest.raises(UsageError, match="no footage was given"):
+    with pytest.raises(UsageError, match="none was selected"):
         uis.footage.extract("ruth", None, None, "", None, 6.0, 1800, False)
     assert not list(ruth.directory.glob("jobs/*"))
 
@@ -210,7 +210,7 @@ def test_gallery_filters_and_decisions_change_the_crops(uis: SimpleNamespace, ru
     uis.footage.restore("ruth", [first])
     assert "1 crops restored; 26 kept" in uis.said[-1]
     for ids in ([], None):
-        with pytest.raises(UsageError, match="none is ticked"):
+        with pytest.raises(UsageError, match="none are selected"):
             uis.footage.reject("ruth", ids)
 
 
@@ -222,9 +222,9 @@ def test_gallery_follows_thumbnails_that_come_after_the_crops(
     records = read_manifest(ruth)
     thumbnail_path(ruth, records[0].id).unlink()
     assert len(uis.crops_view.create_view("ruth", "all").shown) == 29
-    before = uis.footage.sign_crops("ruth", "all")
+    before = uis.footage.fingerprint_crops("ruth", "all")
     write_thumbnails(ruth, records)
-    assert uis.footage.sign_crops("ruth", "all") != before
+    assert uis.footage.fingerprint_crops("ruth", "all") != before
     assert len(uis.crops_view.create_view("ruth", "all").shown) == 30
 
 
@@ -248,7 +248,7 @@ def test_pictures_of_the_gallery_are_served_from_where_they_lie(
 @pytest.mark.parametrize(
     ("written", "words", "is_open"),
     [
-        (JobState(), ["Waiting; jobs ahead: 1"], True),
+        (JobState(), ["In the queue, 1 job ahead"], True),
         (
             JobState(status="done", result={"sentence": "It is better."}),
             ["It is better."],
@@ -292,7 +292,7 @@ def test_running_job_shows_how_far_it_is(uis: SimpleNamespace, ruth: Person) -> 
         assert "Training, 20 of 80, 1:05 left" in drawn.html
         assert 'aria-valuenow="25"' in drawn.html
         assert drawn.is_open
-        with pytest.raises(UsageError, match="one is waiting or running"):
+        with pytest.raises(UsageError, match="already queued or running"):
             uis.training.start("ruth", *CHOSEN, None, None)
         uis.training.stop("ruth")
         assert "Stopping" in uis.progress.draw_latest_job("ruth", ("train",)).html
@@ -306,7 +306,13 @@ def test_extraction_says_what_came_of_it(uis: SimpleNamespace, ruth: Person) -> 
     }
     job.write_state(JobState(status="done", result=result))
     text = uis.progress.draw_latest_job("ruth", ("extract",)).html
-    for words in ("3 of 5 faces in 6 frames", "30 crops in all", "2 blurred", "1 files", "2 other"):
+    for words in (
+        "3 of 5 faces in 6 frames",
+        "30 crops in total",
+        "2 blurred",
+        "1 files",
+        "2 other",
+    ):
         assert words in text
     assert uis.progress.draw_latest_job("ruth", ("train",)).html == ""
 
@@ -357,24 +363,26 @@ def test_bases_state_their_licence_and_those_at_hand_come_first(uis: SimpleNames
     assert "not downloaded" in labels["ghost_1_256"]
     assert "may be used commercially" in uis.recipe_text.describe_base("ghost_1_256")
     assert "no commercial use" in uis.recipe_text.describe_base("inswapper_128")
-    assert "no swapper called" in uis.recipe_text.describe_base("unheard_of")
+    assert "no swapper named" in uis.recipe_text.describe_base("unheard_of")
 
 
 def test_preset_states_its_gain_and_its_time_here(uis: SimpleNamespace, ruth: Person) -> None:
     text = uis.recipe_text.describe_preset("inswapper_128", "balanced")
     assert "+0.31" in text
     assert "11 of 12" in text
-    assert "not known yet" in text
-    assert "cannot be used on this base" not in text
-    assert "cannot be used on this base" in uis.recipe_text.describe_preset("uniface_256", "fast")
-    assert "not measured yet" in uis.recipe_text.describe_preset("inswapper_128", "thorough")
+    assert "unknown; estimate it" in text
+    assert "does not support this base" not in text
+    assert "does not support this base" in uis.recipe_text.describe_preset("uniface_256", "fast")
+    assert "The gain of this preset is unknown" in uis.recipe_text.describe_preset(
+        "inswapper_128", "thorough"
+    )
     job = _submit(ruth, "estimate", base="inswapper_128", preset="balanced")
     ended = datetime(2026, 5, 3, tzinfo=UTC)
     job.write_state(
         JobState(status="done", started=ended, ended=ended, result={"seconds_total": 754.0})
     )
     text = uis.recipe_text.describe_preset("inswapper_128", "balanced")
-    assert "about 12:34, by two steps on 2026-05-03" in text
+    assert "about 12:34, estimated on 2026-05-03" in text
 
 
 def test_curves_follow_what_a_run_has_written(
@@ -383,7 +391,7 @@ def test_curves_follow_what_a_run_has_written(
     assert uis.run_view.create_curves(None).loss.empty
     run = make_run(ruth)
     assert uis.run_view.find_shown_run("ruth").reference == "ruth@1"
-    before = uis.run_view.sign_shown_run("ruth")
+    before = uis.run_view.fingerprint_run("ruth")
     for step in range(1, 1001):
         run.log(step, {"loss": 1 / step})
     run.log(1000, {"note": "no loss in this line"})
@@ -396,7 +404,7 @@ def test_curves_follow_what_a_run_has_written(
     assert 400 <= len(curves.loss) <= 500
     assert curves.loss["loss"].iloc[0] == 1
     assert sorted(curves.score["score"]) == [7, 9, 9, 9], "before any step both are the base"
-    assert uis.run_view.sign_shown_run("ruth") != before
+    assert uis.run_view.fingerprint_run("ruth") != before
     folder = run.directory / "previews"
     assert uis.run_view.find_grid(run) is None
     for name in ("step_000010.png", "step_000020.png"):
@@ -432,7 +440,7 @@ def test_options_of_commands_are_named_as_on_the_page(uis: SimpleNamespace, ruth
     from facefusion_finetune.evaluation.build import SELF_GRADED, STAND_IN_TARGETS
 
     job = _submit(ruth)
-    resume = "Go on: facefusion-finetune train ruth --resume."
+    resume = "Resume with: facefusion-finetune train ruth --resume."
     error = Failure(given="run", why="--commercial is asked for.", todo=resume)
     notes = [SELF_GRADED, STAND_IN_TARGETS, "Extract with --reference FILE."]
     job.write_state(JobState(status="failed", error=error, notes=notes))
@@ -440,9 +448,9 @@ def test_options_of_commands_are_named_as_on_the_page(uis: SimpleNamespace, ruth
     assert "--" not in said
     for words in (
         "give one with FACEFUSION_FINETUNE_JUDGE.",
-        "was given (OTHER PEOPLE TO BE JUDGED ON)",
+        "was given (EVALUATION FOOTAGE OF OTHER PEOPLE)",
         "with PICTURE OF THE PERSON.",
-        "REFUSE BASES THAT FORBID COMMERCIAL USE is asked for. Go on: RESUME.",
+        "ONLY BASES THAT ALLOW COMMERCIAL USE is asked for. Resume with: RESUME.",
     ):
         assert words in said
 
@@ -450,7 +458,7 @@ def test_options_of_commands_are_named_as_on_the_page(uis: SimpleNamespace, ruth
         raise UsageError("this", "it is wrong.", "Give --targets.")
 
     uis.page.guard(fail)()
-    assert uis.said == ["this: it is wrong. Give OTHER PEOPLE TO BE JUDGED ON."]
+    assert uis.said == ["this: it is wrong. Give EVALUATION FOOTAGE OF OTHER PEOPLE."]
 
 
 def test_callback_that_fails_changes_nothing_and_says_why(uis: SimpleNamespace) -> None:

@@ -34,7 +34,7 @@ def extract(page: Page, footage: list[Path]) -> str:
     page.click("finetune_extract_button")
     page.wait_until(
         lambda: any(
-            words in page.read_text("finetune_extract_html") for words in ("in all", "Failed")
+            words in page.read_text("finetune_extract_html") for words in ("in total", "Failed")
         ),
         PATIENCE,
         "the extraction has ended",

@@ -1,1 +1,1 @@
-"""Processors, as under FaceFusion's own `processors`."""
+"""Processors, laid out like FaceFusion's own `processors`."""

@@ -1,1 +1,1 @@
-"""Code that runs in FaceFusion's UI; it finds its state by this folder's name."""
+"""Code that runs in FaceFusion's UI, which detects its app context by this folder's name."""

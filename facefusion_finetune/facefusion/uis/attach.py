@@ -1,4 +1,4 @@
-"""Show the options of the tuned models below those of the host's face swapper, in every layout."""
+"""Adds the options of tuned models below those of the host's face swapper, in every layout."""
 
 import functools
 from collections.abc import Callable, Set
@@ -15,14 +15,14 @@ OPTIONS = "facefusion_finetune.facefusion.uis.components.finetuned_swapper_optio
 
 IS_ATTACHED = False
 RENDERED: Set[int] = frozenset()
-"""Our components of the layout that is being built; none where they failed."""
+"""Our components of the layout being built; empty if rendering failed."""
 
 
 def attach(report: Report) -> None:
-    """Let our options follow the host's, which the layouts call by their module; once is enough.
+    """Hook our options into the host's, which the layouts call through their module; only once.
 
     Args:
-        report: Told why ours cannot be shown.
+        report: Called with the error if ours cannot be shown.
     """
     global IS_ATTACHED
 
@@ -35,7 +35,7 @@ def attach(report: Report) -> None:
 def follow(
     function: Callable[..., Any], follower: Callable[[], None], report: Report
 ) -> Callable[..., Any]:
-    """The host's function, and ours after it; ours cannot take the page down."""
+    """The host's function followed by ours, whose errors do not break the page."""
 
     @functools.wraps(function)
     def call(*values: Any, **options: Any) -> Any:
@@ -50,7 +50,7 @@ def follow(
 
 
 def render() -> None:
-    """Draw our options; where that fails, none of them."""
+    """Render our options, or none of them if that fails."""
     global RENDERED
 
     RENDERED = frozenset()
@@ -64,7 +64,7 @@ def render() -> None:
 
 
 def listen() -> None:
-    """Connect our options; where that fails, take them off the page."""
+    """Connect our options, or remove them from the page if that fails."""
     if RENDERED:
         before = undo.take_snapshot()
         try:

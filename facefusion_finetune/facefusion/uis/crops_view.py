@@ -1,4 +1,4 @@
-"""A person's crops as the gallery shows them, and what they cover."""
+"""The gallery of a person's crops, and their coverage."""
 
 import html
 import os
@@ -23,21 +23,21 @@ FILTERS = ("all", "kept", "rejected")
 
 @dataclass(frozen=True)
 class CropsView:
-    """What the gallery shows."""
+    """Contents of the gallery."""
 
     records: list[CropRecord]
-    """All of the person's that have a picture."""
+    """All of the person's crops that have a thumbnail."""
     shown: list[CropRecord]
-    """Those that pass the filter, in the order of the gallery."""
+    """Crops that pass the filter, in the order of the gallery."""
     html: str
-    """The gallery: a box to tick for each crop, whose value is the id."""
+    """HTML of the gallery, with a checkbox per crop whose value is the id."""
 
 
 def create_view(name: str | None, shown: str) -> CropsView:
-    """The crops of a person that pass a filter: kept ones by shot, then rejected ones by reason.
+    """A person's crops that pass a filter: kept ones by shot, then rejected ones by reason.
 
     Args:
-        name: Of the person; nobody has no crops.
+        name: Name of the person; None gives an empty gallery.
         shown: One of `FILTERS`.
     """
     if not name:
@@ -57,7 +57,7 @@ def create_view(name: str | None, shown: str) -> CropsView:
 
 
 def _draw_gallery(records: list[CropRecord], folder: Path) -> str:
-    """HTML of the crops; pictures out of sight are loaded when they come into it."""
+    """HTML of the crops; thumbnails are loaded lazily."""
     tiles = []
     for record in records:
         path = embed.link(folder / thumbnail_name(record.id))
@@ -73,7 +73,7 @@ def _draw_gallery(records: list[CropRecord], folder: Path) -> str:
 
 
 def label_filters(records: list[CropRecord]) -> list[tuple[str, str]]:
-    """Label, with how many crops pass it, and name of each filter."""
+    """Label, with the number of crops, and name of each filter."""
     counts = {
         shown: sum(shown in ("all", _name(record)) for record in records) for shown in FILTERS
     }
@@ -82,18 +82,18 @@ def label_filters(records: list[CropRecord]) -> list[tuple[str, str]]:
     ]
 
 
-def sign_crops(name: str | None) -> Any:
-    """What changes whenever the gallery or the coverage would look different."""
+def fingerprint_crops(name: str | None) -> Any:
+    """A value that changes whenever the gallery or the coverage does."""
     if not name:
         return None
     folder = person_directory(name)
-    # Thumbnails come after the crops; the folder's time tells of new ones.
+    # Thumbnails are written after the crops; the folder's time changes with new ones.
     parts = (home.MANIFEST_FILE, home.COVERAGE_PICTURE, home.THUMBNAILS_FOLDER)
     return name, *(fingerprint_file(folder / part) for part in parts)
 
 
 def update_coverage(person: Person) -> None:
-    """Draw again what the crops cover; where that fails, the picture is the former one."""
+    """Update the coverage; if that fails, the old picture stays."""
     try:
         write_report(person)
     except FinetuneError as error:
@@ -101,7 +101,7 @@ def update_coverage(person: Person) -> None:
 
 
 def draw_coverage(name: str | None) -> str:
-    """HTML of the picture of what a person's crops cover, and what to film next."""
+    """HTML of the coverage picture, and what to film next."""
     if not name:
         return ""
     path = person_directory(name) / home.COVERAGE_PICTURE

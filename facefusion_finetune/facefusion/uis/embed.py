@@ -1,7 +1,7 @@
-"""Pictures and texts as HTML: what is embedded is held nowhere but in the page.
+"""Pictures and texts as HTML: embedded pictures are stored only in the page.
 
-Gradio copies every picture a component shows into a folder that nobody empties; of a person,
-nothing may stay there.
+Gradio copies every picture a component shows to a folder that is never emptied, where nothing of a
+person may remain.
 """
 
 import base64
@@ -16,16 +16,16 @@ from facefusion_finetune.dataset.review.thumbnails import thumbnails_directory
 from facefusion_finetune.people.profile import Person
 
 SERVED: set[Path] = set()
-"""Folders that Gradio knows; it would take the same one again and again."""
+"""Folders already passed to Gradio, which would add the same one repeatedly."""
 
 
 def serve_shown(person: Person) -> None:
-    """Let the page show the files of a person's `shown` folder from where they lie."""
+    """Serve the files of a person's `shown` folder in place."""
     serve_folder(thumbnails_directory(person))
 
 
 def serve_folder(folder: Path) -> None:
-    """Let the page show the files of a folder from where they lie, without a copy."""
+    """Serve the files of a folder in place, without copying them."""
     folder = folder.resolve()
     if folder not in SERVED:
         SERVED.add(folder)
@@ -33,16 +33,16 @@ def serve_folder(folder: Path) -> None:
 
 
 def link(path: Path) -> str:
-    """Address of a file in a folder that is served, relative to the page, as an HTML attribute."""
+    """URL of a file in a served folder, relative to the page, escaped as an HTML attribute."""
     return html.escape(f"{API_PREFIX.lstrip('/')}/file={quote(str(path))}", quote=True)
 
 
 def embed_picture(path: Path | None, alternative: str) -> str:
-    """HTML of a PNG as wide as its place; empty where there is none.
+    """HTML of a full-width PNG; empty if the file is missing.
 
     Args:
         path: The file; may be missing.
-        alternative: What it shows, in words, for who cannot see it.
+        alternative: Alternative text.
     """
     try:
         content = path.read_bytes() if path else b""
@@ -56,11 +56,11 @@ def embed_picture(path: Path | None, alternative: str) -> str:
 
 
 def paragraph(text: str) -> str:
-    """HTML of a text, with its line breaks."""
+    """HTML of a text, preserving line breaks."""
     return f"<p style='white-space:pre-line'>{html.escape(text)}</p>" if text else ""
 
 
 def bullets(texts: list[str]) -> str:
-    """HTML of a list."""
+    """HTML of a bullet list."""
     entries = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
     return f"<ul style='padding-left:1.25rem;list-style:disc'>{entries}</ul>" if entries else ""

@@ -1,7 +1,7 @@
-"""How a page follows what happens elsewhere: looks every second, and draws what has changed.
+"""Polling: the page checks for changes every second, and redraws what has changed.
 
-All sections are looked at by one event, which changes hidden texts only. Gradio marks whatever an
-event may change as being at work, each time, and that costs the browser more than the look itself.
+One event polls for all sections and changes only hidden texts. Gradio marks everything an event may
+change as pending, each time, which costs the browser more than the poll itself.
 """
 
 import time
@@ -20,30 +20,30 @@ from facefusion_finetune.facefusion.uis.page import (
 )
 
 SECONDS = 1.0
-"""Between two looks at what goes on; a page shows nothing that it has not read from disk."""
+"""Polling interval; a page shows only what it has read from disk."""
 
 CLOCK: gradio.Timer
 
 
 @dataclass(frozen=True)
 class Follower:
-    """What is looked at for one section."""
+    """The poll of one section."""
 
     look: Callable[..., Any]
-    """Values of `inputs` to that of `signal`, or `gradio.skip()`."""
+    """Maps the values of `inputs` to that of `signal`, or to `gradio.skip()`."""
     inputs: list[Any]
     signal: gradio.Textbox
 
 
 FOLLOWERS: list[Follower] = []
-"""Of the page, or the part of it, that is being built."""
+"""Followers of the page, or of the part of it, being built."""
 
 
 def render(seconds: float = SECONDS) -> None:
-    """Put the timer on the page, or on the part of it that is built now.
+    """Add the timer to the page, or to the part of it being built.
 
     Args:
-        seconds: Between two looks.
+        seconds: Polling interval.
     """
     global CLOCK
     FOLLOWERS.clear()
@@ -51,10 +51,10 @@ def render(seconds: float = SECONDS) -> None:
 
 
 def listen(on_load: bool = True) -> None:
-    """Look at everything that is followed: every second, and when the page is opened.
+    """Start polling for all followers: at each tick, and when the page is opened.
 
     Args:
-        on_load: Whether also then; not where the page is told everything by an event of its own.
+        on_load: Whether to poll when the page is opened; False if another event updates it then.
     """
     followers = list(FOLLOWERS)
     inputs = list(dict.fromkeys(part for follower in followers for part in follower.inputs))
@@ -82,15 +82,15 @@ def attend(
     inputs: Sequence[Any],
     outputs: Sequence[Any] | Any,
 ) -> None:
-    """Look every second, and show something whenever the look says another thing than before.
+    """Poll every second, and update components whenever the result of the poll changes.
 
     Args:
-        signal: From `create_signal`; holds what the last look said.
-        look: Values of `looked_at` to another text, or `gradio.skip()`; quick.
-        looked_at: Components.
-        show: Values of `inputs` to those of `outputs`.
-        inputs: Components that decide what is shown.
-        outputs: Components that show it.
+        signal: From `create_signal`; holds the last result.
+        look: The poll: maps the values of `looked_at` to a new text, or `gradio.skip()`; fast.
+        looked_at: Inputs of the poll.
+        show: Maps the values of `inputs` to those of `outputs`.
+        inputs: Components that determine what is shown.
+        outputs: Components to update.
     """
     FOLLOWERS.append(Follower(look, list(looked_at), signal))
     connect(signal.change, show, inputs, outputs)
@@ -98,23 +98,23 @@ def attend(
 
 def follow(
     seen: gradio.Textbox,
-    sign: Callable[..., object],
+    fingerprint: Callable[..., object],
     show: Callable[..., Any],
     inputs: Sequence[Any],
     outputs: Sequence[Any] | Any,
 ) -> None:
-    """Show something again whenever it has changed, whoever changed it.
+    """Update components whenever what they show has changed, from whatever side.
 
     Args:
-        seen: From `create_signal`; remembers for this page what was shown.
-        sign: Values of `inputs` to what changes whenever something else would be shown; quick.
-        show: Values of `inputs` to those of `outputs`.
-        inputs: Components that decide what is shown.
-        outputs: Components that show it.
+        seen: From `create_signal`; holds the fingerprint of what this page shows.
+        fingerprint: Maps the values of `inputs` to a value that changes with what is shown; fast.
+        show: Maps the values of `inputs` to those of `outputs`.
+        inputs: Components that determine what is shown.
+        outputs: Components to update.
     """
 
     def look(*values: Any) -> Any:
-        signature = digest((values[:-1], sign(*values[:-1])))
+        signature = digest((values[:-1], fingerprint(*values[:-1])))
         return gradio.skip() if signature == values[-1] else signature
 
     attend(seen, look, [*inputs, seen], show, inputs, outputs)
@@ -125,28 +125,28 @@ def follow(
 def watch(
     signal: gradio.Textbox, refresh: Callable[..., Any], inputs: Sequence[Any], outputs: Any
 ) -> None:
-    """Like `follow`, where buttons show the same things, too, and the page tells what it shows.
+    """Like `follow`, for components that buttons update as well, so `inputs` include what is shown.
 
     Args:
         signal: From `create_signal`.
-        refresh: Values of `inputs` to those of `outputs`; `gradio.skip()` where nothing has
-            changed. It may be called for nothing.
-        inputs: Components, those that hold what is shown among them.
-        outputs: Components that show it.
+        refresh: Maps the values of `inputs` to those of `outputs`, or `gradio.skip()` if nothing
+            has changed. It may be called without need.
+        inputs: Components, including those that hold what is shown.
+        outputs: Components to update.
     """
 
     def look(*values: Any) -> Any:
-        # Never the same text twice: a late answer may have undone what the last one said.
+        # Never the same text twice, as a late answer may have undone the last update.
         return gradio.skip() if refresh(*values) == gradio.skip() else str(time.time_ns())
 
     attend(signal, look, inputs, refresh, inputs, outputs)
 
 
 def mirror(dropdown: gradio.Dropdown) -> gradio.Textbox:
-    """A hidden text that holds what a dropdown holds, for what the page asks by itself.
+    """A hidden text with a dropdown's value, for polling.
 
-    Gradio refuses, with a notice of its own, a choice that is not offered any more. A page that
-    asks every second would send one while the news that it is gone is still on its way.
+    Gradio rejects a value that the dropdown no longer offers, and shows a notice. A polling page
+    would send such a value while the update that removes it is still on its way.
     """
     text = gradio.Textbox(dropdown.value, show_label=False, container=False, elem_classes=HIDDEN)
     options: dict[str, Any] = {"api_name": False, "show_progress": "hidden"}

@@ -1,10 +1,12 @@
-"""Every text of the page."""
+"""All texts of the page."""
 
 from typing import Any
 
 TRAINING_TEXTS: dict[str, Any] = {
     "jobs": {
-        "queued": "Waiting; jobs ahead: {count}",
+        "queued": "In the queue, {count} jobs ahead",
+        "queued_next": "Next in the queue",
+        "queued_one": "In the queue, 1 job ahead",
         "starting": "Starting",
         "stopping": "Stopping",
         "steps": "{done} of {total}",
@@ -19,32 +21,31 @@ TRAINING_TEXTS: dict[str, Any] = {
         "base_dropdown": "BASE",
         "base_choice": "{name} ({licence})",
         "base_choice_download": "{name} ({licence}), not downloaded yet",
-        "base_unknown": "This FaceFusion has no swapper called {name}.",
+        "base_unknown": "This FaceFusion has no swapper named {name}.",
         "base": "By {vendor}, licence {licence}, {width} x {height} pixels.",
-        "commercial": "A model tuned from it may be used commercially.",
-        "not_commercial": "A model tuned from it inherits the licence: no commercial use.",
+        "commercial": "Tuned models may be used commercially.",
+        "not_commercial": "Tuned models inherit the licence: no commercial use.",
         "download": "FaceFusion downloads it when it is first needed.",
         "preset_dropdown": "PRESET",
-        "crops": "Needs {count} crops that train.",
-        "time_unknown": "Time on this machine: not known yet; measure it below, or just start.",
-        "time_estimate": "Time on this machine: about {time}, by two steps on {day}.",
-        "time_measured": "Time on this machine: {time} the last time, on {day}.",
-        "gain": "On {people} drawn people whose true swap is known: likeness {judge}"
-        " [{judge_low}, {judge_high}] in the judge's eyes, {share} nearer to the true swap;"
-        " {passed} of {people} models were proven. On real people it is measured with each"
-        " training.",
-        "gain_unknown": "What it brings was not measured yet; each training measures it.",
-        "gated": "It cannot be used on this base, which is driven by a picture: use the preset"
+        "crops": "Needs {count} training crops.",
+        "time_unknown": "Time on this machine: unknown; estimate it below, or just start.",
+        "time_estimate": "Time on this machine: about {time}, estimated on {day}.",
+        "time_measured": "Time on this machine: {time}, measured on {day}.",
+        "gain": "Gain on {people} synthetic people: judge's likeness {judge} [{judge_low},"
+        " {judge_high}], {share} closer to the true swap; {passed} of {people} models were proven."
+        " For real people, each training measures the gain.",
+        "gain_unknown": "The gain of this preset is unknown; each training measures it.",
+        "gated": "It does not support this base, which is driven by a picture: use the preset"
         " 'reconstruction', or a preset of your own that is not gated (layers = '{layers}').",
-        "measure_time_button": "MEASURE THE TIME",
+        "measure_time_button": "ESTIMATE TIME",
         "options_accordion": "ADVANCED OPTIONS",
-        "target_files": "OTHER PEOPLE TO BE JUDGED ON",
-        "other_files": "OTHER PEOPLE TO TRAIN WITH",
+        "target_files": "EVALUATION FOOTAGE OF OTHER PEOPLE",
+        "other_files": "TRAINING FOOTAGE OF OTHER PEOPLE",
         "seed_number": "SEED",
         "precision_dropdown": "PRECISION",
-        "cache_size_textbox": "MOST ROOM FOR THE CACHE (0 FOR NONE)",
-        "tracker_checkbox_group": "LOG METRICS TO",
-        "commercial_checkbox": "REFUSE BASES THAT FORBID COMMERCIAL USE",
+        "cache_size_textbox": "MAXIMUM CACHE SIZE (0: OFF)",
+        "tracker_checkbox_group": "EXPERIMENT TRACKERS",
+        "commercial_checkbox": "ONLY BASES THAT ALLOW COMMERCIAL USE",
     },
     "training": {
         "start_button": "START",
@@ -58,18 +59,18 @@ TRAINING_TEXTS: dict[str, Any] = {
         "curve": "curve",
         "base": "base",
         "tuned": "tuned",
-        "grid": "Held-out frames before and after so many steps, and the truth",
-        "grid_title": "Held-out pairs, the same at each step; after {step} steps",
-        "grid_final": "Held-out pairs of the report, chosen by their change",
+        "grid": "Held-out frames: input, base, tuned model, truth",
+        "grid_title": "Held-out pairs after {step} steps",
+        "grid_final": "Held-out pairs of the report, selected by their change",
         "log_accordion": "LOG",
         "log_textbox": "LOG",
         "busy_given": "training of '{name}'",
-        "busy_why": "one is waiting or running.",
+        "busy_why": "a training is already queued or running.",
         "busy_todo": "Wait for it, or stop it.",
         "judge": "Judged by {judge}.",
         "judge_option": "FACEFUSION_FINETUNE_JUDGE",
-        "no_judge": "No independent judge: a model can be used, but not proven. Start FaceFusion"
-        " with FACEFUSION_FINETUNE_JUDGE set to another face recogniser (ONNX).",
+        "no_judge": "No independent judge: models can be used, but not proven. To change this,"
+        " start FaceFusion with FACEFUSION_FINETUNE_JUDGE set to another face recogniser (ONNX).",
     },
 }
 
@@ -77,38 +78,36 @@ TRAINING_TEXTS: dict[str, Any] = {
 MODEL_TEXTS: dict[str, Any] = {
     "proof": {
         "version_dropdown": "VERSION",
-        "none": "No model is finished yet. What a training proves is shown here.",
-        "none_of_person": "No model of {name} is finished yet. What a training proves is shown"
+        "none": "There is no finished model yet. Its report will be shown here.",
+        "none_of_person": "There is no finished model of {name} yet. Its report will be shown"
         " here.",
-        "reasons": "Why it is not proven",
-        "notes": "To keep in mind",
+        "reasons": "Why the model is not proven",
+        "notes": "Notes",
         "figures": "Main figures, on held-out footage",
         "figure": "FIGURE",
         "before": "BASE",
         "after": "TUNED",
         "interval": "CHANGE (95 %)",
         "pictures_accordion": "PICTURES",
-        "held_out_picture": "Held-out frames of the person: what went in, base, tuned model, truth",
+        "held_out_picture": "Held-out frames of the person: input, base, tuned model, truth",
         "targets_picture": "Swaps onto other people: target, base, tuned model",
-        "report": "The whole report: {path}",
-        "imported": "Imported on {day} (there: {origin}). It was trained and judged on another"
-        " machine ({verdict}), which proves nothing here, and there is no report.",
-        "no_report": "There is no report of {reference}. Make one: facefusion-finetune evaluate"
+        "report": "Full report: {path}",
+        "imported": "Imported on {day} (originally {origin}). It was trained and judged on another"
+        " machine ({verdict}), so it is unproven here and has no report.",
+        "no_report": "There is no report of {reference}. Create it: facefusion-finetune evaluate"
         " {reference}.",
-        "force_checkbox": "ACTIVATE ALTHOUGH UNPROVEN (FACEFUSION THEN SAYS SO)",
+        "force_checkbox": "ACTIVATE ANYWAY, MARKED UNPROVEN",
         "activate_button": "ACTIVATE",
-        "activated": "{reference} is active. In the default tab, tick finetuned_swapper and choose"
+        "activated": "{reference} is active. In the default tab, tick finetuned_swapper and select"
         " {name}.",
         "activated_unproven": "{reference} is active, marked unproven. In the default tab, tick"
-        " finetuned_swapper and choose {name}.",
+        " finetuned_swapper and select {name}.",
         "unproven_given": "model {reference}",
-        "unproven_why": "it is unproven: on held-out footage it was not shown to be better than its"
-        " base.",
-        "unproven_todo": "To use it all the same, marked unproven, tick ACTIVATE ALTHOUGH"
-        " UNPROVEN.",
+        "unproven_why": "it is not proven to be better than its base on held-out footage.",
+        "unproven_todo": "To use it anyway, tick ACTIVATE ANYWAY, MARKED UNPROVEN.",
     },
     "models": {
-        "none": "There is no model yet.",
+        "none": "There are no models yet.",
         "model": "MODEL",
         "base": "BASE",
         "preset": "PRESET",
@@ -126,43 +125,43 @@ MODEL_TEXTS: dict[str, Any] = {
         "delete_button": "DELETE",
         "confirm_button": "DELETE {reference}",
         "cancel_button": "CANCEL",
-        "confirm": "Delete {reference} with its checkpoints, report and exports, and take it out of"
+        "confirm": "Delete {reference} with its checkpoints, report and exports, and remove it from"
         " FaceFusion? This cannot be undone.",
-        "deactivated": "{reference} is not active any more; the model is kept.",
+        "deactivated": "{reference} was deactivated; the model is kept.",
         "not_active": "{reference} is not active.",
-        "deleted": "{reference} is deleted ({count} files).",
+        "deleted": "{reference} was deleted ({count} files).",
         "at_work_given": "model {reference}",
-        "at_work_why": "it is being trained or judged.",
-        "at_work_todo": "Stop that first, under training.",
+        "at_work_why": "it is being trained or evaluated.",
+        "at_work_todo": "Stop the training or evaluation first.",
     },
     "export": {
         "accordion": "EXPORT",
-        "standalone_checkbox": "STANDALONE: WITH ALL WEIGHTS, NEEDS NO BASE",
-        "half_checkbox": "FP16: HALF THE SIZE, STANDALONE",
-        "strength_slider": "STRENGTH OF A GATED MODEL (BELOW 1 IT IS UNPROVEN)",
+        "standalone_checkbox": "STANDALONE (ALL WEIGHTS, NO BASE NEEDED)",
+        "half_checkbox": "FP16 (HALF THE SIZE, STANDALONE)",
+        "strength_slider": "STRENGTH OF A GATED MODEL (UNPROVEN BELOW 1)",
         "export_button": "EXPORT",
-        "exports": "Exports of this version, to download:",
+        "exports": "Download exports of this version:",
         "delete_button": "DELETE THESE EXPORTS",
         "exported": "{reference}: {path} ({size} MB).",
-        "needs_base": "It holds the tuned weights alone. The other machine needs {base}; without"
-        " it, export standalone.",
+        "needs_base": "It contains only the tuned weights. The other machine needs {base}; if it"
+        " does not have it, export as standalone.",
     },
     "compare": {
         "accordion": "COMPARE",
         "left_dropdown": "LEFT",
         "right_dropdown": "RIGHT",
-        "base": "the untuned base of the left one",
+        "base": "base of the left model",
         "base_of": "base of {reference} ({base})",
-        "frame_file": "FRAME: A PICTURE OR A VIDEO (ELSE FACEFUSION'S TARGET)",
+        "frame_file": "PICTURE OR VIDEO (DEFAULT: FACEFUSION'S TARGET)",
         "frame_slider": "FRAME NUMBER",
-        "from_target": "Compared on FaceFusion's target: {name}",
-        "from_upload": "Compared on the uploaded file: {name}",
-        "from_nothing": "Upload a picture or a video, or choose a target in the default tab.",
+        "from_target": "Using FaceFusion's target: {name}",
+        "from_upload": "Using the uploaded file: {name}",
+        "from_nothing": "Upload a picture or video, or select a target in the default tab.",
         "compare_button": "COMPARE",
         "slider": "left: {left} | right: {right}",
         "nothing_given": "comparison",
-        "nothing_why": "there is no frame to compare on.",
-        "nothing_todo": "Upload a picture or a video, or choose a target in the default tab.",
+        "nothing_why": "there is no frame to swap.",
+        "nothing_todo": "Upload a picture or video, or select a target in the default tab.",
     },
 }
 
@@ -171,63 +170,62 @@ LOCALES: dict[str, Any] = {
     "en": {
         "uis": {
             "notices": {
-                "disk": "{path}: {reason}. Check your rights and the room on the disk; what was"
-                " there is kept.",
+                "disk": "{path}: {reason}. Check the permissions and the free disk space; existing"
+                " files are kept.",
             },
             "person": {
                 "person_dropdown": "PERSON",
-                "consent_accordion": "NEW PERSON, OR NEW CONSENT",
+                "consent_accordion": "ADD PERSON OR RENEW CONSENT",
                 "name_textbox": "NAME",
                 "name_placeholder": "letters, digits, '_', '-', '.'",
                 "consent_note_textbox": "CONSENT: WHO AGREED TO WHAT, AND WHEN",
                 "consent_note_placeholder": "Jane Doe agreed in writing on 3 May to a model of her"
-                " face. Fill this in, or give a file below.",
+                " face. Fill this in, or add a file below.",
                 "consent_file": "OR A SIGNED FORM OR RECORDING",
-                "consent_scope_textbox": "WHAT IT COVERS",
-                "consent_expires_textbox": "LAST DAY IT HOLDS",
-                "consent_expires_placeholder": "YYYY-MM-DD; empty if it has no end",
+                "consent_scope_textbox": "SCOPE OF THE CONSENT",
+                "consent_expires_textbox": "VALID UNTIL",
+                "consent_expires_placeholder": "YYYY-MM-DD; empty for no expiry",
                 "add_person_button": "ADD PERSON",
                 "renew_consent_button": "RENEW CONSENT",
                 "delete_accordion": "DELETE PERSON",
-                "delete_person_textbox": "TYPE THE NAME TO DELETE",
-                "delete_person_info": "Crops, vectors, runs and models go, in every FaceFusion the"
-                " person was active in. Your footage stays.",
+                "delete_person_textbox": "TYPE THE NAME TO CONFIRM",
+                "delete_person_info": "Deletes the person's crops, embeddings, runs and models, in"
+                " all FaceFusion folders. Your footage is kept.",
                 "delete_person_button": "DELETE EVERYTHING",
                 "delete_given": "deleting person '{name}'",
                 "delete_why": "the name was not typed.",
                 "delete_todo": "Type {name} into the field to delete everything held about the"
                 " person.",
                 "proof_given": "consent",
-                "proof_why": "a person is recorded only with exactly one proof of consent.",
-                "proof_todo": "Write who agreed to what, and when; or give the signed form or a"
+                "proof_why": "adding a person requires exactly one proof of consent.",
+                "proof_todo": "State who agreed to what, and when; or add a signed form or"
                 " recording.",
                 "recorded": "{name}: consent recorded.",
                 "day_given": "last day '{text}'",
-                "day_why": "it is not a date.",
-                "day_todo": "Write it as in 2027-01-31, or leave the field empty.",
-                "nobody": "Nobody is on record yet. Nothing of anybody is kept before the consent"
-                " is: record a person below.",
+                "day_why": "it is not a valid date.",
+                "day_todo": "Use the form 2027-01-31, or leave the field empty.",
+                "nobody": "No persons are on record yet. Add a person with their consent below;"
+                " nothing is stored before that.",
                 "nobody_given": "person",
-                "nobody_why": "nobody is chosen.",
-                "nobody_todo": "Choose a person, or add one with the consent.",
-                "no_consent_todo": "Ask again, then renew the consent below; nothing is extracted,"
-                " trained or activated before.",
-                "consent": "Consent ({kind}: {text}) recorded on {day}{until}.\nIt covers:"
-                " {scope}.",
+                "nobody_why": "no person is selected.",
+                "nobody_todo": "Select a person, or add one with their consent.",
+                "no_consent_todo": "Ask for consent, then renew it below; until then, nothing is"
+                " extracted, trained or activated.",
+                "consent": "Consent ({kind}: {text}) recorded on {day}{until}.\nScope: {scope}.",
                 "kind_note": "note",
                 "kind_file": "file",
-                "until": ", holds until {day}",
-                "crops": "{kept} crops of {shots} shots train or judge; models: {versions}.",
+                "until": ", valid until {day}",
+                "crops": "{kept} usable crops from {shots} shots; models: {versions}.",
             },
             "footage": {
                 "footage_files": "FOOTAGE FILES",
                 "footage_folder": "FOOTAGE FOLDER",
                 "footage_path_textbox": "FOLDER ON THIS MACHINE",
                 "footage_path_info": "Inside: {roots}",
-                "options_accordion": "OTHER PEOPLE, SAMPLING",
+                "options_accordion": "OTHER PEOPLE AND SAMPLING",
                 "reference_files": "PICTURE OF THE PERSON",
-                "fps_slider": "FRAMES OF EACH SECOND",
-                "most_frames_slider": "MOST FRAMES OF A VIDEO",
+                "fps_slider": "FRAMES PER SECOND",
+                "most_frames_slider": "MAXIMUM FRAMES PER VIDEO",
                 "others_checkbox": "KEEP OTHER PEOPLE'S FACES FOR TRAINING (WITH THEIR CONSENT)",
                 "extract_button": "EXTRACT",
                 "extract_stop_button": "STOP",
@@ -238,23 +236,24 @@ LOCALES: dict[str, Any] = {
                 "crop": "{id}, {state}: {source}, frame {frame}; {reason}",
                 "reject_button": "REJECT",
                 "restore_button": "RESTORE",
-                "rejected": "{count} crops rejected; {kept} kept in all.",
-                "restored": "{count} crops restored; {kept} kept in all.",
-                "coverage": "What the crops of {name} cover: poses, eyes, mouth, light and shots",
+                "rejected": "{count} crops rejected; {kept} kept in total.",
+                "restored": "{count} crops restored; {kept} kept in total.",
+                "coverage": "Coverage of {name}'s crops: poses, eyes, mouth, light and shots",
                 "advice": "What to film next",
                 "no_footage_given": "footage",
-                "no_footage_why": "no footage was given.",
-                "no_footage_todo": "Choose videos or pictures, or a folder.",
+                "no_footage_why": "none was selected.",
+                "no_footage_todo": "Select videos, pictures or a folder.",
                 "no_crops_given": "crops",
-                "no_crops_why": "none is ticked.",
-                "no_crops_todo": "Tick crops in the gallery first.",
+                "no_crops_why": "none are selected.",
+                "no_crops_todo": "Select crops in the gallery first.",
                 "path_given": "folder '{path}'",
-                "path_why": "it is not there, or not inside {roots}.",
-                "path_todo": "Name a folder inside, or upload the footage.",
-                "result": "{kept} of {faces} faces in {frames} frames kept; {total} crops in all.",
-                "result_known": "{known} files were known already.",
-                "result_rejected": "Left out: {reasons}.",
-                "result_others": "{others} other people were seen; nothing of them is kept.",
+                "path_why": "it does not exist, or is not inside {roots}.",
+                "path_todo": "Enter a folder inside, or upload the footage.",
+                "result": "{kept} of {faces} faces in {frames} frames kept; {total} crops in"
+                " total.",
+                "result_known": "{known} files were already known.",
+                "result_rejected": "Rejected: {reasons}.",
+                "result_others": "{others} other people were seen; their data is not kept.",
             },
             **TRAINING_TEXTS,
             **MODEL_TEXTS,

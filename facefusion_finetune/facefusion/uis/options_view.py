@@ -1,4 +1,4 @@
-"""What the options of the tuned models look like, by what is chosen."""
+"""Properties of the components of the tuned models' options, by the current selection."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ PACKAGE = "facefusion_finetune.facefusion.processors.modules.finetuned_swapper"
 
 
 def describe_model(shown: Selection, is_ticked: bool) -> dict[str, Any]:
-    """The dropdown of persons; where none is chosen, it says so."""
+    """The dropdown of persons, with a hint if none is selected."""
     hint = None
     if shown.model is None:
         text = translate("nobody_chosen" if shown.labels else "nobody_active")
-        # in the colour of a text, since Gradio's own for hints is hard to read
+        # in the text colour, since Gradio's colour for hints is hard to read
         hint = f'<span style="color: var(--body-text-color)">{text}</span>'
     return {
         "choices": list(shown.labels),
@@ -25,7 +25,7 @@ def describe_model(shown: Selection, is_ticked: bool) -> dict[str, Any]:
 
 
 def describe_pixel_boost(shown: Selection, is_ticked: bool) -> dict[str, Any]:
-    """The dropdown of pixel boosts, which differ from model to model."""
+    """The dropdown of pixel boosts, which depend on the model."""
     return {
         "choices": list(shown.pixel_boosts),
         "value": shown.pixel_boost,
@@ -34,12 +34,12 @@ def describe_pixel_boost(shown: Selection, is_ticked: bool) -> dict[str, Any]:
 
 
 def describe_weight(shown: Selection, is_ticked: bool) -> dict[str, Any]:
-    """The slider of the weight, for a model that takes one."""
-    return {"value": selection.settle_weight(), "visible": is_ticked and shown.has_weight}
+    """The slider of the weight, for a model that supports one."""
+    return {"value": selection.sync_weight(), "visible": is_ticked and shown.has_weight}
 
 
 def describe_drawn(shown: Selection) -> tuple[Any, ...]:
-    """What the preview depends on."""
+    """The values that the preview depends on."""
     return shown.file, shown.pixel_boost
 
 

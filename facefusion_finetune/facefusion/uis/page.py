@@ -1,4 +1,4 @@
-"""What the sections of the page share: texts, the clock, notices, and how events are wired."""
+"""Shared by the sections of the page: texts, components, notices, and event wiring."""
 
 import functools
 import hashlib
@@ -28,30 +28,30 @@ OPTIONS = {
     r"--judge FILE\.onnx": "training.judge_option",
     r"facefusion-finetune train \S+ --resume\b": "training.resume_button",
 }
-"""By the words of the commands: what stands for them on the page."""
+"""Options of the command line, with the notation of the page's label for each."""
 
 
 def render_style() -> None:
-    """Put the style of our components on the page; twice does no harm."""
+    """Add the style of our components to the page; adding it twice is harmless."""
     style = f"<style>{STYLE_PATH.read_text('utf-8')}</style>"
     gradio.HTML(style, padding=False, elem_classes=HIDDEN)
 
 
 def create_signal() -> gradio.Textbox:
-    """A hidden text whose change is an event: what is not on the page at all changes unheard."""
+    """A hidden text whose change is an event; an invisible component would trigger none."""
     return gradio.Textbox("", show_label=False, container=False, elem_classes=HIDDEN)
 
 
 def offer(choices: Any, value: Any, shown: Any, **options: Any) -> gradio.Dropdown:
-    """Change what a dropdown offers, and its choice only if that has to be another one.
+    """Update the choices of a dropdown, and its value only if it must change.
 
-    Something else may have been chosen since the page asked, which must not be taken back.
+    The user may have changed the value since the request, which must not be undone.
 
     Args:
-        choices: As the dropdown takes them.
-        value: What is to be chosen.
-        shown: What the page said was chosen.
-        options: Other changes of the dropdown.
+        choices: The choices, as the dropdown takes them.
+        value: The value to select.
+        shown: The value selected on the page.
+        options: Other properties to update.
     """
     if value != shown:
         options["value"] = value
@@ -59,12 +59,12 @@ def offer(choices: Any, value: Any, shown: Any, **options: Any) -> gradio.Dropdo
 
 
 def create(kind: Callable[..., Made], notation: str, **options: Any) -> Made:
-    """A component of the tab, with its text, and its id of the text's notation.
+    """Create a component of the tab, with its text, and an id derived from the text's notation.
 
     Args:
-        kind: For example `gradio.Dropdown`.
-        notation: Of its text: `model.base_dropdown` makes `finetune_base_dropdown`.
-        options: As the kind takes them.
+        kind: The component's class, for example `gradio.Dropdown`.
+        notation: Notation of its text; `model.base_dropdown` gives the id `finetune_base_dropdown`.
+        options: Options of the class.
     """
     text = "value" if kind is gradio.Button else "label"
     name = f"finetune_{notation.rpartition('.')[2]}"
@@ -76,13 +76,13 @@ def translate(notation: str, **values: object) -> str:
 
     Args:
         notation: Keys joined by dots, below `uis`.
-        values: What its placeholders stand for.
+        values: Values of its placeholders.
     """
     return adapter.translate(f"uis.{notation}", PACKAGE).format(**values)
 
 
 def name_on_page(text: str) -> str:
-    """An error or a line of a report as the page says it: options of commands by their labels."""
+    """Replace options of the command line in a text by the page's labels."""
     for words, notation in OPTIONS.items():
         text = re.sub(words, translate(notation), text)
     return text
@@ -95,17 +95,16 @@ def connect(
     outputs: Sequence[Any] | Any = None,
     **options: Any,
 ) -> Any:
-    """Let an event call back, with errors shown in words, and without becoming a public endpoint.
+    """Connect an event to a callback, with errors shown as notices and no public API endpoint.
 
     Args:
-        trigger: Of a component, for example `BUTTON.click`.
-        callback: Its result goes to `outputs`: all of them, some as `{component: value}`, or
+        trigger: Event of a component, for example `BUTTON.click`.
+        callback: Returns the values of all `outputs`, of some as `{component: value}`, or
             `gradio.skip()`.
-        inputs: Components whose values are handed over.
+        inputs: Components whose values are passed.
         outputs: Components that may change.
-        options: As Gradio takes them. What happens every second needs `queue=False`, and shows no
-            notices: of what goes through its queue Gradio keeps statistics for ever, and sums all
-            of them up each time.
+        options: Gradio's options. Polling needs `queue=False`, and then shows no notices: for
+            queued events, Gradio keeps statistics forever, and sums them up each time.
 
     Returns:
         The event, so that another one can follow it.
@@ -117,19 +116,19 @@ def connect(
 def connect_load(
     callback: Callable[..., Any], inputs: Sequence[Any] | Any, outputs: Sequence[Any] | Any
 ) -> Any:
-    """Let the opening of the page, or its reload, call back."""
+    """Call back when the page is opened or reloaded."""
     root = gradio.context.Context.root_block
     assert root is not None, "the page is being built"
     return connect(root.load, callback, inputs, outputs)
 
 
 def digest(value: object) -> str:
-    """A short text that tells one value from another."""
+    """A hash of any value."""
     return hashlib.sha256(repr(value).encode()).hexdigest()
 
 
 def guard(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Let a callback that fails change nothing, and say why."""
+    """Wrap a callback: if it fails, show the error and change nothing."""
 
     @functools.wraps(callback)
     def call(*values: Any) -> Any:
@@ -147,13 +146,13 @@ def guard(callback: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def warn(text: str) -> None:
-    """Show a text until it is closed, and log it."""
+    """Show a warning until it is closed, and log it."""
     logger.error(text, __name__)
     gradio.Warning(text, duration=None)
 
 
 def inform(text: str) -> None:
-    """Show a text for a while, and log it."""
+    """Show a notice for a while, and log it."""
     logger.info(text, __name__)
     gradio.Info(text)
 

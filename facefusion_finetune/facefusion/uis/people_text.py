@@ -1,4 +1,4 @@
-"""What the page says of a person."""
+"""Texts about persons on the page."""
 
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from facefusion_finetune.runs.run import MODEL_FILE, scan_runs
 
 
 def require_name(name: str | None) -> str:
-    """The chosen name.
+    """The selected name.
 
     Raises:
-        UsageError: Nobody is chosen.
+        UsageError: No person is selected.
     """
     if not name:
         raise UsageError(
@@ -27,17 +27,17 @@ def require_name(name: str | None) -> str:
 
 
 def require_person(name: str | None) -> Person:
-    """The chosen person, read from disk.
+    """The selected person, read from disk.
 
     Raises:
-        UsageError: Nobody is chosen, or the person is gone.
+        UsageError: No person is selected, or the person was removed.
         ConsentError: The record is damaged.
     """
     return load_person(require_name(name))
 
 
 def find_latest(names: list[str]) -> str | None:
-    """Whom somebody works on: the person of the job that runs, else the one recorded last."""
+    """The person to select at first: that of the running job, otherwise the one recorded last."""
     active = queue.find_active()
     if active is not None and active.request.person in names:
         return active.request.person
@@ -49,7 +49,7 @@ def find_latest(names: list[str]) -> str | None:
 
 
 def fingerprint_file(path: Path) -> tuple[int, int]:
-    """Time and size of a file, which tell whether it has changed; zeros where there is none."""
+    """Time and size of a file, to detect changes; zeros if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -57,8 +57,8 @@ def fingerprint_file(path: Path) -> tuple[int, int]:
     return found.st_mtime_ns, found.st_size
 
 
-def sign_person(name: str | None) -> object:
-    """What changes whenever `describe_person` would say something else."""
+def fingerprint_person(name: str | None) -> object:
+    """A value that changes whenever `describe_person` does."""
     if not name:
         return None
     folder = person_directory(name)
@@ -71,7 +71,7 @@ def sign_person(name: str | None) -> object:
 
 
 def describe_person(name: str | None) -> str:
-    """Consent, crops and models of a person, in a few lines."""
+    """A person's consent, crops and models, in a few lines."""
     if not name:
         return translate("person.nobody")
     try:

@@ -1,4 +1,4 @@
-"""How a job stands, as HTML."""
+"""The state of a job as HTML."""
 
 import html
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from facefusion_finetune.runs.observer import format_seconds
 
 @dataclass(frozen=True)
 class DrawnJob:
-    """A job as the page shows it."""
+    """A job as shown on the page."""
 
     html: str
     is_open: bool
-    """Whether it waits or runs, so that it can be stopped and no other one is started."""
+    """Whether it is queued or running: it can be stopped, and no other one can be started."""
 
 
 def find_latest_job(name: str | None, kinds: Sequence[str]) -> Job | None:
-    """The newest job of a person that is of one of the kinds, and legible."""
+    """The newest readable job of a person that is of one of the kinds."""
     jobs = queue.list_jobs(name) if name else []
     return next((job for job in reversed(jobs) if job.request.kind in kinds), None)
 
 
 def list_problems(name: str | None, kinds: Sequence[str]) -> list[str]:
-    """Of a person's jobs of one of the kinds, by their ids: what is wrong with damaged ones."""
+    """Errors of a person's damaged jobs of the given kinds, which are told by their ids."""
     jobs = queue.scan_jobs(name) if name else []
     return [
         str(job.error)
@@ -38,14 +38,14 @@ def list_problems(name: str | None, kinds: Sequence[str]) -> list[str]:
 
 
 def stop_jobs(name: str, kinds: Sequence[str]) -> None:
-    """Ask all jobs of a person that are of one of the kinds, and have not ended, to end."""
+    """Request a stop of a person's queued and running jobs of the given kinds."""
     for job in queue.list_jobs(name):
         if job.request.kind in kinds and not job.state.is_ended:
             queue.request_stop(job)
 
 
 def fingerprint_jobs(name: str | None, kinds: Sequence[str]) -> Any:
-    """What changes whenever `draw_latest_job` would look different."""
+    """A value that changes whenever `draw_latest_job` does."""
     job, problems = find_latest_job(name, kinds), list_problems(name, kinds)
     if job is None:
         return name, None, problems
@@ -55,8 +55,8 @@ def fingerprint_jobs(name: str | None, kinds: Sequence[str]) -> Any:
 
 
 def draw_latest_job(name: str | None, kinds: Sequence[str]) -> DrawnJob:
-    """The newest job of a person that is of one of the kinds, and those that are not legible;
-    empty where there is none.
+    """The newest job of a person of the given kinds, and the errors of damaged ones; empty if there
+    are none.
     """
     job, problems = find_latest_job(name, kinds), embed.bullets(list_problems(name, kinds))
     if job is None:
@@ -65,7 +65,7 @@ def draw_latest_job(name: str | None, kinds: Sequence[str]) -> DrawnJob:
 
 
 def draw_job(job: Job) -> str:
-    """HTML of a job: what it does and how far it is, what came of it, or why it failed."""
+    """HTML of a job: its progress, its result, or why it failed."""
     state = job.state
     parts = [embed.paragraph(describe_status(job, state))]
     if not state.is_ended:
@@ -85,9 +85,11 @@ def draw_job(job: Job) -> str:
 
 
 def describe_status(job: Job, state: JobState) -> str:
-    """One line: the status, and what the job is at."""
+    """The status and stage of a job, in one line."""
     if state.status == "queued":
-        return translate("jobs.queued", count=queue.count_jobs_ahead(job))
+        ahead = queue.count_jobs_ahead(job)
+        notations = {0: "jobs.queued_next", 1: "jobs.queued_one"}
+        return translate(notations.get(ahead, "jobs.queued"), count=ahead)
     if state.status == "done":
         return _describe_result(job, state) or translate("jobs.done")
     if state.is_ended:

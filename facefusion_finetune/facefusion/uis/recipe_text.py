@@ -1,4 +1,4 @@
-"""What the page says of bases and presets."""
+"""Texts about bases and presets on the page."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,18 +17,18 @@ DEFAULT_BASE = "inswapper_128"
 
 
 def label_bases() -> list[tuple[str, str]]:
-    """Label, with the licence, and name of each swapper that can be tuned; those at hand first."""
+    """Label, with the licence, and name of each tunable swapper; downloaded ones first."""
     entries = {
         name: entry
         for name, entry in adapter.get_face_swapper_set().items()
         if entry["type"] in FAMILIES
     }
-    names = sorted(entries, key=lambda name: (not _is_at_hand(entries[name]), name))
+    names = sorted(entries, key=lambda name: (not _is_downloaded(entries[name]), name))
     return [(_label(name, entries[name]), name) for name in names]
 
 
 def describe_base(name: str) -> str:
-    """Vendor, licence and what it means, and whether the file is here."""
+    """Vendor and licence of a base, and whether it is downloaded."""
     entry = adapter.get_face_swapper_set().get(name)
     if entry is None:
         return translate("model.base_unknown", name=name)
@@ -45,13 +45,13 @@ def describe_base(name: str) -> str:
             "model.commercial" if allows_commercial_use(options.licence) else "model.not_commercial"
         ),
     ]
-    if not _is_at_hand(entry):
+    if not _is_downloaded(entry):
         sentences.append(translate("model.download"))
     return "\n".join(sentences)
 
 
 def describe_preset(base: str, name: str) -> str:
-    """What a preset does, how long that takes on this machine, and what it brought."""
+    """A preset's description, its time on this machine, and its measured gain."""
     preset = load_preset(name)
     gain = load_gain(name)
     sentences = [
@@ -96,9 +96,9 @@ def _is_driven_by_picture(base: str) -> bool:
 
 def _label(name: str, entry: Mapping[str, Any]) -> str:
     licence = create_options(name, entry).licence
-    notation = "model.base_choice" if _is_at_hand(entry) else "model.base_choice_download"
+    notation = "model.base_choice" if _is_downloaded(entry) else "model.base_choice_download"
     return translate(notation, name=name, licence=licence)
 
 
-def _is_at_hand(entry: Mapping[str, Any]) -> bool:
+def _is_downloaded(entry: Mapping[str, Any]) -> bool:
     return all(Path(source["path"]).is_file() for source in entry["sources"].values())

@@ -1,4 +1,4 @@
-"""A run as the page shows it while it trains: its curves and its pictures."""
+"""The curves and pictures of a run during training."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,22 +24,22 @@ from facefusion_finetune.runs.run import (
 if TYPE_CHECKING:
     import pandas
 
-MOST_POINTS = 400
-"""Of a curve; a page that draws every step of a long run stops answering."""
+MAX_POINTS = 400
+"""Maximum points of a curve; with every step of a long run, the page would stop responding."""
 
 
 @dataclass(frozen=True)
 class Curves:
-    """What the plots show."""
+    """Data of the plots."""
 
     loss: "pandas.DataFrame"
-    """Columns `step`, `loss` and `curve`, which is always the same."""
+    """Columns `step`, `loss` and `curve`, which is constant."""
     score: "pandas.DataFrame"
-    """Columns `step`, `score` and `curve`: the base's, and that of what is trained."""
+    """Columns `step`, `score` and `curve`: the base's and the tuned model's."""
 
 
 def find_shown_run(name: str | None) -> Run | None:
-    """The person's newest run that was trained here; None where there is none, or it is damaged."""
+    """The person's newest run trained here; None if there is none, or it is damaged."""
     if not name:
         return None
     try:
@@ -55,14 +55,14 @@ def find_shown_run(name: str | None) -> Run | None:
 
 
 def can_resume(name: str | None) -> bool:
-    """Whether a training of the person was begun and has no model yet; quick."""
+    """Whether the person has an unfinished training; fast enough for polling."""
     return any(not (folder / MODEL_FILE).exists() for folder in _list_folders(name))
 
 
-def sign_shown_run(name: str | None) -> Any:
-    """What changes whenever the curves or the picture of the newest run would look different.
+def fingerprint_run(name: str | None) -> Any:
+    """A value that changes whenever the curves or the picture of the newest run do.
 
-    Asked every second, so that no run's settings are read for it.
+    It is polled every second, so no run's settings are read.
     """
     folders = _list_folders(name)
     if not folders:
@@ -73,7 +73,7 @@ def sign_shown_run(name: str | None) -> Any:
 
 
 def _list_folders(name: str | None) -> list[Path]:
-    """Of a person's runs, oldest first."""
+    """Folders of a person's runs, oldest first."""
     return (
         [path.parent for path in find_records(person_directory(name) / home.RUNS_FOLDER)]
         if name
@@ -82,7 +82,7 @@ def _list_folders(name: str | None) -> list[Path]:
 
 
 def find_grid(run: Run | None) -> Path | None:
-    """The newest picture of the held-out pairs: that of a step, in the end the report's."""
+    """The newest picture of held-out pairs: that of the report, or of the last preview."""
     if run is None:
         return None
     folder = run.previews_directory
@@ -91,15 +91,15 @@ def find_grid(run: Run | None) -> Path | None:
 
 
 def create_curves(run: Run | None) -> Curves:
-    """The curves of a run so far; empty ones where nothing is written yet."""
-    # Half of what the tab would add to FaceFusion's start.
+    """The curves of a run so far; empty if nothing is written yet."""
+    # Imported late: half of the time the tab would add to FaceFusion's start.
     import pandas
 
     steps = _read_steps(run.metrics_path) if run else []
-    rows = steps[:: max(1, len(steps) // MOST_POINTS)]
+    rows = steps[:: max(1, len(steps) // MAX_POINTS)]
     scores = read_scores(run) if run else []
     if scores:
-        # Before any step, what is trained is the base.
+        # Before the first step, the tuned model equals the base.
         scores.insert(0, replace(scores[0], step=0, tuned=scores[0].base))
     return Curves(
         loss=pandas.DataFrame(
@@ -131,6 +131,6 @@ def _read_steps(path: Path) -> list[tuple[int, float]]:
             values = parse_json(line)
             found.append((int(values["step"]), float(values["loss"])))
         except (ValueError, KeyError, TypeError, OverflowError):
-            # The last line may be half-written, and some lines tell of something else.
+            # The last line may be incomplete, and some lines have no loss.
             continue
     return found

@@ -1,4 +1,4 @@
-"""From the page to the queue: a job with its uploaded files and FaceFusion's current settings."""
+"""Submits jobs from the page, with uploaded files and FaceFusion's current settings."""
 
 import shutil
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from facefusion_finetune.people.profile import Person
 
 
 class Draft:
-    """A job that is not in the queue yet. Use it as a context manager.
+    """A job that is not queued yet. Use it as a context manager.
 
-    Where the block fails nothing of it is left.
+    If the block fails, its files are deleted.
     """
 
     def __init__(self, person: Person, kind: Kind) -> None:
-        """Begin one.
+        """Create the folder of a new job.
 
         Args:
-            person: Whose job it is.
-            kind: What is to be done.
+            person: The job's person.
+            kind: Kind of the job.
 
         Raises:
             ConsentError: No valid consent is on record.
@@ -47,19 +47,19 @@ class Draft:
 
         Args:
             paths: The files.
-            part: Name of the folder inside the job's.
+            part: Name of the subfolder in the job's folder.
 
         Returns:
-            The one folder they lie in now; none where there are no files.
+            The folder they are in now, as a list; empty if there are no files.
         """
         return [str(self._folder / part)] if self.take_files(paths, part) else []
 
     def take_files(self, paths: Sequence[Path], part: str) -> list[str]:
-        """As `take_folder`, but for where the files lie now."""
+        """Like `take_folder`, but returns the new paths of the files."""
         return [str(path) for path in uploads.move_uploads(paths, self._folder / part)]
 
     def submit(self, arguments: dict[str, Any]) -> Job:
-        """Put it into the queue. Errors as in `queue.submit`."""
+        """Queue the job. Errors as in `queue.submit`."""
         return queue.submit(
             self._person,
             self._kind,

@@ -1,4 +1,4 @@
-"""Take what was half put on a page off it again, so that the rest of the page works."""
+"""Removes partly built components from a page, so that the rest of the page works."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from gradio.context import Context, get_blocks_context, get_render_context
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A page that is being built, as it was at one moment."""
+    """The state of a page being built."""
 
     root: Any
     parent: Any
-    """The block that components are added to."""
+    """The block to which components are added."""
     components: frozenset[int]
     events: frozenset[int]
 
     def list_added(self) -> Set[int]:
-        """The numbers of the components that were added since."""
+        """Ids of the components added since."""
         return get_config().blocks.keys() - self.components
 
     def restore(self) -> None:
-        """Remove the components and events that were added since."""
-        # a `with` that is left by an exception leaves Gradio without a page
+        """Remove the components and events added since."""
+        # after an exception in a `with` block, Gradio has no current page
         Context.root_block, Context.block = self.root, self.parent
         config = get_config()
         for event in config.fns.keys() - self.events:
@@ -33,24 +33,24 @@ class Snapshot:
 
 
 def take_snapshot() -> Snapshot:
-    """Remember the page that is being built as it is now."""
+    """Take a snapshot of the page being built."""
     config = get_config()
     components, events = frozenset(config.blocks), frozenset(config.fns)
     return Snapshot(Context.root_block, get_render_context(), components, events)
 
 
 def remove_components(numbers: Set[int]) -> None:
-    """Take components off the page that is being built."""
+    """Remove components from the page being built."""
     config = get_config()
     for number in numbers:
         config.blocks.pop(number, None)
-    # what is being drawn hangs below the page only once it is complete
+    # a block is attached to the page only once it is complete
     for block in (Context.root_block, get_render_context()):
         _prune(block, numbers)
 
 
 def get_config() -> BlocksConfig:
-    """Gradio's record of the components and events of the page that is being built."""
+    """Gradio's record of the components and events of the page being built."""
     config = get_blocks_context()
     assert config is not None
     return config

@@ -1,7 +1,7 @@
-"""Files that were uploaded to the page: only these are read, and none of them stays behind.
+"""Uploaded files: only these are read, and none of them is left behind.
 
-FaceFusion replaces Gradio's check of paths by one that lets everything pass, so that a forged
-request could name any file of this machine.
+FaceFusion replaces Gradio's path check by one that accepts everything, so a forged request could
+name any file on this machine.
 """
 
 import contextlib
@@ -22,12 +22,12 @@ from facefusion_finetune.facefusion.uis.page import translate
 
 
 def create_upload(**options: Any) -> gradio.File:
-    """Gradio's file input, which takes nothing but what was uploaded.
+    """Gradio's file input, restricted to uploaded files.
 
-    Give it a new value only, never new properties: Gradio would go on with a component of its own.
+    Only update its value, never its properties: Gradio would replace it by a component of its own.
 
     Args:
-        options: As of `gradio.File`.
+        options: Options of `gradio.File`.
     """
     component = gradio.File(**options)
 
@@ -42,7 +42,7 @@ def create_upload(**options: Any) -> gradio.File:
     async def take_soon(path: str | Path | None) -> str | None:
         return take(path)
 
-    # What Gradio calls to copy a named file to where a component may read it.
+    # Gradio calls these to copy a given file to where a component may read it.
     vars(component).update(
         move_resource_to_block_cache=take, async_move_resource_to_block_cache=take_soon
     )
@@ -50,7 +50,7 @@ def create_upload(**options: Any) -> gradio.File:
 
 
 def list_uploads(*values: str | Sequence[str] | None) -> list[Path]:
-    """What file inputs hold, as one list."""
+    """The values of file inputs as one list."""
     paths: list[Path] = []
     for value in values:
         paths += [Path(value)] if isinstance(value, str) else map(Path, value or [])
@@ -58,12 +58,12 @@ def list_uploads(*values: str | Sequence[str] | None) -> list[Path]:
 
 
 def move_uploads(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """Move uploaded files to where a job finds them; equal names are told apart by a number.
+    """Move uploaded files to a job's folder; equal names get a number.
 
-    What FaceFusion uses, too, is copied: the same file uploaded twice is one to Gradio.
+    Files that FaceFusion also uses are copied, since Gradio stores equal uploads only once.
 
     Raises:
-        OSError: A file is gone, or there is no room for it.
+        OSError: A file is missing, or the disk is full.
     """
     moved: list[Path] = []
     if paths:
@@ -83,7 +83,7 @@ def move_uploads(paths: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def discard_uploads(paths: Sequence[Path]) -> None:
-    """Delete uploaded files that are not needed any more."""
+    """Delete uploaded files that are no longer needed."""
     for path in paths:
         if not _is_used(path):
             path.unlink(missing_ok=True)
@@ -101,21 +101,21 @@ def _remove_folder(folder: Path) -> None:
 
 
 FOOTAGE_VARIABLE = "FACEFUSION_FINETUNE_FOOTAGE"
-"""Folders that footage may be taken from without uploading it, separated as in PATH. Without it
-there are none: the page may be open to others than the owner of the machine."""
+"""Folders with footage that may be used without uploading it, separated as in PATH. The default is
+none, since the page may be accessible to others than the owner of the machine."""
 
 
 def list_roots() -> list[Path]:
-    """The folders that were opened."""
+    """The folders that the page may read."""
     parts = os.environ.get(FOOTAGE_VARIABLE, "").split(os.pathsep)
     return [Path(part).expanduser().resolve() for part in parts if part.strip()]
 
 
 def resolve_folder(text: str) -> Path:
-    """What was typed, links followed.
+    """Resolve a typed path, following links.
 
     Raises:
-        UsageError: It is not there, or lies outside the folders that were opened.
+        UsageError: It does not exist, or is outside the folders that the page may read.
     """
     roots = list_roots()
     path = Path(text.strip()).expanduser()

@@ -1,4 +1,4 @@
-"""What the page says of versions and of their reports, as labels and as HTML."""
+"""Texts about versions and their reports on the page, as labels and as HTML."""
 
 import html
 from collections.abc import Container, Sequence
@@ -13,7 +13,7 @@ from facefusion_finetune.registry.versions import ListedVersion
 from facefusion_finetune.runs.run import ImportRecord, Run
 
 PICTURES = ("held_out", "targets")
-"""Of a report, by the stems of their files."""
+"""Pictures of a report, by file stem."""
 
 CELL = (
     "padding:0.25rem 0.5rem 0.25rem 0;text-align:left;vertical-align:top;border:0;"
@@ -22,13 +22,13 @@ CELL = (
 
 
 def label_versions(versions: Sequence[ListedVersion]) -> list[tuple[str, str]]:
-    """Label and reference of each, the newest of every person first."""
+    """Label and reference of each version, the newest of every person first."""
     newest_first = sorted(versions, key=lambda version: (version.person.name, -version.number))
     return [(_label(version), version.reference) for version in newest_first]
 
 
 def list_states(version: ListedVersion) -> list[str]:
-    """Words for a version: proven or not, active, imported."""
+    """States of a version: proven or not, active, imported."""
     return [
         translate("models.proven" if version.is_proven else "models.unproven"),
         *([translate("models.active")] if version.is_active else []),
@@ -37,7 +37,7 @@ def list_states(version: ListedVersion) -> list[str]:
 
 
 def draw_models(versions: Sequence[ListedVersion], problems: Sequence[str]) -> str:
-    """HTML of the table of all versions, and of what could not be read."""
+    """HTML of the table of all versions, and of the errors of damaged ones."""
     columns = ("model", "base", "preset", "verdict", "state", "created")
     rows = [
         [
@@ -56,7 +56,7 @@ def draw_models(versions: Sequence[ListedVersion], problems: Sequence[str]) -> s
 
 
 def draw_proof(version: ListedVersion) -> str:
-    """HTML of what is known of a version's worth: its report, or why there is none."""
+    """HTML of a version's report, or why there is none."""
     states = " · ".join(list_states(version)).upper()
     head = f"<p><strong>{html.escape(version.reference)}</strong> · {html.escape(states)}</p>"
     record = version.run.record
@@ -75,11 +75,11 @@ def draw_proof(version: ListedVersion) -> str:
         return head + paragraph(str(error))
     if report is None:
         return head + paragraph(translate("proof.no_report", reference=version.reference))
-    return head + _draw_report(report) + _tell_place(version.run)
+    return head + _draw_report(report) + _describe_place(version.run)
 
 
 def draw_pictures(run: Run) -> str:
-    """HTML of a report's pictures, as many as there are."""
+    """HTML of a report's existing pictures."""
     parts = []
     for name in PICTURES:
         text = translate(f"proof.{name}_picture")
@@ -89,7 +89,7 @@ def draw_pictures(run: Run) -> str:
 
 
 def draw_links(paths: Sequence[Path]) -> str:
-    """HTML of a list of files to download, which Gradio has to know; empty where there is none."""
+    """HTML of a list of files to download, which must be in served folders; empty if none."""
     if not paths:
         return ""
     entries = "".join(
@@ -106,12 +106,12 @@ def draw_links(paths: Sequence[Path]) -> str:
 def draw_table(
     header: Sequence[str], rows: Sequence[Sequence[str]], wrapped: Container[int] = (0,)
 ) -> str:
-    """HTML of a table as wide as its place.
+    """HTML of a full-width table.
 
     Args:
-        header: Of the columns.
-        rows: As many texts each.
-        wrapped: Columns that may be broken into lines.
+        header: Titles of the columns.
+        rows: Texts of the cells.
+        wrapped: Indices of columns with line wrapping.
     """
     lines = "".join(_draw_row("td", row, wrapped) for row in rows)
     return (
@@ -155,7 +155,7 @@ def _draw_report(report: Report) -> str:
     return "".join(parts)
 
 
-def _tell_place(run: Run) -> str:
+def _describe_place(run: Run) -> str:
     if not run.report_path.is_file():
         return ""
     return paragraph(translate("proof.report", path=run.report_path))

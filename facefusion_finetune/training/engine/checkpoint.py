@@ -99,7 +99,7 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, overwrite: bool = False)
     """Write the checkpoint; there is always a complete one on disk.
 
     Args:
-        path: The last checkpoint; the previous one is kept beside it as `previous.safetensors`.
+        path: The last checkpoint; the previous one is kept next to it as `previous.safetensors`.
         checkpoint: The checkpoint to write.
         overwrite: Replace the last checkpoint and keep the previous one.
 

@@ -1,1 +1,1 @@
-"""Parts of the page, each with `render` and `listen`."""
+"""Sections of the page, each with `render` and `listen`."""

@@ -1,4 +1,4 @@
-"""Two models side by side on one frame."""
+"""Compares two models on one frame."""
 
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from facefusion_finetune.registry.versions import (
 )
 
 Sides = tuple[str | None, str | None]
-"""What is left and right: references, or `BASE` at the right."""
+"""Left and right side: references, or `BASE` on the right."""
 
 BASE = "base"
-"""Stands for the base of the left one."""
+"""Stands for the base of the left model."""
 
 COMPARE_LEFT_DROPDOWN: gradio.Dropdown
 COMPARE_RIGHT_DROPDOWN: gradio.Dropdown
@@ -38,7 +38,7 @@ COMPARE_FRAME_STATE: gradio.State
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global COMPARE_LEFT_DROPDOWN, COMPARE_RIGHT_DROPDOWN, COMPARE_FRAME_FILE, COMPARE_FRAME_HTML
     global COMPARE_FRAME_SLIDER, COMPARE_BUTTON, COMPARE_SLIDER
     global LEFT_TEXTBOX, RIGHT_TEXTBOX, SEEN_TEXTBOX, COMPARE_FRAME_STATE
@@ -91,12 +91,12 @@ def _create_dropdown(side: str) -> gradio.Dropdown:
 
 
 def list_inputs() -> list[Any]:
-    """What `refresh` and `refresh_frame` need."""
+    """Inputs of `refresh` and `refresh_frame`."""
     return [LEFT_TEXTBOX, RIGHT_TEXTBOX, SEEN_TEXTBOX, COMPARE_FRAME_STATE]
 
 
 def list_shown() -> list[Any]:
-    """What `refresh` and `refresh_frame` may change."""
+    """Outputs of `refresh` and `refresh_frame`."""
     return [*_list_sides(), SEEN_TEXTBOX, *_list_frame()]
 
 
@@ -109,7 +109,7 @@ def _list_frame() -> list[Any]:
 
 
 def listen() -> None:
-    """Wire the section."""
+    """Connect the section's events."""
     sides = _list_sides()
     connect(
         finetune_person.CHOSEN_TEXTBOX.change,
@@ -128,27 +128,27 @@ def listen() -> None:
     )
 
 
-def refresh(sign: Any, left: str | None, right: str | None, seen: str) -> dict[Any, Any]:
-    """Offer the versions there are now; empty if these are offered.
+def refresh(fingerprint: Any, left: str | None, right: str | None, seen: str) -> dict[Any, Any]:
+    """Update the offered versions; empty if nothing has changed.
 
     Args:
-        sign: Of all versions, now.
-        left: What is chosen.
-        right: What is chosen.
-        seen: A digest of what is offered.
+        fingerprint: Current fingerprint of all versions.
+        left: Selected left side.
+        right: Selected right side.
+        seen: Digest of what is offered.
     """
-    return {} if page.digest(sign) == seen else _show((left, right), (left, right))
+    return {} if page.digest(fingerprint) == seen else _show((left, right), (left, right))
 
 
 def refresh_frame(seen: Any) -> dict[Any, Any]:
-    """Follow FaceFusion's target, as long as nothing is uploaded; empty if it is the same."""
+    """Follow FaceFusion's target unless a file is uploaded; empty if nothing has changed."""
     upload = seen["upload"] if seen else None
     path = upload or compare.find_target()
     return {} if seen and path == seen["path"] else _show_frame(path, upload)
 
 
 def follow_person(name: str | None, left: str | None, right: str | None) -> Any:
-    """Compare the newest version of the person that was chosen above with its base."""
+    """Compare the newest version of the selected person with its base."""
     finished = _list_finished(name).versions if name else []
     if not finished:
         return gradio.skip()
@@ -156,16 +156,16 @@ def follow_person(name: str | None, left: str | None, right: str | None) -> Any:
 
 
 def take_upload(file: str | None, seen: dict[str, Any] | None) -> dict[Any, Any]:
-    """Compare on what was uploaded; what was uploaded before is deleted."""
+    """Use an uploaded file; an earlier upload is deleted."""
     if seen and seen["upload"] != file:
         forget_upload(seen)
     return _show_frame(file or compare.find_target(), file)
 
 
 def forget_upload(seen: dict[str, Any] | None) -> None:
-    """Delete what was uploaded; also when the page is closed for good.
+    """Delete the uploaded file; also called when the page is closed.
 
-    Gradio keeps equal files once, so that it may be FaceFusion's target at the same time.
+    Gradio stores equal files only once, so it may also be FaceFusion's target.
     """
     if seen and seen["upload"] and seen["upload"] != compare.find_target():
         uploads.discard_uploads([Path(seen["upload"])])
@@ -174,7 +174,7 @@ def forget_upload(seen: dict[str, Any] | None) -> None:
 def show_both(
     left: str | None, right: str | None, file: str | None, number: float
 ) -> gradio.ImageSlider:
-    """Swap the frame with both, and lay one over the other."""
+    """Swap the frame with both sides, and show them in a slider."""
     path = file or compare.find_target()
     if not path:
         raise UsageError(
@@ -214,7 +214,7 @@ def _list_finished(name: str | None = None) -> Listing:
 
 
 def _show(chosen: Sides, wanted: Sides) -> dict[Any, Any]:
-    sign = fingerprint_versions(adapter.HOST_PATH)
+    fingerprint = fingerprint_versions(adapter.HOST_PATH)
     listing = _list_finished()
     labels = versions_text.label_versions(listing.versions)
     newest = max(listing.versions, key=lambda version: version.run.record.created, default=None)
@@ -225,7 +225,7 @@ def _show(chosen: Sides, wanted: Sides) -> dict[Any, Any]:
     return {
         COMPARE_LEFT_DROPDOWN: page.offer(labels, left, chosen[0]),
         COMPARE_RIGHT_DROPDOWN: page.offer(others, right, chosen[1]),
-        SEEN_TEXTBOX: page.digest(sign),
+        SEEN_TEXTBOX: page.digest(fingerprint),
     }
 
 

@@ -1,4 +1,4 @@
-"""Export the chosen version, and offer its exports as downloads."""
+"""Exports the selected version, and offers its exports as downloads."""
 
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SEEN_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global EXPORT_STANDALONE_CHECKBOX, EXPORT_HALF_CHECKBOX, EXPORT_STRENGTH_SLIDER
     global EXPORT_BUTTON, EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, SEEN_TEXTBOX
 
@@ -63,15 +63,15 @@ def render() -> None:
 
 
 def list_shown() -> list[Any]:
-    """What `refresh` may change."""
+    """Outputs of `refresh`."""
     return [EXPORT_HTML, EXPORT_LINKS_HTML, EXPORT_DELETE_BUTTON, SEEN_TEXTBOX]
 
 
 def listen(chosen: gradio.Dropdown) -> None:
-    """Wire the section.
+    """Connect the section's events.
 
     Args:
-        chosen: What is exported.
+        chosen: The dropdown of the version to export.
     """
     options = [EXPORT_STANDALONE_CHECKBOX, EXPORT_HALF_CHECKBOX, EXPORT_STRENGTH_SLIDER]
     connect(
@@ -85,57 +85,57 @@ def listen(chosen: gradio.Dropdown) -> None:
 
 
 def refresh(reference: str | None, seen: str) -> dict[Any, Any]:
-    """Offer what was exported of the version that is chosen now; empty if that is shown."""
-    is_shown = _sign(reference, _list_exports(reference)) == seen
+    """Update the exports of the selected version; empty if nothing has changed."""
+    is_shown = _fingerprint(reference, _list_exports(reference)) == seen
     return {} if is_shown else _show(reference, "")
 
 
 def export(reference: str | None, standalone: bool, half: bool, strength: float) -> Any:
-    """Write the chosen version to a file in the person's folder."""
+    """Export the selected version to a file in the person's folder."""
     version = require_version(adapter.HOST_PATH, reference)
-    made = export_privately(version.person, version.run, standalone, half, strength)
-    said = translate(
+    exported = export_privately(version.person, version.run, standalone, half, strength)
+    text = translate(
         "export.exported",
         reference=version.reference,
-        path=made.path,
-        size=f"{made.size / 1e6:.1f}",
+        path=exported.path,
+        size=f"{exported.size / 1e6:.1f}",
     )
-    if made.base is not None:
-        said += "\n" + translate("export.needs_base", base=made.base)
-    return _show(version.reference, said)
+    if exported.base is not None:
+        text += "\n" + translate("export.needs_base", base=exported.base)
+    return _show(version.reference, text)
 
 
 def delete(reference: str | None) -> dict[Any, Any]:
-    """Delete the exports of the chosen version."""
+    """Delete the exports of the selected version."""
     version = require_version(adapter.HOST_PATH, reference)
     for path in list_exports(version.person, version.number):
         path.unlink(missing_ok=True)
     return _show(version.reference, "")
 
 
-def _show(reference: str | None, said: str) -> dict[Any, Any]:
+def _show(reference: str | None, text: str) -> dict[Any, Any]:
     exports = _list_exports(reference)
     return {
-        EXPORT_HTML: embed.paragraph(said),
+        EXPORT_HTML: embed.paragraph(text),
         EXPORT_LINKS_HTML: versions_text.draw_links(exports),
         EXPORT_DELETE_BUTTON: gradio.Button(visible=bool(exports)),
-        SEEN_TEXTBOX: _sign(reference, exports),
+        SEEN_TEXTBOX: _fingerprint(reference, exports),
     }
 
 
 def _list_exports(reference: str | None) -> list[Path]:
-    """The exports of a version; they are served from where they lie."""
+    """The exports of a version, which are served in place."""
     if not reference:
         return []
     name, _, number = reference.partition("@")
     try:
         person = load_person(name)
     except FinetuneError:
-        # Removed meanwhile, or damaged, which the list of models tells.
+        # Removed, or damaged, which the list of models reports.
         return []
     embed.serve_folder(exports_directory(person))
     return list_exports(person, int(number))
 
 
-def _sign(reference: str | None, paths: list[Path]) -> str:
+def _fingerprint(reference: str | None, paths: list[Path]) -> str:
     return page.digest([reference, *((str(path), *fingerprint_file(path)) for path in paths)])

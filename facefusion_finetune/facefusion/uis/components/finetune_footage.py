@@ -1,4 +1,4 @@
-"""Footage in, crops out: choose files, extract, look at the crops, reject and restore."""
+"""Footage and crops: select files, extract, review the crops, reject and restore."""
 
 from collections.abc import Callable
 from typing import Any
@@ -50,11 +50,11 @@ COLLECT = """
     [...document.querySelectorAll("#finetune_crops_html input:checked")].map((box) => box.value),
 ]
 """
-"""Runs in the page: the ids of the ticked crops. Ticking asks nobody, so that it is quick."""
+"""JavaScript: the ids of the selected crops. Selecting itself makes no request, so it is fast."""
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global EXTRACT_BUTTON, EXTRACT_STOP_BUTTON, EXTRACT_HTML
     global SEEN_JOBS_TEXTBOX, SEEN_CROPS_TEXTBOX
 
@@ -145,7 +145,7 @@ def _render_crops() -> None:
         value="all",
     )
     CROPS_HTML = gradio.HTML(elem_id="finetune_crops_html", padding=False)
-    # Holds the ids of the ticked crops on their way here; see `COLLECT`.
+    # Transports the ids of the selected crops; see `COLLECT`.
     CROPS_JSON = gradio.JSON(visible=False, elem_id="finetune_crops_json")
     with gradio.Row():
         REJECT_BUTTON = page.create(gradio.Button, "footage.reject_button", size="sm")
@@ -154,7 +154,7 @@ def _render_crops() -> None:
 
 
 def listen() -> None:
-    """Wire the section."""
+    """Connect the section's events."""
     person = finetune_person.PERSON_DROPDOWN
     inputs = [
         FOOTAGE_FILES,
@@ -171,8 +171,10 @@ def listen() -> None:
     connect(EXTRACT_BUTTON.click, extract, [person, *inputs], [*inputs, *job])
     connect(EXTRACT_STOP_BUTTON.click, stop, [person], job)
     followed = finetune_person.CHOSEN_TEXTBOX
-    following.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, [followed], job)
-    following.follow(SEEN_CROPS_TEXTBOX, sign_crops, show_crops, [followed, CROPS_RADIO], crops)
+    following.follow(SEEN_JOBS_TEXTBOX, fingerprint_job, show_job, [followed], job)
+    following.follow(
+        SEEN_CROPS_TEXTBOX, fingerprint_crops, show_crops, [followed, CROPS_RADIO], crops
+    )
     connect(REJECT_BUTTON.click, reject, ticked, js=COLLECT)
     connect(RESTORE_BUTTON.click, restore, ticked, js=COLLECT)
 
@@ -187,7 +189,7 @@ def extract(
     most_frames: float,
     keep_others: bool,
 ) -> dict[Any, Any]:
-    """Queue the extraction of what was chosen; uploaded files move to the job."""
+    """Queue the extraction of the selected footage; uploaded files are moved to the job."""
     person = people_text.require_person(name)
     typed = [str(uploads.resolve_folder(path))] if path and path.strip() else []
     uploaded = uploads.list_uploads(files, folder)
@@ -219,19 +221,19 @@ def extract(
 
 
 def stop(name: str | None) -> dict[Any, Any]:
-    """Ask the extraction to end; what it has looked at stays, for the next one."""
+    """Request a stop of the extraction; processed footage is kept for the next one."""
     stop_jobs(people_text.require_name(name), KINDS)
     return show_job(name)
 
 
-def sign_job(name: str | None) -> object:
-    """Changes with the extraction; also sees to it that what is queued gets done."""
+def fingerprint_job(name: str | None) -> object:
+    """Changes with the extraction; also ensures that queued jobs have a runner."""
     queue.ensure_runner()
     return fingerprint_jobs(name, KINDS)
 
 
 def show_job(name: str | None) -> dict[Any, Any]:
-    """Say how far the extraction is, or what came of it."""
+    """Show the progress of the extraction, or its result."""
     drawn = draw_latest_job(name, KINDS)
     return {
         EXTRACT_HTML: drawn.html,
@@ -240,16 +242,16 @@ def show_job(name: str | None) -> dict[Any, Any]:
     }
 
 
-def sign_crops(name: str | None, shown: str) -> object:
-    """Changes with the crops, whoever changes them."""
-    return shown, crops_view.sign_crops(name)
+def fingerprint_crops(name: str | None, shown: str) -> object:
+    """Changes with the crops."""
+    return shown, crops_view.fingerprint_crops(name)
 
 
 def show_crops(name: str | None, shown: str) -> dict[Any, Any]:
-    """Put the person's crops into the gallery.
+    """Show the person's crops in the gallery.
 
     Args:
-        name: Of the person.
+        name: Name of the person.
         shown: `all`, `kept` or `rejected`.
     """
     view = crops_view.create_view(name, shown)
@@ -261,12 +263,12 @@ def show_crops(name: str | None, shown: str) -> dict[Any, Any]:
 
 
 def reject(name: str | None, ids: list[str] | None) -> None:
-    """Let the chosen crops train no more; the gallery follows."""
+    """Reject the selected crops; the gallery updates itself."""
     _decide(name, ids, curation.reject, "footage.rejected")
 
 
 def restore(name: str | None, ids: list[str] | None) -> None:
-    """Let the chosen crops train, whatever the checks say of them; the gallery follows."""
+    """Restore the selected crops, regardless of the checks; the gallery updates itself."""
     _decide(name, ids, curation.restore, "footage.restored")
 
 

@@ -1,4 +1,4 @@
-"""Who: choose a person, record a new one with the consent, renew it, delete everything."""
+"""Persons: select one, add one with their consent, renew consent, delete everything."""
 
 from datetime import date
 from typing import Any
@@ -26,12 +26,12 @@ RENEW_CONSENT_BUTTON: gradio.Button
 DELETE_PERSON_TEXTBOX: gradio.Textbox
 DELETE_PERSON_BUTTON: gradio.Button
 CHOSEN_TEXTBOX: gradio.Textbox
-"""What other sections follow; their buttons are about the dropdown's choice itself."""
+"""What other sections follow; their buttons use the dropdown's value itself."""
 SEEN_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global PERSON_DROPDOWN, PERSON_HTML, CONSENT_ACCORDION, CHOSEN_TEXTBOX, SEEN_TEXTBOX
     global DELETE_PERSON_TEXTBOX, DELETE_PERSON_BUTTON
 
@@ -113,7 +113,7 @@ def _render_consent() -> None:
 
 
 def listen() -> None:
-    """Wire the section."""
+    """Connect the section's events."""
     form = [
         CONSENT_NOTE_TEXTBOX,
         CONSENT_FILE,
@@ -124,7 +124,7 @@ def listen() -> None:
     filled = [NAME_TEXTBOX, *form]
     recorded = [*shown, *filled, CONSENT_ACCORDION]
     page.connect_load(open_page, None, shown)
-    following.follow(SEEN_TEXTBOX, sign, show, [CHOSEN_TEXTBOX], shown)
+    following.follow(SEEN_TEXTBOX, fingerprint, show, [CHOSEN_TEXTBOX], shown)
     connect(ADD_PERSON_BUTTON.click, add_person, filled, recorded)
     connect(RENEW_CONSENT_BUTTON.click, renew_consent, [PERSON_DROPDOWN, *form], recorded)
     connect(
@@ -136,21 +136,21 @@ def listen() -> None:
 
 
 def open_page() -> dict[Any, Any]:
-    """What a page that is opened, or loaded again, begins with: the person somebody works on."""
+    """Initial state of an opened or reloaded page: the person being worked on."""
     return choose(people_text.find_latest(profile.list_names()))
 
 
-def sign(name: str | None) -> object:
-    """Changes with the persons, and with what is said of the chosen one."""
-    return profile.list_names(), people_text.sign_person(name)
+def fingerprint(name: str | None) -> object:
+    """Changes with the list of persons and the description of the selected one."""
+    return profile.list_names(), people_text.fingerprint_person(name)
 
 
 def show(name: str | None) -> dict[Any, Any]:
-    """Offer everybody on record, and describe the chosen person; who is gone is not chosen."""
+    """Update the list of persons, and describe the selected one; a removed one is deselected."""
     names = profile.list_names()
     if name not in names:
         return choose(people_text.find_latest(names))
-    # Without a value: somebody else may have been chosen since this was asked.
+    # Without a value, as another person may have been selected since the request.
     return {
         PERSON_DROPDOWN: gradio.Dropdown(choices=names),
         PERSON_HTML: embed.paragraph(people_text.describe_person(name)),
@@ -158,7 +158,7 @@ def show(name: str | None) -> dict[Any, Any]:
 
 
 def choose(name: str | None) -> dict[Any, Any]:
-    """Choose a person, and describe who that is."""
+    """Select a person, and describe them."""
     return {
         PERSON_DROPDOWN: gradio.Dropdown(choices=profile.list_names(), value=name),
         PERSON_HTML: embed.paragraph(people_text.describe_person(name)),
@@ -166,19 +166,19 @@ def choose(name: str | None) -> dict[Any, Any]:
 
 
 def add_person(name: str, note: str, file: str | None, scope: str, expires: str) -> dict[Any, Any]:
-    """Record a person with the consent that the form gives proof of."""
+    """Add a person with the consent in the form."""
     return _record(name.strip(), note, file, scope, expires, renew=False)
 
 
 def renew_consent(
     name: str | None, note: str, file: str | None, scope: str, expires: str
 ) -> dict[Any, Any]:
-    """Replace the consent of the chosen person."""
+    """Replace the consent of the selected person."""
     return _record(people_text.require_name(name), note, file, scope, expires, renew=True)
 
 
 def delete_person(name: str | None, typed: str) -> dict[Any, Any]:
-    """Delete everything held about the chosen person, whose name has to be typed for it."""
+    """Delete everything held about the selected person; the name must be typed to confirm."""
     name = people_text.require_name(name)
     if typed.strip() != name:
         raise UsageError(
@@ -209,7 +209,7 @@ def _record(
         _parse_day(expires),
     )
     person = profile.add_person(name, consent, renew)
-    # Its digest is on record; the page keeps no copy of what was signed.
+    # Its digest is on record; the page keeps no copy of the file.
     uploads.discard_uploads(uploaded)
     page.inform(translate("person.recorded", name=person.name))
     return {

@@ -1,4 +1,4 @@
-"""What to train: the base with its licence, the preset with its time and gain, the options."""
+"""Training settings: the base with its licence, the preset with its time and gain, options."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ KINDS = ("estimate",)
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global BASE_DROPDOWN, BASE_TEXTBOX, BASE_HTML, PRESET_DROPDOWN, PRESET_HTML
     global MEASURE_TIME_BUTTON, MEASURE_TIME_HTML, SEEN_TEXTBOX
 
@@ -116,29 +116,29 @@ def _render_options() -> None:
 
 
 def listen() -> None:
-    """Wire the section."""
+    """Connect the section's events."""
     chosen = [finetune_person.PERSON_DROPDOWN, BASE_DROPDOWN, PRESET_DROPDOWN]
     followed = [finetune_person.CHOSEN_TEXTBOX, BASE_TEXTBOX, PRESET_DROPDOWN]
     shown = [BASE_HTML, PRESET_HTML, MEASURE_TIME_HTML, MEASURE_TIME_BUTTON]
     page.connect_load(open_page, BASE_TEXTBOX, BASE_DROPDOWN)
-    following.follow(SEEN_TEXTBOX, sign, show, followed, shown)
+    following.follow(SEEN_TEXTBOX, fingerprint, show, followed, shown)
     connect(MEASURE_TIME_BUTTON.click, measure_time, chosen, shown)
 
 
 def open_page(base: str) -> Any:
-    """Offer this FaceFusion's bases; asking for them takes too long to do it at the start."""
+    """Offer this FaceFusion's bases; listing them would slow down the start."""
     choices = recipe_text.label_bases()
     names = [value for _, value in choices]
     return page.offer(choices, base if base in names else names[0], base)
 
 
-def sign(name: str | None, base: str, preset: str) -> object:
-    """Changes with the measurement, and with the times that are known."""
+def fingerprint(name: str | None, base: str, preset: str) -> object:
+    """Changes with the estimation job, and with the known times."""
     return fingerprint_jobs(name, KINDS), find_time(base, preset)
 
 
 def show(name: str | None, base: str, preset: str) -> dict[Any, Any]:
-    """Describe what is chosen."""
+    """Describe the selected base and preset."""
     drawn = draw_latest_job(name, KINDS)
     return {
         BASE_HTML: embed.paragraph(recipe_text.describe_base(base)),
@@ -149,7 +149,7 @@ def show(name: str | None, base: str, preset: str) -> dict[Any, Any]:
 
 
 def measure_time(name: str | None, base: str, preset: str) -> dict[Any, Any]:
-    """Queue the first two steps of this training, which tell how long it will take."""
+    """Queue a dry run of this training, which estimates its duration."""
     person = people_text.require_person(name)
     with submitting.Draft(person, "estimate") as draft:
         draft.submit({"base": base, "preset": preset})

@@ -1,4 +1,4 @@
-"""What a finished training proves, and the way into FaceFusion."""
+"""Shows the report of a finished version, and activates it."""
 
 from typing import Any
 
@@ -25,15 +25,15 @@ PROOF_FORCE_CHECKBOX: gradio.Checkbox
 PROOF_ACTIVATE_BUTTON: gradio.Button
 CHOSEN_TEXTBOX: gradio.Textbox
 NEWEST_TEXTBOX: gradio.Textbox
-"""The newest version when the page was told last."""
+"""The newest version at the last update of the page."""
 SEEN_TEXTBOX: gradio.Textbox
-"""A digest of what is shown. The page keeps it, like the two above: it stays true of the page where
-answers arrive late or in another order."""
+"""A digest of what is shown. Like the two above, it is stored in the page, so that it matches the
+page even if responses arrive late or out of order."""
 CHANGES_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global PROOF_VERSION_DROPDOWN, PROOF_HTML, PROOF_PICTURES_ACCORDION, PROOF_PICTURES_HTML
     global PROOF_FORCE_CHECKBOX, PROOF_ACTIVATE_BUTTON
     global CHOSEN_TEXTBOX, NEWEST_TEXTBOX, SEEN_TEXTBOX, CHANGES_TEXTBOX
@@ -71,7 +71,7 @@ def render() -> None:
 
 
 def listen() -> None:
-    """Wire the section."""
+    """Connect the section's events."""
     person = finetune_person.PERSON_DROPDOWN
     shown = [
         PROOF_VERSION_DROPDOWN,
@@ -96,16 +96,15 @@ def listen() -> None:
 
 
 def refresh(name: str | None, reference: str | None, newest: str, seen: str) -> Any:
-    """Follow what happens elsewhere; a version that was finished meanwhile takes the place of the
-    newest one, if that is being looked at.
+    """Follow changes; if the newest version is selected, a newly finished one replaces it.
 
     Args:
-        name: Of the person.
-        reference: The version that is chosen.
-        newest: The newest one when the page was told last.
-        seen: What the page shows.
+        name: Name of the person.
+        reference: The selected version.
+        newest: The newest version at the last update.
+        seen: Digest of what the page shows.
     """
-    if page.digest([name, reference or None, _sign(name)]) == seen:
+    if page.digest([name, reference or None, _fingerprint(name)]) == seen:
         return gradio.skip()
     return _show(name, reference, None if reference == newest else reference)
 
@@ -116,16 +115,16 @@ def choose(name: str | None, reference: str | None) -> dict[Any, Any]:
 
 
 def activate(name: str | None, reference: str | None, force: bool) -> dict[Any, Any]:
-    """Let FaceFusion use the version that is shown."""
+    """Activate the shown version."""
     activate_version(require_version(adapter.HOST_PATH, reference), force)
     return _show(name, reference, reference)
 
 
 def activate_version(version: ListedVersion, force: bool) -> None:
-    """Let FaceFusion use a version, and say so.
+    """Activate a version, and show a notice.
 
     Raises:
-        UsageError: It is unproven, and that was not accepted.
+        UsageError: It is unproven, and `force` is not set.
         ConsentError: No valid consent is on record.
         RegistryError: It is not finished, damaged, or cannot be written.
     """
@@ -135,10 +134,10 @@ def activate_version(version: ListedVersion, force: bool) -> None:
 
 
 def require_force(version: ListedVersion, force: bool) -> None:
-    """Make sure that an unproven version is meant.
+    """Check that an unproven version is activated deliberately.
 
     Raises:
-        UsageError: It is unproven, and that was not accepted.
+        UsageError: It is unproven, and `force` is not set.
     """
     if version.card and not version.is_proven and not force:
         raise UsageError(
@@ -149,18 +148,18 @@ def require_force(version: ListedVersion, force: bool) -> None:
 
 
 def tell_active(version: ListedVersion) -> None:
-    """Say that a version is active, and how it is used."""
+    """Show a notice that a version is active, and how to use it."""
     notation = "proof.activated" if version.is_proven else "proof.activated_unproven"
     page.inform(translate(notation, reference=version.reference, name=version.person.name))
 
 
-def _sign(name: str | None) -> Any:
+def _fingerprint(name: str | None) -> Any:
     return fingerprint_versions(adapter.HOST_PATH, name) if name else None
 
 
 def _show(name: str | None, chosen: str | None, wanted: str | None) -> dict[Any, Any]:
-    # Taken first: what changes while the rest is read is seen at the next look.
-    sign = _sign(name)
+    # Taken first, so that changes during the rest are found at the next poll.
+    fingerprint = _fingerprint(name)
     listing = list_versions(adapter.HOST_PATH, name) if name else None
     versions = listing.versions if listing else []
     finished = [version for version in versions if version.run.is_finished]
@@ -174,7 +173,7 @@ def _show(name: str | None, chosen: str | None, wanted: str | None) -> dict[Any,
         PROOF_HTML: _draw(name, version) + embed.bullets(listing.problems if listing else []),
         **_show_actions(version),
         NEWEST_TEXTBOX: newest.reference if newest else "",
-        SEEN_TEXTBOX: page.digest([name, reference, sign]),
+        SEEN_TEXTBOX: page.digest([name, reference, fingerprint]),
     }
 
 

@@ -1,4 +1,4 @@
-"""Train: start, stop, resume; how far it is, the curves, held-out pictures, the log."""
+"""Training: start, stop, resume; progress, curves, held-out pictures, log."""
 
 import os
 from pathlib import Path
@@ -28,7 +28,7 @@ from facefusion_finetune.facefusion.uis.run_view import (
     create_curves,
     find_grid,
     find_shown_run,
-    sign_shown_run,
+    fingerprint_run,
 )
 from facefusion_finetune.jobs import record
 from facefusion_finetune.training.request import (
@@ -51,17 +51,17 @@ SEEN_RUN_TEXTBOX: gradio.Textbox
 
 KINDS = ("train",)
 OPTIONS = {"precision", "commercial", "cache", "cache_size", "trackers"}
-"""Of a request, what may be another when a training is resumed."""
+"""Fields of a request that may differ when a training is resumed."""
 COLOURS = {
     translate("training.loss"): "#dc2626",
     translate("training.base"): "#737373",
     translate("training.tuned"): "#dc2626",
 }
-"""Of the curves; the host's theme gives lines no colour."""
+"""Colours of the curves; the host's theme has no line colours."""
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global START_BUTTON, STOP_BUTTON, RESUME_BUTTON, TRAINING_HTML, GRID_HTML, LOG_TEXTBOX
     global LOSS_PLOT, SCORE_PLOT, SEEN_JOBS_TEXTBOX, SEEN_RUN_TEXTBOX
 
@@ -124,7 +124,7 @@ def _render_plot(name: str) -> gradio.LinePlot:
 
 
 def listen() -> None:
-    """Wire the section."""
+    """Connect the section's events."""
     person = finetune_person.PERSON_DROPDOWN
     options = [
         finetune_recipe.BASE_DROPDOWN,
@@ -142,8 +142,8 @@ def listen() -> None:
     connect(STOP_BUTTON.click, stop, [person], job)
     connect(RESUME_BUTTON.click, resume, [person, *options[3:]], job)
     followed = [finetune_person.CHOSEN_TEXTBOX]
-    following.follow(SEEN_JOBS_TEXTBOX, sign_job, show_job, followed, job)
-    following.follow(SEEN_RUN_TEXTBOX, sign_shown_run, show_run, followed, curves)
+    following.follow(SEEN_JOBS_TEXTBOX, fingerprint_job, show_job, followed, job)
+    following.follow(SEEN_RUN_TEXTBOX, fingerprint_run, show_run, followed, curves)
 
 
 def start(
@@ -158,9 +158,9 @@ def start(
     targets: list[str] | None,
     others: list[str] | None,
 ) -> dict[Any, Any]:
-    """Queue a training with what is chosen; uploaded files move to the job."""
+    """Queue a training with the selected settings; uploaded files are moved to the job."""
     person = people_text.require_person(name)
-    _require_idle(person.name)
+    _require_no_job(person.name)
     with submitting.Draft(person, "train") as draft:
         draft.submit(
             {
@@ -183,12 +183,12 @@ def start(
 def resume(
     name: str | None, precision: str, commercial: bool, cache_size: str, trackers: list[str]
 ) -> dict[Any, Any]:
-    """Queue what is left of the last training, with the recipe it was started with."""
+    """Queue the resumption of the last training, with its original settings."""
     person = people_text.require_person(name)
-    _require_idle(person.name)
+    _require_no_job(person.name)
     former = find_latest_job(name, KINDS)
     arguments = dict(former.request.arguments) if former else {}
-    # What was uploaded lies in the former job's folder until the training has succeeded.
+    # Uploads are in the former job's folder until the training succeeds.
     targets = [path for path in arguments.get("targets", []) if Path(path).exists()]
     with submitting.Draft(person, "train") as draft:
         draft.submit(
@@ -204,18 +204,18 @@ def resume(
 
 
 def stop(name: str | None) -> dict[Any, Any]:
-    """Ask the training to end; it keeps its state, so that it can go on later."""
+    """Request a stop of the training, which can be resumed later."""
     stop_jobs(people_text.require_name(name), KINDS)
     return show_job(name)
 
 
-def sign_job(name: str | None) -> object:
+def fingerprint_job(name: str | None) -> object:
     """Changes with the training."""
     return fingerprint_jobs(name, KINDS), can_resume(name)
 
 
 def show_job(name: str | None) -> dict[Any, Any]:
-    """Say how far the training is, or what came of it."""
+    """Show the progress of the training, or its result."""
     drawn = draw_latest_job(name, KINDS)
     job = find_latest_job(name, KINDS)
     return {
@@ -228,7 +228,7 @@ def show_job(name: str | None) -> dict[Any, Any]:
 
 
 def show_run(name: str | None) -> dict[Any, Any]:
-    """Draw the curves and the held-out pictures."""
+    """Show the curves and the held-out pictures."""
     run = find_shown_run(name)
     curves = create_curves(run)
     return {
@@ -251,7 +251,7 @@ def _draw_grid(path: Path | None) -> str:
 def _read_options(
     precision: str, commercial: bool, cache_size: str, trackers: list[str]
 ) -> dict[str, Any]:
-    """How a training is carried out; the cache's folder is said by whoever started FaceFusion."""
+    """How to carry out a training; the cache folder comes from FaceFusion's environment."""
     request = TrainRequest.parse(
         precision=precision,
         commercial=commercial,
@@ -263,7 +263,7 @@ def _read_options(
     return request.model_dump(mode="json", include=OPTIONS)
 
 
-def _require_idle(name: str) -> None:
+def _require_no_job(name: str) -> None:
     job = find_latest_job(name, KINDS)
     if job is not None and not job.state.is_ended:
         raise UsageError(

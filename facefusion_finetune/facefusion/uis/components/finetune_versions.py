@@ -1,4 +1,4 @@
-"""Versions of all persons: see them, activate, roll back, delete; below, export and compare."""
+"""Versions of all persons: list, activate, roll back, delete; below, export and compare."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ MODELS_CONFIRM_HTML: gradio.HTML
 MODELS_CONFIRM_BUTTON: gradio.Button
 MODELS_CANCEL_BUTTON: gradio.Button
 MODELS_ASKED_STATE: gradio.State
-"""The version whose deletion is to be confirmed."""
+"""The version whose deletion awaits confirmation."""
 CHOSEN_TEXTBOX: gradio.Textbox
 SEEN_TEXTBOX: gradio.Textbox
 """A digest of what the page shows."""
@@ -51,7 +51,7 @@ CHANGES_TEXTBOX: gradio.Textbox
 
 
 def render() -> None:
-    """Put the section on the page."""
+    """Render the section."""
     global MODELS_HTML, MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX
     global CHOSEN_TEXTBOX, SEEN_TEXTBOX, CHANGES_TEXTBOX
 
@@ -106,7 +106,7 @@ def _create_button(action: str, variant: Any = "secondary") -> gradio.Button:
 
 
 def listen() -> None:
-    """Wire the section."""
+    """Connect the section's events."""
     person = finetune_person.CHOSEN_TEXTBOX
     chosen, force = MODELS_MODEL_DROPDOWN, MODELS_FORCE_CHECKBOX
     asked = [
@@ -145,44 +145,44 @@ def refresh(
     sides: str,
     frame: Any,
 ) -> Any:
-    """Follow what happens elsewhere, in this section and those below it.
+    """Follow changes, in this section and those below it.
 
     Args:
-        reference: The version that is chosen.
-        seen: What this section shows.
-        exports: What `finetune_export` shows.
-        left: Chosen in `finetune_compare`.
-        right: Chosen in `finetune_compare`.
-        sides: What `finetune_compare` offers.
-        frame: What `finetune_compare` works on.
+        reference: The selected version.
+        seen: Digest of what this section shows.
+        exports: Digest of what `finetune_export` shows.
+        left: Left side selected in `finetune_compare`.
+        right: Right side selected in `finetune_compare`.
+        sides: Digest of what `finetune_compare` offers.
+        frame: The frame used by `finetune_compare`.
     """
-    sign = fingerprint_versions(adapter.HOST_PATH)
-    changes = {} if page.digest([sign, reference or None]) == seen else _show(reference)
+    fingerprint = fingerprint_versions(adapter.HOST_PATH)
+    changes = {} if page.digest([fingerprint, reference or None]) == seen else _show(reference)
     changes |= finetune_export.refresh(reference, exports)
-    changes |= finetune_compare.refresh(sign, left, right, sides)
+    changes |= finetune_compare.refresh(fingerprint, left, right, sides)
     changes |= finetune_compare.refresh_frame(frame)
     return changes or gradio.skip()
 
 
 def follow_person(name: str | None, reference: str | None) -> Any:
-    """Choose the newest version of the person that was chosen above."""
+    """Select the newest version of the selected person."""
     versions = list_versions(adapter.HOST_PATH, name).versions if name else []
     return _show(reference, versions[-1].reference) if versions else gradio.skip()
 
 
 def choose(reference: str | None) -> dict[Any, Any]:
-    """Let the buttons be about another version."""
+    """Select another version."""
     return _show(reference)
 
 
 def activate(reference: str | None, force: bool) -> dict[Any, Any]:
-    """Let FaceFusion use the chosen version."""
+    """Activate the selected version."""
     activate_version(require_version(adapter.HOST_PATH, reference), force)
     return _show(reference)
 
 
 def go_back(reference: str | None, force: bool) -> dict[Any, Any]:
-    """Activate the version before the active one of the chosen version's person."""
+    """Activate the version before the active one of the selected version's person."""
     name = require_version(adapter.HOST_PATH, reference).person.name
     previous = find_previous(adapter.HOST_PATH, name)
     if previous is not None:
@@ -193,7 +193,7 @@ def go_back(reference: str | None, force: bool) -> dict[Any, Any]:
 
 
 def deactivate(reference: str | None) -> dict[Any, Any]:
-    """Take the chosen version out of FaceFusion."""
+    """Deactivate the selected version."""
     version = require_version(adapter.HOST_PATH, reference)
     removed = store.deactivate(version.person, adapter.HOST_PATH, version.number)
     notation = "models.deactivated" if removed else "models.not_active"
@@ -202,32 +202,32 @@ def deactivate(reference: str | None) -> dict[Any, Any]:
 
 
 def ask(reference: str | None) -> dict[Any, Any]:
-    """Ask whether the chosen version is really to be deleted."""
+    """Ask for confirmation to delete the selected version."""
     version = require_version(adapter.HOST_PATH, reference)
-    _require_idle(version)
+    _require_no_job(version)
     return _show_question(version.reference)
 
 
 def cancel() -> dict[Any, Any]:
-    """Delete nothing."""
+    """Cancel the deletion."""
     return _show_question(None)
 
 
 def delete(asked: str | None, reference: str | None) -> dict[Any, Any]:
-    """Delete the version that was asked about.
+    """Delete the confirmed version.
 
     Args:
-        asked: That version.
-        reference: The version that is chosen.
+        asked: The version to delete.
+        reference: The selected version.
     """
     version = require_version(adapter.HOST_PATH, asked)
-    _require_idle(version)
+    _require_no_job(version)
     removed = remove_version(version.person, version.run, adapter.HOST_PATH)
     page.inform(translate("models.deleted", reference=version.reference, count=len(removed)))
     return _show(reference)
 
 
-def _require_idle(version: ListedVersion) -> None:
+def _require_no_job(version: ListedVersion) -> None:
     job = queue.find_active()
     if (
         job is not None
@@ -242,14 +242,14 @@ def _require_idle(version: ListedVersion) -> None:
 
 
 def _show(chosen: str | None, wanted: str | None = None) -> dict[Any, Any]:
-    """The section as it is now.
+    """The current state of the section.
 
     Args:
-        chosen: The version that the page said was chosen.
-        wanted: The one to choose instead.
+        chosen: The version selected on the page.
+        wanted: The version to select instead.
     """
-    # Taken first: what changes while the rest is read is seen at the next look.
-    sign = fingerprint_versions(adapter.HOST_PATH)
+    # Taken first, so that changes during the rest are found at the next poll.
+    fingerprint = fingerprint_versions(adapter.HOST_PATH)
     listing = list_versions(adapter.HOST_PATH)
     version = listing.find(wanted or chosen) or _find_latest(listing)
     reference = version.reference if version else None
@@ -263,7 +263,7 @@ def _show(chosen: str | None, wanted: str | None = None) -> dict[Any, Any]:
         ),
         MODELS_FORCE_CHECKBOX: gradio.Checkbox(value=False, visible=_needs_force(version)),
         **_show_question(None),
-        SEEN_TEXTBOX: page.digest([sign, reference]),
+        SEEN_TEXTBOX: page.digest([fingerprint, reference]),
     }
 
 
@@ -282,7 +282,7 @@ def _find_latest(listing: Listing) -> ListedVersion | None:
 
 
 def _needs_force(version: ListedVersion | None) -> bool:
-    """Whether activating the version, or the one before the active one, needs the tick."""
+    """Whether activating the version, or rolling back, needs the checkbox."""
     if version is None:
         return False
     previous = find_previous(adapter.HOST_PATH, version.person.name)

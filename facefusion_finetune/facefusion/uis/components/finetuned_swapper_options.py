@@ -1,7 +1,7 @@
-"""The dropdown of persons with its pixel boost and weight, below the face swapper's options.
+"""The dropdown of persons with pixel boost and weight, below the face swapper's options.
 
-The models are looked for again every few seconds: they come and go by the tab, the command line and
-other pages, and what is chosen is shared by all pages.
+The models are polled every few seconds, since the tab, the command line and other pages may change
+them, and all pages share the selection.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,28 +42,28 @@ from facefusion_finetune.facefusion.uis.page import (
 )
 
 Describe = Callable[[Selection, bool], dict[str, Any]]
-"""The properties of an option, by what is shown and whether the processor is ticked."""
+"""Maps the selection, and whether the processor is ticked, to an option's properties."""
 
 PROCESSOR = "finetuned_swapper"
 SECONDS = 2.0
-"""Between two looks at the models."""
+"""Polling interval of the models."""
 
 FINETUNED_SWAPPER_MODEL_DROPDOWN: gradio.Dropdown
 FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN: gradio.Dropdown
 FINETUNED_SWAPPER_WEIGHT_SLIDER: gradio.Slider
 SHOWN_STATE: gradio.State
-"""What a page shows, so that it is told of changes only."""
+"""What a page shows, so that it is updated only on changes."""
 CHANGES_TEXTBOX: gradio.Textbox
-"""A change that a page has noticed, and is told of next."""
+"""A detected change, which triggers an update of the page."""
 DRAWN_STATE: gradio.State
-"""What the preview of a page is drawn with; the preview follows its changes."""
+"""The values a page's preview depends on; it is redrawn when they change."""
 
 GIVEN_MODEL: str | None = None
-"""What was chosen when FaceFusion started; a version chosen there stays a choice."""
+"""The model selected when FaceFusion started; a version given there remains available."""
 
 
 def render() -> None:
-    """Put the options on the page, to be seen where the processor is ticked."""
+    """Render the options, visible if the processor is ticked."""
     global FINETUNED_SWAPPER_MODEL_DROPDOWN
     global FINETUNED_SWAPPER_PIXEL_BOOST_DROPDOWN
     global FINETUNED_SWAPPER_WEIGHT_SLIDER
@@ -73,7 +73,7 @@ def render() -> None:
     global GIVEN_MODEL
 
     GIVEN_MODEL = state_manager.get_item(MODEL)
-    shown = selection.settle()
+    shown = selection.sync_selection()
     is_ticked = PROCESSOR in state_manager.get_item("processors")
     FINETUNED_SWAPPER_MODEL_DROPDOWN = gradio.Dropdown(
         label=translate("model_dropdown"),
@@ -121,7 +121,7 @@ def listen() -> None:
     else:
         connect(processors.change, remote_update, processors, options)
 
-    # `input` is what the user does: a choice a page is told of must not come back from there
+    # `input` only: a value set by an update must not trigger another update
     connect(
         model_dropdown.input,
         update_model,
@@ -145,10 +145,10 @@ def listen() -> None:
 
 
 def listen_for_preview(released: Any) -> None:
-    """Let the preview follow, where there is one.
+    """Update the preview, if there is one.
 
     Args:
-        released: The event that puts a weight that was let go into the state.
+        released: The event that sets the weight in the state when the slider is released.
     """
     preview_image = get_ui_component("preview_image")
     inputs = [
@@ -165,8 +165,8 @@ def listen_for_preview(released: Any) -> None:
 
 
 def remote_update(processors: Sequence[str]) -> list[Any]:
-    """Show the options where the processor is ticked."""
-    shown = selection.settle(GIVEN_MODEL)
+    """Show the options if the processor is ticked."""
+    shown = selection.sync_selection(GIVEN_MODEL)
     is_ticked = PROCESSOR in processors
     return [
         gradio.Dropdown(visible=is_ticked),
@@ -176,19 +176,19 @@ def remote_update(processors: Sequence[str]) -> list[Any]:
 
 
 def update_model(model: str | None, processors: Sequence[str], before: Selection) -> list[Any]:
-    """Use another model; of one that cannot be used the page says why, and the former stays.
+    """Use another model; if it cannot be used, show why and keep the former one.
 
     Args:
-        model: The user's choice.
-        processors: Those ticked on this page.
-        before: What this page was told last.
+        model: The user's selection.
+        processors: Processors ticked on this page.
+        before: What this page showed last.
     """
     try:
         core.choose_model(model)
         state_manager.set_item(MODEL, model)
     except FinetuneError as error:
         warn(str(error))
-    return show(selection.settle(GIVEN_MODEL), processors, before, describe_model)
+    return show(selection.sync_selection(GIVEN_MODEL), processors, before, describe_model)
 
 
 def update_pixel_boost(
@@ -196,7 +196,7 @@ def update_pixel_boost(
 ) -> list[Any]:
     """Use another pixel boost; arguments as in `update_model`."""
     state_manager.set_item(PIXEL_BOOST, pixel_boost)
-    return show(selection.settle(GIVEN_MODEL), processors, before, describe_pixel_boost)
+    return show(selection.sync_selection(GIVEN_MODEL), processors, before, describe_pixel_boost)
 
 
 def update_weight(weight: float) -> None:
@@ -205,27 +205,27 @@ def update_weight(weight: float) -> None:
 
 
 def look(before: Selection) -> Any:
-    """Whether something has changed since the page was told last, which is `before`."""
-    shown = selection.settle(GIVEN_MODEL)
+    """A new digest if something has changed since the page's last update, `before`."""
+    shown = selection.sync_selection(GIVEN_MODEL)
     return gradio.skip() if shown == before else digest((before, shown))
 
 
 def update_changes(processors: Sequence[str], before: Selection) -> Any:
-    """Show what has changed since the page was told last; nothing if nothing has.
+    """Show what has changed since the page's last update.
 
     Args:
-        processors: Those ticked on this page.
-        before: What this page was told last.
+        processors: Processors ticked on this page.
+        before: What this page showed last.
     """
-    shown = selection.settle(GIVEN_MODEL)
+    shown = selection.sync_selection(GIVEN_MODEL)
     if shown == before:
         return gradio.skip()
     if PROCESSOR in processors and before.model and not shown.model:
-        # the log has it
+        # already logged
         gradio.Warning(translate("model_gone").format(name=before.model), duration=None)
     elif PROCESSOR in processors and shown.file != before.file:
         try:
-            # asked here, since the host keeps its log shut while it draws a preview
+            # checked here, since the host suppresses its log while it draws a preview
             core.choose_model()
         except FinetuneError as error:
             warn(str(error))
@@ -233,8 +233,8 @@ def update_changes(processors: Sequence[str], before: Selection) -> Any:
 
 
 def load(processors: Sequence[str]) -> list[Any]:
-    """Show what is chosen on a page that is opened or loaded again."""
-    return show(selection.settle(GIVEN_MODEL), processors)
+    """Show the selection on an opened or reloaded page."""
+    return show(selection.sync_selection(GIVEN_MODEL), processors)
 
 
 def show(
@@ -243,16 +243,15 @@ def show(
     before: Selection | None = None,
     touched: Describe | None = None,
 ) -> list[Any]:
-    """What a page is told.
+    """The updates of a page.
 
-    Only what differs: a list of choices that is sent again closes in on the present choice while
-    the user is looking at it.
+    Only differences are sent: sending a list of choices again would reset an open dropdown.
 
     Args:
-        shown: What is to be shown.
-        processors: Those ticked on this page.
-        before: What it was told last.
-        touched: The option that the user has changed since.
+        shown: The selection to show.
+        processors: Processors ticked on this page.
+        before: What the page showed last.
+        touched: The option that the user has changed.
     """
     is_ticked = PROCESSOR in processors
 

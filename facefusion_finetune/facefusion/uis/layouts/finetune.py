@@ -1,4 +1,4 @@
-"""The tab `finetune`: left to right as the data goes."""
+"""The tab `finetune`, from left to right in the order of the workflow."""
 
 from typing import Any
 
@@ -30,8 +30,8 @@ def pre_check() -> bool:
 
 
 def render() -> Any:
-    """Put the sections on the page, two in each column."""
-    # Columns where the host has Blocks, of which each takes a tenth of a second to be made.
+    """Render the sections, two per column."""
+    # Columns instead of the host's Blocks, which take a tenth of a second each to create.
     with gradio.Column() as layout:
         page.render_style()
         following.render()
@@ -45,12 +45,12 @@ def render() -> Any:
 
 
 def listen() -> None:
-    """Wire the sections."""
+    """Connect the sections' events."""
     for section in SECTIONS:
         section.listen()
     following.listen()
 
 
 def run(ui: gradio.Blocks) -> None:
-    """Serve the page, as FaceFusion serves its own."""
+    """Serve the page as FaceFusion serves its own."""
     page.launch(ui)

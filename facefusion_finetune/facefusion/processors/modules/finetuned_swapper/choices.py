@@ -1,4 +1,4 @@
-"""What can be chosen: persons' models, pixel boosts, weights."""
+"""The available choices: persons' models, pixel boosts, weights."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -13,7 +13,7 @@ from facefusion_finetune.swappers.card import ModelCard
 from facefusion_finetune.swappers.catalogue import FAMILIES
 
 finetuned_swapper_types = tuple(FAMILIES)
-"""Kinds of base swappers the processor can feed."""
+"""Types of base swappers that the processor supports."""
 
 finetuned_swapper_weight_range = [step / 20 for step in range(21)]
 
@@ -21,10 +21,10 @@ PIXEL_BOOST_LIMIT = 1024
 
 
 def label_models(*references: str | None) -> list[tuple[str, str]]:
-    """Label and name of each person with an active model; the label marks who is unproven.
+    """Label and name of each person with an active model; the label marks unproven models.
 
     Args:
-        references: `NAME@VERSION` of models to list as well, where they are active.
+        references: `NAME@VERSION` of active models to list as well.
     """
     active = find_active(models_directory(adapter.HOST_PATH))
     models = {name: versions[max(versions)] for name, versions in active.items()}
@@ -39,7 +39,7 @@ def label_models(*references: str | None) -> list[tuple[str, str]]:
 
 
 def read_card(path: Path) -> ModelCard | None:
-    """The card beside a model; None if it cannot be read."""
+    """The card next to a model; None if it cannot be read."""
     try:
         stat = card_path(path).stat()
         return _read_static_card(card_path(path), stat.st_mtime_ns, stat.st_size)
@@ -54,7 +54,7 @@ def _read_static_card(path: Path, _modified: int, _size: int) -> ModelCard:
 
 
 def _find_version(reference: str | None, active: Mapping[str, Mapping[int, Path]]) -> Path | None:
-    """The active model that `NAME@VERSION` names; None for `NAME` alone, too."""
+    """The active model of a `NAME@VERSION`; None for a `NAME` without a version."""
     try:
         person, version = split_reference(reference or "")
     except FinetuneError:
@@ -63,7 +63,7 @@ def _find_version(reference: str | None, active: Mapping[str, Mapping[int, Path]
 
 
 def _is_proven(path: Path) -> bool:
-    """Whether the card beside a model says so; a card that cannot be read says nothing."""
+    """Whether the card next to a model says that it is proven; False if it cannot be read."""
     card = read_card(path)
     return card is not None and bool(card.judge_result.get("proven"))
 
@@ -71,7 +71,7 @@ def _is_proven(path: Path) -> bool:
 def list_pixel_boosts(size: tuple[int, int]) -> list[str]:
     """Pixel boosts for a model of `size` (width, height): its multiples, up to 1024.
 
-    For two models the host lists a size between them, which its own face swapper cannot cut up.
+    For two models, the host also lists a size in between that its own face swapper cannot split.
     """
     width, height = size
     total = max(PIXEL_BOOST_LIMIT // max(size), 1)

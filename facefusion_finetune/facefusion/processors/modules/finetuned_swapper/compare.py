@@ -1,6 +1,6 @@
-"""Two models on one frame, side by side, without activating either.
+"""Compares two models on one frame, without activating either.
 
-A damaged file given to the host's inference pool ends the whole process, so all is checked first.
+A damaged file in the host's inference pool ends the whole process, so files are checked first.
 """
 
 import secrets
@@ -42,39 +42,39 @@ from facefusion_finetune.swappers.files.bases import (
 from facefusion_finetune.swappers.source import restore_source
 
 KEY = "finetuned_swapper"
-"""Of the model in its session pool."""
+"""Key of the model in its session pool."""
 
-MOST_POWERS = 10
-"""How often a frame is looked for twice as far before the end of a video."""
+MAX_DOUBLINGS = 10
+"""How many times the distance to the end of a video is doubled to find a readable frame."""
 
 LOCK = threading.Lock()
-"""Two comparisons at once would hold four models, and free each other's."""
+"""Two concurrent comparisons would load four models and free each other's sessions."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two: a run's model, or the base it was tuned from, driven by the same person."""
+    """One side: a run's model, or the base it was tuned from, driven by the same person."""
 
     run: Run
     is_base: bool = False
 
     @property
     def name(self) -> str:
-        """What it is called, for an error."""
+        """Name for error messages."""
         return f"base of {self.run.reference}" if self.is_base else f"model {self.run.reference}"
 
     def load_person(self) -> Person:
-        """Who is swapped in; errors as in `profile.load_person`."""
+        """The person to swap in; errors as in `profile.load_person`."""
         return load_person(self.run.record.person)
 
 
 def draw_comparison(first: Side, second: Side, vision_frame: Any) -> tuple[Path, Path]:
-    """`compare_models`, as pictures in the persons' folders; those of earlier ones are deleted.
+    """`compare_models`, written as pictures to the persons' folders; earlier ones are deleted.
 
-    Args and errors as in `compare_models`; also OSError, where a picture cannot be written.
+    Args and errors as in `compare_models`; also OSError, if a picture cannot be written.
 
     Returns:
-        A PNG of either, each in the folder of the person it shows.
+        Two PNGs, each in the folder of the person it shows.
     """
     vision_frames = compare_models(first, second, vision_frame)
     folders = [thumbnails_directory(side.load_person()) for side in (first, second)]
@@ -90,21 +90,20 @@ def draw_comparison(first: Side, second: Side, vision_frame: Any) -> tuple[Path,
 
 
 def compare_models(first: Side, second: Side, vision_frame: Any) -> tuple[Any, Any]:
-    """Swap all faces of a frame with either model, masks, weight and pixel boost as FaceFusion
-    is set.
+    """Swap all faces of a frame with each model, with FaceFusion's masks, weight and pixel boost.
 
     Args:
-        first: One model.
-        second: The other one.
+        first: One side.
+        second: The other side.
         vision_frame: H x W x 3, BGR.
 
     Returns:
-        A frame of either, H x W x 3, BGR.
+        The two swapped frames, H x W x 3, BGR.
 
     Raises:
-        ConsentError: A person has given no valid consent.
+        ConsentError: A person has no valid consent on record.
         FootageError: FaceFusion's content check refuses the frame, or it shows no face.
-        RegistryError: A model is not finished, damaged, or its base is not here.
+        RegistryError: A model is not finished or damaged, or its base is missing.
     """
     for side in (first, second):
         confirm_consent(side.run.record.person)
@@ -112,13 +111,13 @@ def compare_models(first: Side, second: Side, vision_frame: Any) -> tuple[Any, A
         if content_analyser.analyse_frame(vision_frame):
             raise FootageError(
                 "frame",
-                "FaceFusion's content check refuses it, so nothing is swapped onto it.",
-                "Choose another frame.",
+                "FaceFusion's content check refuses it.",
+                "Select another frame.",
             )
         target_faces = adapter.detect_faces(vision_frame)
         if not target_faces:
             raise FootageError(
-                "frame", "no face is found in it.", "Choose a frame that shows one clearly."
+                "frame", "no face was found in it.", "Select a frame that shows a face clearly."
             )
         swapped = swap_frame(first, target_faces, vision_frame)
         if second == first:
@@ -127,7 +126,7 @@ def compare_models(first: Side, second: Side, vision_frame: Any) -> tuple[Any, A
 
 
 def swap_frame(side: Side, target_faces: list[Any], vision_frame: Any) -> Any:
-    """A copy of the frame with these faces swapped. Errors as in `compare_models`."""
+    """Swap the given faces in a copy of the frame. Errors as in `compare_models`."""
     model = prepare_model(side)
     source = sources.prepare_source([], model, model.card, None)
     size = _choose_size(model.card)
@@ -148,7 +147,7 @@ def prepare_model(side: Side) -> ActiveModel:
     """Find and check the file of one side.
 
     Raises:
-        RegistryError: It is not finished, damaged, of an unknown kind, or not here.
+        RegistryError: It is not finished, damaged, of an unknown type, or missing.
     """
     run = side.run
     store.require_finished(run)
@@ -163,16 +162,16 @@ def prepare_model(side: Side) -> ActiveModel:
         restore_source(card, emap)
     except FinetuneError:
         raise
-    except Exception as error:  # of many kinds, for a damaged file
+    except Exception as error:  # a damaged file raises many kinds of exceptions
         raise _create_error(side, f"it is damaged ({error})") from error
     return ActiveModel(path, digest, card)
 
 
 def find_base(run: Run, card: ModelCard) -> Path:
-    """The file a run was tuned from, by its digest.
+    """Find the base file of a run by its digest.
 
     Raises:
-        RegistryError: It is nowhere on this machine.
+        RegistryError: It is not on this machine.
     """
     beside = name_base(card.base_name, card.base_sha256)
     paths = [
@@ -187,17 +186,17 @@ def find_base(run: Run, card: ModelCard) -> Path:
             return path
     raise RegistryError(
         f"base of {run.reference}",
-        f"no {card.base_name} of the sha256 {card.base_sha256[:16]}… is on this machine.",
-        f"Let FaceFusion download {card.base_name}: run it once with it.",
+        f"there is no {card.base_name} with sha256 {card.base_sha256[:16]}… on this machine.",
+        f"Use {card.base_name} once in FaceFusion, which downloads it.",
     )
 
 
 @contextmanager
 def open_session(model: ActiveModel) -> Iterator[Any]:
-    """The host's session of a checked model; it is freed afterwards.
+    """The host's session of a checked model; freed afterwards.
 
     Args:
-        model: From `prepare_model`.
+        model: A model from `prepare_model`.
     """
     model_names = ["compare", model.digest]
     model_source_set = {KEY: {"path": str(model.path)}}
@@ -209,7 +208,7 @@ def open_session(model: ActiveModel) -> Iterator[Any]:
 
 
 def count_frames(path: str | None) -> int:
-    """Frames of a video, 1 for a picture, 0 for what is neither or cannot be read."""
+    """Number of frames: 1 for a picture, 0 for other or unreadable files."""
     if path and is_image(path):
         return 1
     if not path or not is_video(path):
@@ -219,12 +218,12 @@ def count_frames(path: str | None) -> int:
 
 
 def read_frame(path: str, number: int = 0) -> Any:
-    """One frame; nothing of it stays in the host's caches.
+    """Read one frame without leaving it in the host's caches.
 
     Args:
         path: A picture or a video.
-        number: Of a video's frame, from 0. A video may hold fewer than it says; then it is the
-            last one there is, or one shortly before.
+        number: Index of a video's frame, from 0. If the video has fewer frames than it claims, the
+            last one or one shortly before it is read.
 
     Returns:
         H x W x 3, BGR.
@@ -237,7 +236,7 @@ def read_frame(path: str, number: int = 0) -> Any:
         vision_frame = vision.read_image(path)
     elif is_video(path):
         with _open_video(path) as video:
-            for back in (0, *(1 << power for power in range(MOST_POWERS))):
+            for back in (0, *(1 << power for power in range(MAX_DOUBLINGS))):
                 video.set(cv2.CAP_PROP_POS_FRAMES, max(number - back, 0))
                 vision_frame = video.read()[1]
                 if vision_frame is not None or back >= number:
@@ -245,14 +244,14 @@ def read_frame(path: str, number: int = 0) -> Any:
     if vision_frame is None:
         raise FootageError(
             path,
-            "this frame cannot be read as a picture or a video.",
-            "Choose another frame or file, for example a png, jpg or mp4.",
+            "the frame cannot be read.",
+            "Select another frame or file, for example a png, jpg or mp4.",
         )
     return vision_frame
 
 
 def find_target() -> str | None:
-    """FaceFusion's present target, where it is a picture or a video."""
+    """FaceFusion's current target, if it is a picture or a video."""
     path = state_manager.get_item("target_path")
     return path if path and (is_image(path) or is_video(path)) else None
 
@@ -267,7 +266,7 @@ def _open_video(path: str) -> Iterator[Any]:
 
 
 def _check_tuned(run: Run, card: ModelCard) -> str:
-    """The crc32 of a run's model, whose file and base are whole."""
+    """The crc32 of a run's model, after checking its file and base."""
     path = run.model_path
     check_base(path, hard_links=True)
     check_graph(store.read_model(path), card)
@@ -276,14 +275,14 @@ def _check_tuned(run: Run, card: ModelCard) -> str:
 
 
 def _write_picture(path: Path, vision_frame: Any) -> Path:
-    # Without parents: a person who is being removed must not come back.
+    # Without parents: a person being removed must not reappear.
     path.parent.mkdir(mode=0o700, exist_ok=True)
     home.write_bytes(path, encode_png(vision_frame.round().clip(0, 255).astype("uint8")))
     return path
 
 
 def _choose_size(card: ModelCard) -> tuple[int, int]:
-    """The pixel boost that is chosen, where it fits this model: it was chosen for another one."""
+    """The selected pixel boost if it fits this model, otherwise the model's own size."""
     try:
         return swap.get_pixel_boost_size(card)
     except FinetuneError:
@@ -291,5 +290,5 @@ def _choose_size(card: ModelCard) -> tuple[int, int]:
 
 
 def _create_error(side: Side, why: str) -> RegistryError:
-    todo = "Choose another version; if it goes on, train or import this one again."
+    todo = "Select another version; if the error persists, train or import this one again."
     return RegistryError(side.name, f"{why}.", todo)

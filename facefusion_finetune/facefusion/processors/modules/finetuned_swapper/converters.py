@@ -1,4 +1,4 @@
-"""The host's embedding converter, for a source given to a model whose base needs one."""
+"""The host's embedding converter, for a given source if the model's base needs one."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,32 +12,32 @@ from facefusion_finetune.host import adapter
 from facefusion_finetune.swappers.card import ModelCard
 
 KEY = "embedding_converter"
-"""Of the file in the host's model set, and of its session in the pool."""
+"""Key of the file in the host's model set, and of its session in the pool."""
 
 
 def provide_converter(card: ModelCard) -> Path:
-    """The converter's file, checked; the host downloads it where it is missing.
+    """The converter's file, verified; the host downloads it if it is missing.
 
     Args:
-        card: Of a model whose type needs a converter.
+        card: Card of a model whose type needs a converter.
 
     Raises:
-        FinetuneError: The host knows none, or it cannot be had.
+        FinetuneError: The host has no converter, or it cannot be downloaded.
     """
     entry = find_entry(card)
     if entry is None:
         raise models.create_error("no_converter", name=card.name, type=card.type)
     path = Path(entry["sources"][KEY]["path"])
-    # the host's own check would end a run in progress, which a preview can meet
-    if not is_whole(path) and not process_manager.is_processing():
+    # the host's own check would end a run in progress, if called by a preview
+    if not is_intact(path) and not process_manager.is_processing():
         adapter.provide_files({KEY: entry["hashes"][KEY]}, {KEY: entry["sources"][KEY]})
-    if not is_whole(path):
+    if not is_intact(path):
         raise models.create_error("converter", name=card.name, path=path)
     return path
 
 
 def find_entry(card: ModelCard) -> Mapping[str, Any] | None:
-    """The host's swapper that a model was tuned from, else any of its type: they share it."""
+    """The host's swapper the model was tuned from, or any of its type: they share a converter."""
     model_set = adapter.get_face_swapper_set()
     base = model_set.get(card.base_name)
     for entry in [*([base] if base else []), *model_set.values()]:
@@ -46,8 +46,8 @@ def find_entry(card: ModelCard) -> Mapping[str, Any] | None:
     return None
 
 
-def is_whole(path: Path) -> bool:
-    """Whether the file is there and its crc32 is the one beside it."""
+def is_intact(path: Path) -> bool:
+    """Whether the file exists and matches the crc32 next to it."""
     try:
         models.check_digest(path)
     except FinetuneError:

@@ -1,7 +1,7 @@
-"""The processor `finetuned_swapper`: what FaceFusion asks of a processor, for a tuned model.
+"""The processor `finetuned_swapper`: FaceFusion's processor interface for tuned models.
 
-The swap is the one of the host's own face swapper, so that the frame is fed as in training; what
-differs is where the model lies and that it carries its person.
+The swap follows the host's own face swapper, so that the inputs are the same as in training; the
+difference is where the model is stored, and that it includes its person.
 """
 
 import threading
@@ -37,24 +37,24 @@ from facefusion_finetune.swappers.catalogue import FAMILIES
 KEYS = ["finetuned_swapper_model", "finetuned_swapper_pixel_boost", "finetuned_swapper_weight"]
 
 ACTIVE_MODELS: dict[str, ActiveModel] = {}
-"""The model in use, by app context. The UI shares its state with a run in progress; what is chosen
-there meanwhile, or activated, must not change the person in the middle of a video."""
+"""The model in use, by app context. The UI shares its state with a run in progress; selecting or
+activating another model must not change the person in the middle of a video."""
 
 MODEL_CARDS: WeakKeyDictionary[Any, ModelCard] = WeakKeyDictionary()
-"""The card inside the file, by the session that loaded it."""
+"""The card inside the model file, by the session that loaded it."""
 
 LOCK = threading.RLock()
 
 
 def get_inference_pool() -> Any:
     """The host's pool with the session of the model in use, under the key `finetuned_swapper`, and
-    where a source needs it that of the host's converter, under `embedding_converter`.
+    if a source needs it, that of the host's converter, under `embedding_converter`.
     """
     model = get_active_model()
     model_source_set = {"finetuned_swapper": {"path": str(model.path)}}
     if model.converter:
         model_source_set["embedding_converter"] = {"path": str(model.converter)}
-    # the host's pool has no lock of its own, and two threads would load the model twice
+    # the host's pool has no lock, so two threads would load the model twice
     with LOCK:
         return inference_manager.get_inference_pool(
             __name__, get_model_names(model), model_source_set
@@ -62,7 +62,7 @@ def get_inference_pool() -> Any:
 
 
 def clear_inference_pool() -> None:
-    """Drop the session of the model in use, if there is one."""
+    """Free the session of the model in use, if there is one."""
     model = ACTIVE_MODELS.get(detect_app_context())
     if model:
         with LOCK:
@@ -70,7 +70,7 @@ def clear_inference_pool() -> None:
 
 
 def get_model_names(model: ActiveModel) -> list[str]:
-    """What the host caches the session by: another content under the same name is another one."""
+    """The host's cache key of the session, which includes the file's digest."""
     names = [model.name, model.digest]
     return [*names, model.converter.stem] if model.converter else names
 
@@ -79,7 +79,7 @@ def get_active_model() -> ActiveModel:
     """The model in use in this app context, since the last `pre_check` or `pre_process`.
 
     Raises:
-        FinetuneError: The chosen one is not active, damaged, or of a kind that cannot be run.
+        FinetuneError: The selected one is not active, damaged, or of an unsupported type.
     """
     return ACTIVE_MODELS.get(detect_app_context()) or choose_model()
 
@@ -88,7 +88,7 @@ def choose_model(reference: str | None = None) -> ActiveModel:
     """Check a model and use it from now on; errors as in `get_active_model`.
 
     Args:
-        reference: `NAME` or `NAME@VERSION`; the one in the state if not given.
+        reference: `NAME` or `NAME@VERSION`; if None, the one in the state.
     """
     app_context = detect_app_context()
     model = models.load_model(reference or state_manager.get_item("finetuned_swapper_model"))
@@ -111,10 +111,10 @@ def get_session() -> Any:
 
 
 def get_card(session: Any) -> ModelCard:
-    """The card inside the loaded file, which is what counts.
+    """The card inside the loaded file, which is authoritative.
 
     Raises:
-        FinetuneError: The file carries none, or one that cannot be run.
+        FinetuneError: The file has no card, or an unsupported one.
     """
     card = MODEL_CARDS.get(session)
     if card is None:
@@ -126,7 +126,7 @@ def get_card(session: Any) -> ModelCard:
 
 
 def register_args(program: ArgumentParser) -> None:
-    """Add the options; no `choices`, since a deleted person would then end every command."""
+    """Add the options, without `choices`, since a deleted person would break every command."""
     group_processors = find_argument_group(program, "processors")
     if group_processors:
         active = choices.label_models()
@@ -152,7 +152,7 @@ def register_args(program: ArgumentParser) -> None:
 
 
 def apply_args(args: dict[str, Any], apply_state_item: Any) -> None:
-    """Put the options into the state, and into the UI; jobs stored earlier may lack them."""
+    """Set the options in the state and in the UI; jobs stored earlier may lack them."""
     for key in KEYS:
         apply_state_item(key, args.get(key))
     if args.get("command") == "run":
@@ -160,32 +160,32 @@ def apply_args(args: dict[str, Any], apply_state_item: Any) -> None:
 
 
 def attach_options() -> None:
-    """Let the UI show this processor's options; without them it goes on."""
+    """Add this processor's options to the UI; it works without them if that fails."""
     try:
-        # imports gradio, which nothing but the UI needs
+        # imports gradio, which only the UI needs
         from facefusion_finetune.facefusion.uis import attach
 
-        attach.attach(report_lack_of_options)
+        attach.attach(report_missing_options)
     except Exception as error:
-        report_lack_of_options(error)
+        report_missing_options(error)
 
 
-def report_lack_of_options(error: Exception) -> None:
+def report_missing_options(error: Exception) -> None:
     """Log why the UI does not show this processor's options."""
     text = adapter.translate("warnings.options", __package__)
     logger.error(text.format(reason=f"{type(error).__name__}: {error}"), __name__)
 
 
 def get_common_modules() -> list[ModuleType]:
-    """The host's modules this one needs, the content check among them."""
+    """The host's modules this one needs, including the content check."""
     return adapter.COMMON_MODULES
 
 
 def pre_check() -> bool:
-    """Whether the common modules and the chosen model are whole; says why not.
+    """Whether the common modules and the selected model are intact; logs why not.
 
-    With a UI, a model that cannot be used does not matter yet: another one can be chosen there, and
-    `pre_process` asks again.
+    With a UI, an unusable model does not matter yet: another one can be selected there, and
+    `pre_process` checks again.
     """
     if not adapter.check_common_modules():
         return False
@@ -198,7 +198,7 @@ def pre_check() -> bool:
 
 
 def pre_process(mode: str) -> bool:
-    """Whether a run, a preview or a stream can begin; loads the model.
+    """Whether a run, a preview or a stream can start; loads the model.
 
     Args:
         mode: output, preview or stream.
@@ -229,13 +229,13 @@ def pre_process(mode: str) -> bool:
 
 
 def refuse(notation: str) -> bool:
-    """Log a text of the host, as its own processors do."""
+    """Log one of the host's messages, as its own processors do."""
     logger.error(adapter.translate(notation) + adapter.translate("exclamation_mark"), __name__)
     return False
 
 
 def post_process() -> None:
-    """Free what the memory strategy asks for."""
+    """Free memory according to the memory strategy."""
     adapter.clear_frame_caches()
     if state_manager.get_item("video_memory_strategy") in ["strict", "moderate"]:
         models.read_static_emap.cache_clear()
@@ -249,10 +249,10 @@ def process_frame(inputs: FinetunedSwapperInputs) -> Any:
     """Swap the selected faces of one frame.
 
     Args:
-        inputs: What the host knows of the frame; the reference frame is absent for the webcam.
+        inputs: The host's inputs for the frame; without a reference frame for the webcam.
 
     Returns:
-        The frame and its mask, or the frame alone for a host that gives no mask.
+        The frame and its mask, or only the frame for a host without masks.
     """
     temp_vision_frame = inputs["temp_vision_frame"]
     target_vision_frame = adapter.get_target_vision_frame(inputs)

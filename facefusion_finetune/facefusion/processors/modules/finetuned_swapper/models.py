@@ -1,7 +1,7 @@
-"""From what the user chose to a checked model file.
+"""Finds and checks the model file that the user selected.
 
-A damaged file given to the host's inference pool ends the whole process, and the host's own
-download check deletes it. So all is checked here, and nothing is ever removed.
+A damaged file in the host's inference pool ends the whole process, and the host's own download
+check deletes it. So files are checked here, and never deleted.
 """
 
 import zlib
@@ -27,7 +27,7 @@ CHUNK_SIZE = 1 << 20
 
 
 def create_error(key: str, **values: object) -> FinetuneError:
-    """An error in the words of `locales`."""
+    """Create an error with the texts of `locales`."""
     given, why, todo = (
         adapter.translate(f"errors.{key}.{part}", __package__).format(**values)
         for part in ("given", "why", "todo")
@@ -36,20 +36,20 @@ def create_error(key: str, **values: object) -> FinetuneError:
 
 
 def load_model(reference: str | None) -> ActiveModel:
-    """Find and check the model of that name.
+    """Find and check a model.
 
     Args:
-        reference: NAME (its highest active version), NAME@VERSION, or None.
+        reference: NAME (its highest active version), NAME@VERSION, or None if none is selected.
 
     Raises:
-        FinetuneError: None is chosen, it is not active, damaged, or of a kind that cannot be run.
+        FinetuneError: It is None, not active, damaged, or of an unsupported type.
     """
     path = find_model(reference)
     digest = check_digest(path)
     try:
         card = read_card(card_path(path))
         check_card(card, path)
-        # parses the whole file, so that one onnx cannot read never gets to the pool
+        # parses the whole file, so that an unreadable one never gets to the pool
         emap = read_static_emap(path, digest)
         check_base(path)
         if emap is None and FAMILIES[card.type].needs_emap:
@@ -67,7 +67,7 @@ def find_model(reference: str | None) -> Path:
     """The model file, unchecked.
 
     Raises:
-        FinetuneError: None is chosen, the name is not valid, or no such model is active.
+        FinetuneError: It is None, the name is invalid, or no such model is active.
     """
     if not reference:
         raise create_error("no_model")
@@ -83,10 +83,10 @@ def find_model(reference: str | None) -> Path:
 
 
 def check_digest(path: Path) -> str:
-    """The crc32 of the file, as it was activated with.
+    """Check the file's crc32 against the one recorded at activation.
 
     Raises:
-        FinetuneError: A file cannot be read, or the crc32 is another one.
+        FinetuneError: A file cannot be read, or the crc32 differs.
     """
     try:
         expected = hash_path(path).read_text("utf-8").strip()
@@ -101,7 +101,7 @@ def check_digest(path: Path) -> str:
 
 @lru_cache(maxsize=64)
 def calculate_static_digest(path: Path, _modified: int, _size: int) -> str:
-    """crc32 as 8 hex digits; read again only when the file's time or size changed."""
+    """crc32 as 8 hex digits; recomputed only if the file's time or size changed."""
     crc = 0
     with path.open("rb") as file:
         while chunk := file.read(CHUNK_SIZE):
@@ -111,21 +111,21 @@ def calculate_static_digest(path: Path, _modified: int, _size: int) -> str:
 
 @lru_cache(maxsize=8)
 def read_static_emap(path: Path, _digest: str) -> Any | None:
-    """Parse a model file, and take its last initializer if that is a 512 x 512 matrix.
+    """Parse a model file, and return its last initializer if that is a 512 x 512 matrix.
 
     Args:
         path: The model file.
-        _digest: Its crc32: another content under the same name is read again.
+        _digest: Its crc32, so that changed content is read again.
 
     Raises:
-        DecodeError: It is no model.
+        DecodeError: It is not a model.
     """
     model = onnx.load(str(path), load_external_data=False)
     last = model.graph.initializer[-1] if model.graph.initializer else None
     if last is None or tuple(last.dims) != (512, 512):
         return None
     if last.data_location == onnx.TensorProto.EXTERNAL:
-        # ours is always in the file itself, whatever else is linked
+        # in this package's files, the matrix is always in the file itself
         return None
     return onnx.numpy_helper.to_array(last)
 
@@ -134,7 +134,7 @@ def check_card(card: ModelCard, path: Path) -> None:
     """Check that this version of the package and of the host can run the model.
 
     Raises:
-        FinetuneError: Its type or its warp template is not known.
+        FinetuneError: Its type or its warp template is unknown.
     """
     if card.type not in choices.finetuned_swapper_types:
         types = ", ".join(choices.finetuned_swapper_types)

@@ -1,4 +1,4 @@
-"""What the user has chosen, brought in line with the models there are."""
+"""The user's selection, kept consistent with the available models."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -13,31 +13,31 @@ from facefusion_finetune.swappers.catalogue import FAMILIES
 MODEL = "finetuned_swapper_model"
 PIXEL_BOOST = "finetuned_swapper_pixel_boost"
 WEIGHT = "finetuned_swapper_weight"
-USUAL_WEIGHT = 0.5
+DEFAULT_WEIGHT = 0.5
 
 
 class Selection(NamedTuple):
-    """What can be chosen and what is; equal as long as nothing has changed."""
+    """The available choices and the selected ones; equal as long as nothing has changed."""
 
     labels: tuple[tuple[str, str], ...]
     """Label and reference of each model."""
     model: str | None
     file: tuple[str, int, int] | None
-    """Path, time and size of the chosen one: another content under the same name is another."""
+    """Path, time and size of the selected model's file, to detect changed content."""
     pixel_boosts: tuple[str, ...]
     pixel_boost: str | None
     has_weight: bool
-    """Whether the chosen model takes a weight."""
+    """Whether the selected model supports a weight."""
 
 
-def settle(*references: str | None) -> Selection:
-    """Bring the state in line with the models there are, and describe it.
+def sync_selection(*references: str | None) -> Selection:
+    """Make the state consistent with the available models, and return the selection.
 
-    A model that is gone is chosen no more, and none in its place: that would be another person. The
-    log says so. A pixel boost that does not fit becomes the model's own size.
+    A model that no longer exists is deselected, which is logged; no other one is selected instead,
+    as that would be another person. An unsuitable pixel boost is reset to the model's own size.
 
     Args:
-        references: `NAME@VERSION` of models that can be chosen as well.
+        references: `NAME@VERSION` of additional models to offer.
     """
     labels = choices.label_models(state_manager.get_item(MODEL), *references)
     path = _find_chosen_file()
@@ -55,11 +55,11 @@ def settle(*references: str | None) -> Selection:
     )
 
 
-def settle_weight() -> float:
-    """The weight; one that is out of range becomes the usual one."""
+def sync_weight() -> float:
+    """The weight; reset to the default if it is out of range."""
     weight = state_manager.get_item(WEIGHT)
     if weight is None or not 0 <= weight <= 1:
-        weight = USUAL_WEIGHT
+        weight = DEFAULT_WEIGHT
         state_manager.set_item(WEIGHT, weight)
     return float(weight)
 
@@ -79,12 +79,12 @@ def _find_chosen_file() -> Path | None:
 def _describe_file(path: Path) -> tuple[str, int, int] | None:
     try:
         stat = path.stat()
-    except FileNotFoundError:  # removed just now
+    except FileNotFoundError:  # removed a moment ago
         return None
     return str(path), stat.st_mtime_ns, stat.st_size
 
 
 def _takes_weight(card: ModelCard) -> bool:
-    """A model that is driven by a picture takes none."""
+    """Whether a model supports a weight; picture-driven ones do not."""
     family = FAMILIES.get(card.type)
     return family is not None and family.picture is None

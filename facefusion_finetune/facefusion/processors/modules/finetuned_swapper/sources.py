@@ -1,4 +1,4 @@
-"""Who is swapped in: the face of a given source, else the person in the model."""
+"""The source of a swap: the face of a given source, otherwise the person in the model."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ from facefusion_finetune.swappers.vectors import (
 
 
 def has_source_image() -> bool:
-    """Whether a source is given that may show a face."""
+    """Whether a source image is given."""
     return bool(filter_image_paths(state_manager.get_item("source_paths") or []))
 
 
 def check_source() -> None:
-    """Check that a given source shows a face; none need be given.
+    """Check that a given source shows a face; a source is optional.
 
     Raises:
         FinetuneError: A source file cannot be read, or shows no face.
@@ -43,7 +43,7 @@ def check_source() -> None:
 
 
 def find_source_faces(source_vision_frames: list[Any]) -> list[tuple[Any, Any]]:
-    """The largest face of every source image that shows one, with the image."""
+    """The largest face of every source image that shows a face, with the image."""
     source_faces = []
     for source_vision_frame in source_vision_frames:
         if source_vision_frame is not None:
@@ -56,19 +56,19 @@ def find_source_faces(source_vision_frames: list[Any]) -> list[tuple[Any, Any]]:
 def prepare_source(
     source_vision_frames: list[Any], model: ActiveModel, card: ModelCard, converter: Any | None
 ) -> Any:
-    """Source input: of the given source's face, else of the person in the card.
+    """Source input of the given source's face, otherwise of the person in the card.
 
     Args:
         source_vision_frames: Source images, H x W x 3, BGR; may be empty.
         model: The model in use.
         card: The card inside it.
-        converter: Session of the host's embedding converter, where a given source needs it.
+        converter: Session of the host's embedding converter, if a given source needs it.
 
     Returns:
-        (1, 512), or (1, 3, h, w) for a model that is driven by a picture.
+        (1, 512), or (1, 3, h, w) for a picture-driven model.
 
     Raises:
-        FinetuneError: A source is given that needs a converter, and there is none.
+        FinetuneError: A given source needs a converter, and there is none.
     """
     family = FAMILIES[card.type]
     emap = models.read_static_emap(model.path, model.digest) if family.needs_emap else None
@@ -76,7 +76,7 @@ def prepare_source(
     if not source_faces:
         return prepare_source_inputs(restore_source(card, emap)[None])
     if family.picture:
-        # the host takes one picture, too, however many are given
+        # like the host, use only the first picture
         source_vision_frame, source_face = source_faces[0]
         face_landmark_5 = source_face.landmark_set.get("5/68")
         picture = cut_source_picture(
@@ -85,7 +85,7 @@ def prepare_source(
         return prepare_source_inputs(picture[None])
     source_face = adapter.average_faces([source_face for _, source_face in source_faces])
     if family.source == "unit":
-        # of several faces this is the mean of their unit vectors, and shorter than 1
+        # for several faces, this is the mean of their unit vectors, with a norm below 1
         return prepare_source_inputs(source_face.embedding_norm.reshape(1, -1))
 
     def convert(embedding: Any) -> Any:

@@ -1,7 +1,7 @@
-"""One face of one frame: crop, masks, pixel boost, paste back.
+"""Swaps one face of one frame: crop, masks, pixel boost, paste back.
 
-The same steps as in the host's own face swapper, by the host's own functions, so that the model is
-fed as it was trained.
+The steps and functions are those of the host's own face swapper, so that the model's inputs are the
+same as in training.
 """
 
 from typing import Any
@@ -27,10 +27,10 @@ from facefusion_finetune.swappers.vectors import balance_source_vector
 
 
 def get_pixel_boost_size(card: ModelCard) -> tuple[int, int]:
-    """Width and height of the crop to swap; the model's own size if nothing is chosen.
+    """Width and height of the crop to swap; the model's own size if none is selected.
 
     Raises:
-        FinetuneError: The chosen one is no multiple of the model's size.
+        FinetuneError: The selected size is not a multiple of the model's.
     """
     pixel_boost = state_manager.get_item("finetuned_swapper_pixel_boost")
     if not pixel_boost:
@@ -48,7 +48,7 @@ def get_pixel_boost_size(card: ModelCard) -> tuple[int, int]:
 
 
 def get_weight() -> float:
-    """The weight of the source, 0 to 1; 0.5 if nothing is chosen.
+    """The weight of the source, 0 to 1; 0.5 by default.
 
     Raises:
         FinetuneError: It is not between 0 and 1.
@@ -69,15 +69,15 @@ def swap_face(
     temp_vision_frame: Any,
     pixel_boost_size: tuple[int, int] | None = None,
 ) -> Any:
-    """A copy of the frame with one face swapped.
+    """Swap one face in a copy of the frame.
 
     Args:
         source: (1, 512) or (1, 3, h, w), from `sources.prepare_source`.
-        target_face: The host's face, in the coordinates of the frame.
+        target_face: The host's face, in frame coordinates.
         session: The loaded model.
         card: Its card.
         temp_vision_frame: H x W x 3, BGR.
-        pixel_boost_size: Width and height of the crop to swap; else as the user chose.
+        pixel_boost_size: Width and height of the crop to swap; if None, as selected by the user.
     """
     pixel_boost_size = pixel_boost_size or get_pixel_boost_size(card)
     pixel_boost_total = pixel_boost_size[0] // card.size[0]
@@ -108,7 +108,7 @@ def swap_face(
         tile_vision_frames, pixel_boost_total, card.size, pixel_boost_size
     )
 
-    # these two look at the swapped face, as in the host
+    # as in the host, these two masks are computed from the swapped face
     if "area" in face_mask_types:
         face_landmark_68 = target_face.landmark_set.get("68").reshape(1, -1, 2)
         face_landmark_68 = cv2.transform(face_landmark_68, affine_matrix).reshape(-1, 2)
@@ -129,7 +129,7 @@ def forward(session: Any, source: Any, crop_vision_frame: Any, card: ModelCard) 
         session: The loaded model.
         source: (1, 512) or (1, 3, h, w).
         crop_vision_frame: H x W x 3, BGR, 0 to 255.
-        card: Says how the input is normalised, and by its type the output.
+        card: Has the normalisation of the input, and of the output by its type.
 
     Returns:
         H x W x 3, BGR, 0 to 255, as float.

@@ -8,7 +8,7 @@ from facefusion_finetune.swappers.card import ModelCard
 
 
 class FinetunedSwapperInputs(TypedDict, total=False):
-    """What `process_frame` is given; older hosts give one `target_vision_frame`."""
+    """Inputs of `process_frame`; older hosts pass a single `target_vision_frame`."""
 
     reference_vision_frame: Any
     source_vision_frames: list[Any]
@@ -20,14 +20,14 @@ class FinetunedSwapperInputs(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class ActiveModel:
-    """A tuned model whose files were checked."""
+    """A tuned model with verified files."""
 
     path: Path
     digest: str
-    """crc32 of the file, 8 hex digits: another content is another session."""
+    """crc32 of the file, 8 hex digits, so that changed content gets a new session."""
     card: ModelCard = field(compare=False, repr=False)
     converter: Path | None = None
-    """The host's embedding converter, where the source given needs one."""
+    """The host's embedding converter, if the given source needs one."""
 
     @property
     def name(self) -> str:
