@@ -1,4 +1,4 @@
-"""Fixtures of the tests in a browser: one Chromium for all, FaceFusions for each module."""
+"""Fixtures of the tests in a browser: one Chromium for all, FaceFusions for all or one module."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from facefusion_finetune import home
 from facefusion_finetune.host.link import link
+from facefusion_finetune.people.profile import list_names
+from facefusion_finetune.privacy.removal import remove_person
 from tests.support import host as support
+from tests.support.trouble import TROUBLE, Trouble
 from tests.support.ui import CreateUi, FaceFusionUi
 
 if TYPE_CHECKING:
@@ -67,3 +71,33 @@ def create_ui(ui_host: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     yield create_ui
     for ui in made:
         ui.close()
+
+
+@pytest.fixture(scope="session")
+def trouble(tmp_path_factory: pytest.TempPathFactory) -> Trouble:
+    """What goes wrong in the FaceFusion with the tab, as long as a test wants that."""
+    return Trouble(tmp_path_factory.mktemp("switches"))
+
+
+@pytest.fixture(scope="session")
+def started_tab(
+    furnished_host: Path, trouble: Trouble, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FaceFusionUi]:
+    """FaceFusion with the tab, started once for the modules whose persons come and go."""
+    folder = tmp_path_factory.mktemp("tab")
+    host = support.furnish_like(furnished_host, furnished_host, folder / "facefusion-copy")
+    link(host)
+    variables = support.create_startup_folder(folder / "startup", TROUBLE)
+    layouts = ("--ui-layouts", "finetune", "default")
+    ui = FaceFusionUi(host, folder / "instance", *layouts, **variables, **trouble.variables)
+    with ui:
+        yield ui
+
+
+@pytest.fixture(scope="module")
+def tab_ui(started_tab: FaceFusionUi) -> Iterator[FaceFusionUi]:
+    """FaceFusion with the tab and nobody on record; whoever a module adds is removed with it."""
+    yield started_tab
+    with home.use_home(started_tab.home):
+        for name in list_names():
+            remove_person(name, started_tab.host).require_complete()

@@ -11,94 +11,30 @@ import pytest
 
 from facefusion_finetune import home
 from tests.support import finetune_steps as steps
-from tests.support import host as support
 from tests.support.page import OpenPage, Page
-from tests.support.ui import CreateUi, FaceFusionUi
+from tests.support.trouble import STEPS, Trouble
+from tests.support.ui import FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host, pytest.mark.slow]
 
-TROUBLE = """
-import os, pathlib, sys, time
-
-FULL = pathlib.Path(os.environ["OUT_OF_MEMORY_FILE"])
-SLOW = pathlib.Path(os.environ["SLOW_FILE"])
-steps = 0
-
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name == "facefusion_finetune.training.recipe":
-            sys.meta_path.remove(self)
-            make_trouble()
-
-
-def make_trouble():
-    import torch
-    from facefusion_finetune.training.cache.feed import DirectFeed, CachedFeed
-
-    for kind in (DirectFeed, CachedFeed):
-        kind.run = trouble(kind.run, torch.OutOfMemoryError)
-
-
-def trouble(run, error):
-    def troubled(*arguments, **options):
-        if FULL.exists():
-            raise error("CUDA out of memory. Tried to allocate 2.00 GiB.")
-        global steps
-        steps += 1
-        end = time.monotonic() + (0.2 if steps <= 3 else 3)
-        while SLOW.exists() and time.monotonic() < end:
-            time.sleep(0.05)
-        return run(*arguments, **options)
-
-    return troubled
-
-
-sys.meta_path.insert(0, Finder())
-"""
-"""As long as one file is there, no sample fits into the memory of the graphics card; as long as the
-other one is, every step but the first ones takes three seconds, so that there is time to act."""
-
-
-@pytest.fixture(scope="module")
-def switches(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the files that trouble the trainings."""
-    return tmp_path_factory.mktemp("switches")
-
 
 @pytest.fixture
-def full(switches: Path) -> Iterator[Path]:
+def full(trouble: Trouble) -> Iterator[Path]:
     """There is no memory left on the graphics card until this file is deleted."""
-    yield from touch(switches / "out-of-memory")
+    with trouble.fill_memory() as path:
+        yield path
 
 
 @pytest.fixture
-def slow(switches: Path) -> Iterator[Path]:
+def slow(trouble: Trouble) -> Iterator[Path]:
     """Trainings are slow until this file is deleted."""
-    yield from touch(switches / "slow")
-
-
-def touch(path: Path) -> Iterator[Path]:
-    path.touch()
-    yield path
-    path.unlink(missing_ok=True)
+    with trouble.slow_down() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
-def ui(
-    create_ui: CreateUi, switches: Path, tmp_path_factory: pytest.TempPathFactory
-) -> FaceFusionUi:
-    """FaceFusion with the tab."""
-    startup = tmp_path_factory.mktemp("startup") / "code"
-    variables = support.create_startup_folder(startup, TROUBLE)
-    ui = create_ui(
-        *("--ui-layouts", "finetune", "default"),
-        **variables,
-        OUT_OF_MEMORY_FILE=str(switches / "out-of-memory"),
-        SLOW_FILE=str(switches / "slow"),
-    )
-    ui.start()
-    return ui
+def ui(tab_ui: FaceFusionUi) -> FaceFusionUi:
+    return tab_ui
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +114,7 @@ def test_reload_stop_and_resume_with_two_pages(
     assert "Failed" not in steps.wait_for_end(page)
     assert (run / "model.onnx").is_file()
     lines = (run / "metrics.jsonl").read_text().splitlines()
-    assert len(lines) == 80 > done > 0
+    assert len(lines) == STEPS > done > 0
 
 
 def test_worker_is_killed(page: Page, ui: FaceFusionUi, trained_on: str, slow: Path) -> None:

@@ -19,7 +19,7 @@ from facefusion_finetune.swappers.known import get_known_swapper
 from tests.support.page import OpenPage, Page
 from tests.support.reports import build_report
 from tests.support.runs import create_finished_run
-from tests.support.ui import CreateUi, FaceFusionUi
+from tests.support.ui import FaceFusionUi
 
 pytestmark = [pytest.mark.browser, pytest.mark.host]
 
@@ -40,11 +40,8 @@ READ_LINKS = "return [...element.querySelectorAll('a')].map((link) => link.href)
 
 
 @pytest.fixture(scope="module")
-def ui(create_ui: CreateUi) -> FaceFusionUi:
-    """FaceFusion with the tab."""
-    ui = create_ui("--ui-layouts", "finetune", "default")
-    ui.start()
-    return ui
+def ui(tab_ui: FaceFusionUi) -> FaceFusionUi:
+    return tab_ui
 
 
 @pytest.fixture

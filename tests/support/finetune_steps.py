@@ -12,7 +12,7 @@ from tests.support.waiting import HANGS
 
 NOTE = "Bench footage under CC BY 4.0."
 TRAINING = "finetune_training_html"
-PATIENCE = 3 * HANGS
+PATIENCE = 2 * HANGS
 """Seconds that a job may take on a machine that does other work as well."""
 
 
