@@ -3,6 +3,7 @@
 import importlib
 import os
 import random
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -41,13 +42,17 @@ def pytest_report_header() -> list[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a FaceFusion or a browser where there is none, and say why."""
+    """Skip what needs a FaceFusion or a browser where there is none, and say why; order files."""
     no_host = support.explain_missing()
     reasons = {"host": no_host, "browser": no_host or explain_missing_browser()}
     for item in items:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # The last file that a worker begins keeps the others waiting: it should not be a long one.
+        slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+        items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session", autouse=True)

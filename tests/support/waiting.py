@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-HANGS = 300.0
+HANGS = 600.0
 """Seconds after which something hangs. It ends tests that would never end, and decides nothing."""
 
 
