@@ -80,7 +80,7 @@ def test_a_true_improvement_passes(school: School, tmp_path: Path) -> None:
         lambda generator: join(
             school.swap_in(generator, PERSON, school.source, 8), school.keep_others(generator, 16)
         ),
-        steps=200,
+        steps=120,
     )
     run = plant_run(school, weights, *split_honestly(school.stage))
     assert _refuses(school, run, tmp_path / "before")
