@@ -269,7 +269,7 @@ def less_footage() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(people_training, "SHOTS", 8)
         patch.setattr(people_training, "TARGET_FRAMES", 3)
-        patch.setattr(material, "TARGETS_OF_EACH", 1)
+        patch.setattr(material, "TARGETS_PER_PERSON", 1)
         yield
 
 

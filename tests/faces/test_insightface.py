@@ -280,12 +280,12 @@ def test_other_people_are_seeded_and_kept_apart() -> None:
     ("host", "settings"), [(None, ["face_detector_model=yunet"]), (Path("here"), None)]
 )
 def test_settings_of_facefusion_are_refused(host: Path | None, settings: list[str] | None) -> None:
-    with pytest.raises(UsageError, match=r"it is for FaceFusion.*--faces facefusion"):
+    with pytest.raises(UsageError, match=r"it applies to FaceFusion.*--faces facefusion"):
         choose_analyser(host, settings, "insightface")
 
 
 def test_who_finds_faces_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="no such analyser"):
+    with pytest.raises(UsageError, match="unknown analyser"):
         choose_analyser(None, None, "dlib")
     with pytest.raises(HostError, match="insightface's model pack"):
         choose_analyser(None, None, "insightface")
