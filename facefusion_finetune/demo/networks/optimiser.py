@@ -11,7 +11,7 @@ MIN_OUTPUTS = 32
 """Layers with fewer outputs are updated with Adam."""
 
 
-class Muon(torch.optim.Optimizer):
+class Orthogonal(torch.optim.Optimizer):
     """Muon: orthogonalised momentum for matrices, and Adam for other parameters.
 
     Steps are scaled so that a learning rate has about the same effect for both.

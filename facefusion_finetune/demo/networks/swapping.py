@@ -20,7 +20,7 @@ from facefusion_finetune.demo.networks.crops import (
 )
 from facefusion_finetune.demo.networks.learning import Report, embed, spread_factors
 from facefusion_finetune.demo.networks.modules import Recogniser, Swapper
-from facefusion_finetune.demo.networks.optimiser import Muon
+from facefusion_finetune.demo.networks.optimiser import Orthogonal
 from facefusion_finetune.demo.people import DETAIL, Values
 
 BATCH = 24
@@ -187,7 +187,7 @@ def train_swapper(
         stock: Swaps in the buffer.
     """
     generator = numpy.random.default_rng([22, phase.number, seed])
-    optimiser = Muon(network, phase.rate)
+    optimiser = Orthogonal(network, phase.rate)
     planned = max(2, round(steps / phase.share))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, phase.rate, total_steps=planned, pct_start=0.04, cycle_momentum=False

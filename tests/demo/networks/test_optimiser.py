@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from facefusion_finetune.demo.networks.optimiser import Muon, orthogonalise
+from facefusion_finetune.demo.networks.optimiser import Orthogonal, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (20, 6)])
@@ -21,7 +21,7 @@ def test_it_solves_a_small_regression() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(8, 40), torch.nn.ReLU(), torch.nn.Linear(40, 2))
     taken = torch.randn(256, 8)
     goal = torch.stack([taken[:, 0] * taken[:, 1], taken.abs().mean(dim=1)], dim=1)
-    optimiser = Muon(network, 5e-3)
+    optimiser = Orthogonal(network, 5e-3)
     losses = []
     for _ in range(200):
         loss = ((network(taken) - goal) ** 2).mean()
