@@ -65,7 +65,7 @@ def add_person(
     scope: str = DEFAULT_SCOPE,
     expires: date | None = None,
 ) -> Person:
-    """Put a person and their consent on record; nothing is extracted without it.
+    """Record a person and their consent; nothing is extracted without it.
 
     Args:
         name: Letters, digits, `_`, `-` and `.`; it becomes a folder's and a file's name.
@@ -101,7 +101,7 @@ def extract(
     """Add the person's faces in some footage to the person's crops.
 
     Args:
-        person: With consent on record.
+        person: Has valid consent.
         sources: Images, folders and videos.
         analyser: From `open_analyser`; checks the content, finds and aligns the faces.
         references: Pictures of the person, where the footage shows several people; one for each
@@ -109,7 +109,7 @@ def extract(
         frames_per_second: Frames taken of each second of a video at the most; 6 where None.
         most_frames: Frames taken of one video; 1800 where None.
         keep_others: Keep other people's faces, as footage of others to train with.
-        on_progress: Told about each frame.
+        on_progress: Called for each frame.
 
     Raises:
         ConsentError: No valid consent is on record, or it ended meanwhile.
@@ -140,11 +140,11 @@ def train(
     """Tune a base swapper to a person, and judge the result on held-out footage.
 
     Args:
-        person: With consent on record and crops extracted.
+        person: Has valid consent and extracted crops.
         analyser: From `open_analyser`.
         request: What to train, what judges it, how it is carried out; `resume=True` continues the
             last unfinished run.
-        observer: Told about stages, steps (with the loss and `seconds_left`) and notes.
+        observer: Called with stages, steps (with the loss and `seconds_left`) and notes.
 
     Returns:
         The finished run and its report; no report but in the main process, where several train.
