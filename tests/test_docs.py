@@ -8,7 +8,13 @@ import typer
 
 from facefusion_finetune import api
 from facefusion_finetune.cli.app import app
-from facefusion_finetune.presets.preset import LossWeights, PairMix, Preset, list_presets
+from facefusion_finetune.presets.preset import (
+    LossWeights,
+    PairMix,
+    Preset,
+    VectorStage,
+    list_presets,
+)
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
@@ -37,6 +43,8 @@ def test_every_preset_and_key_is_documented() -> None:
         assert f"| `{name}`" in text, name
     documented = re.findall(r"^\| `([a-z_.0-9]+)`", text, re.MULTILINE)
     assert sorted(documented) == sorted([*keys, *list_presets()])
+    (stage,) = re.findall(r"^\| `vector` .*", text, re.MULTILINE)
+    assert set(re.findall(r"`(\w+)`", stage)) == {"vector", *VectorStage.model_fields}
 
 
 def test_files_the_readme_names_are_there() -> None:

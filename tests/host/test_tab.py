@@ -1,7 +1,9 @@
 """The finetune tab's page, built in this process: what its events are, and what its inputs take."""
 
+import ast
 import asyncio
 import importlib
+import pkgutil
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -128,6 +130,49 @@ def test_every_component_has_a_label_that_is_a_text(page: Any) -> None:
     assert len(labels) > 30
     # an unknown text comes back as its notation
     assert [label for label in labels if label.startswith("uis.")] == []
+
+
+def test_every_text_that_is_asked_for_is_there() -> None:
+    """An unknown one would be shown as its notation; those put together are seen elsewhere."""
+    from facefusion_finetune.facefusion import uis
+    from facefusion_finetune.facefusion.uis.locales import LOCALES
+
+    asked = set()
+    for path in Path(uis.__path__[0]).rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                place = {"translate": 0, "create": 1}.get(name, len(node.args))
+                for argument in node.args[place : place + 1]:
+                    asked.update(text for text in _find_texts(argument) if "." in text)
+    assert len(asked) > 100
+    assert [text for text in sorted(asked) if not _is_text(LOCALES["en"], text)] == []
+
+
+def _find_texts(node: ast.AST) -> list[str]:
+    """The texts an argument can be: one, or either of a condition."""
+    if isinstance(node, ast.IfExp):
+        return [*_find_texts(node.body), *_find_texts(node.orelse)]
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return [node.value] if is_text else []  # type: ignore[attr-defined]
+
+
+def _is_text(texts: Any, notation: str) -> bool:
+    for key in ("uis", *notation.split(".")):
+        texts = texts.get(key) if isinstance(texts, dict) else None
+    return isinstance(texts, str)
+
+
+def test_every_section_is_on_the_page(page: Any, gradio: ModuleType) -> None:
+    from facefusion_finetune.facefusion.uis import components
+
+    names = [module.name for module in pkgutil.iter_modules(components.__path__)]
+    assert len(names) > 5
+    for name in names:
+        section = importlib.import_module(f"{components.__name__}.{name}")
+        parts = [part for part in vars(section).values() if isinstance(part, gradio.blocks.Block)]
+        assert parts, f"{name} is not rendered"
+        assert {part._id for part in parts} <= set(page.blocks), name
 
 
 def test_events_name_components_of_the_page(page: Any) -> None:

@@ -19,19 +19,10 @@ from facefusion_finetune.inspection.drawing import (
 )
 from facefusion_finetune.inspection.inspect import Inspection, inspect_swapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
-from tests.support.families import build
+from tests.support.families import ONE_OF_EACH, build
 from tests.support.inswapper import build_inswapper
 
 SVG = "{http://www.w3.org/2000/svg}"
-ONE_OF_EACH = (
-    "inswapper_128",
-    "simswap_256",
-    "ghost_3_256",
-    "blendswap_256",
-    "uniface_256",
-    "hififace_unofficial_256",
-    "hyperswap_1a_256",
-)
 
 
 @pytest.fixture(scope="module")

@@ -22,18 +22,8 @@ from facefusion_finetune.swappers.source import SourceMaker, restore_source
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
 from tests.support.demo_world import PERSON_SEED, QUICK_PRESET
-from tests.support.families import ENTRIES
+from tests.support.families import ONE_OF_EACH
 from tests.support.family_world import FamilyAnalyser
-
-ONE_OF_EACH = (
-    "inswapper_128",
-    "simswap_256",
-    "ghost_1_256",
-    "blendswap_256",
-    "uniface_256",
-    "hififace_unofficial_256",
-    "hyperswap_1a_256",
-)
 
 
 @pytest.fixture(scope="module")
@@ -81,13 +71,6 @@ def _write_preset(folder: Path, old: str = "", new: str = "") -> Path:
     path = folder / "quick.toml"
     path.write_text(text.replace(old, new) if old else text)
     return path
-
-
-def test_one_of_each_family() -> None:
-    assert len({ENTRIES[name].family for name in ONE_OF_EACH}) == len(ONE_OF_EACH)
-    assert {ENTRIES[name].family for name in ENTRIES} == {
-        ENTRIES[name].family for name in ONE_OF_EACH
-    }
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from tests.support.families.recogniser import CROP, build_recogniser
 
 __all__ = [
     "ENTRIES",
+    "ONE_OF_EACH",
     "Entry",
     "Facts",
     "build",
@@ -113,6 +114,8 @@ def _list_entries() -> tuple[Entry, ...]:
 
 
 ENTRIES: dict[str, Entry] = {entry.name: entry for entry in _list_entries()}
+ONE_OF_EACH = tuple({entry.family: entry.name for entry in reversed(_list_entries())}.values())
+"""The first file of each family."""
 
 
 def build(

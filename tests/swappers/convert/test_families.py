@@ -7,20 +7,12 @@ import pytest
 from numpy.typing import NDArray
 from onnx import ModelProto, numpy_helper
 
+from facefusion_finetune.swappers.catalogue import FAMILIES
 from tests.support import families
-from tests.support.families import ENTRIES
+from tests.support.families import ENTRIES, ONE_OF_EACH
 
-ONE_OF_EACH = (
-    "inswapper_128",
-    "simswap_256",
-    "simswap_unofficial_512",
-    "ghost_1_256",
-    "ghost_3_256",
-    "blendswap_256",
-    "uniface_256",
-    "hififace_unofficial_256",
-    "hyperswap_1a_256",
-)
+OTHER_LAYOUTS = ("simswap_unofficial_512", "ghost_3_256")
+"""Files laid out in another way than the first one of their family."""
 
 UNBOUNDED = {"uniface_256"}
 
@@ -115,7 +107,7 @@ def test_facts_name_nodes_of_the_graph(name: str) -> None:
     assert set(facts.mask_rows) <= set(facts.tail)
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, *OTHER_LAYOUTS])
 def test_computes_the_same_at_every_opset(name: str) -> None:
     inputs = families.create_inputs(name)
     expected = run(open_session(families.build(name, precision="fp32")), inputs)
@@ -133,6 +125,11 @@ def test_half_precision_is_the_same_network(name: str) -> None:
     inputs = families.create_inputs(name)
     expected = run(open_session(single), inputs)
     numpy.testing.assert_allclose(run(open_session(half), inputs), expected, atol=0.03)
+
+
+def test_every_family_of_the_catalogue_has_a_graph_whose_nodes_are_named() -> None:
+    assert {entry.family for entry in ENTRIES.values()} == set(FAMILIES)
+    assert {ENTRIES[name].family for name in CARRIED} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", CARRIED)
