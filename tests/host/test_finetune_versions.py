@@ -20,7 +20,7 @@ from tests.support.tab_models import SKIPPED, get, list_active
 
 pytestmark = [pytest.mark.host, pytest.mark.usefixtures("said")]
 
-UNSEEN = (None, "", "", None, None, "", None)
+UNSEEN = (None, None, "", "", None, None, "", None)
 """What a page sends that shows nothing yet."""
 
 
@@ -43,9 +43,10 @@ def test_models_of_all_persons(
     shown = models.refresh(*seen)
     assert "bea@1" not in shown[models.MODELS_HTML]
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@2"
-    chosen = models.follow_person("ada", "ada@1")
+    chosen = models.follow_person("ada", "ada@1", None)
     assert get(chosen, models.MODELS_MODEL_DROPDOWN) == "ada@2"
-    assert models.follow_person("bea", "ada@1") == models.follow_person(None, "ada@1") == SKIPPED
+    assert models.follow_person("bea", "ada@1", None) == SKIPPED
+    assert models.follow_person(None, "ada@1", None) == SKIPPED
 
 
 def _list_inputs(models: ModuleType, shown: dict[Any, Any]) -> list[Any]:
@@ -53,6 +54,7 @@ def _list_inputs(models: ModuleType, shown: dict[Any, Any]) -> list[Any]:
     compare = models.finetune_compare
     return [
         get(shown, models.MODELS_MODEL_DROPDOWN),
+        None,
         shown[models.SEEN_TEXTBOX],
         shown[models.finetune_export.SEEN_TEXTBOX],
         get(shown, compare.COMPARE_LEFT_DROPDOWN),
@@ -67,18 +69,42 @@ def test_an_answer_takes_back_no_later_choice(
 ) -> None:
     """Somebody may have chosen another version while the first one was being activated."""
     for answer in (
-        models.activate("ada@1", False),
-        models.choose("ada@1"),
-        models.deactivate("ada@1"),
+        models.activate("ada@1", False, None),
+        models.choose("ada@1", None),
+        models.deactivate("ada@1", None),
         models.refresh("ada@1", *UNSEEN[1:]),
     ):
         change = answer[models.MODELS_MODEL_DROPDOWN].constructor_args
         assert {value for _, value in change["choices"]} == {"ada@1", "ada@2"}
         assert "value" not in change
     # What is shown fits another choice than the page's: the next look puts it right.
-    shown = models.choose("ada@1")
-    later = models.refresh("ada@2", shown[models.SEEN_TEXTBOX], *UNSEEN[2:])
+    shown = models.choose("ada@1", None)
+    later = models.refresh("ada@2", None, shown[models.SEEN_TEXTBOX], *UNSEEN[3:])
     assert get(later, models.MODELS_FORCE_CHECKBOX, "visible")
+
+
+def test_no_other_answer_takes_back_the_question_or_the_tick(
+    models: ModuleType, runs: list[Run], linked_host: Path
+) -> None:
+    """What was asked for before the question, or by the page itself, may be answered after it."""
+    asked = models.ask("ada@1")[models.MODELS_ASKED_STATE]
+    for answer in (
+        models.activate("ada@1", False, asked),
+        models.deactivate("ada@1", asked),
+        models.choose("ada@1", asked),
+        models.refresh("ada@2", asked, *UNSEEN[2:]),
+        models.refresh("ada@1", None, *UNSEEN[2:]),
+    ):
+        assert models.MODELS_CONFIRM_COLUMN not in answer
+    force = models.refresh("ada@1", None, *UNSEEN[2:])[models.MODELS_FORCE_CHECKBOX]
+    assert "value" not in force.constructor_args
+    # Another version is not meant by either.
+    other = models.choose("ada@2", asked)
+    assert get(other, models.MODELS_FORCE_CHECKBOX) is False
+    models.delete("ada@1", "ada@2")
+    for answer in (other, models.refresh("ada@2", asked, *UNSEEN[2:])):
+        assert get(answer, models.MODELS_CONFIRM_COLUMN, "visible") is False
+        assert answer[models.MODELS_ASKED_STATE] is None
 
 
 def test_what_is_chosen_stays_when_another_version_is_deleted(
@@ -95,7 +121,7 @@ def test_damaged_models_are_told_about(models: ModuleType, runs: list[Run]) -> N
     assert "damaged" in shown[models.MODELS_HTML]
     assert f"{runs[1].model_path}: the model cannot be read" in shown[models.MODELS_HTML]
     with pytest.raises(RegistryError):
-        models.activate("ada@2", True)
+        models.activate("ada@2", True, None)
     models.delete("ada@2", "ada@2")
     assert not runs[1].directory.exists()
 
@@ -104,15 +130,15 @@ def test_back_and_out(
     models: ModuleType, runs: list[Run], linked_host: Path, said: list[str]
 ) -> None:
     with pytest.raises(RegistryError, match="none is active"):
-        models.go_back("ada@1", False)
-    models.activate("ada@2", True)
-    shown = models.go_back("ada@2", False)
+        models.go_back("ada@1", False, None)
+    models.activate("ada@2", True, None)
+    shown = models.go_back("ada@2", False, None)
     assert list_active(linked_host) == [1]
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@1"
-    models.deactivate("ada@2")
+    models.deactivate("ada@2", None)
     assert "not active" in said[-1]
     assert list_active(linked_host) == [1]
-    models.deactivate("ada@1")
+    models.deactivate("ada@1", None)
     assert list_active(linked_host) == []
     assert runs[0].is_finished
 
@@ -121,19 +147,19 @@ def test_going_back_to_an_unproven_version_needs_the_tick(
     models: ModuleType, person: Person, runs: list[Run], options: SwapperOptions, linked_host: Path
 ) -> None:
     create_finished_run(person, options, proven=True)
-    shown = models.activate("ada@3", False)
+    shown = models.activate("ada@3", False, None)
     assert get(shown, models.MODELS_FORCE_CHECKBOX, "visible"), "for ada@2, the one before"
     with pytest.raises(UsageError, match="ada@2"):
-        models.go_back("ada@3", False)
+        models.go_back("ada@3", False, None)
     assert list_active(linked_host) == [3]
-    models.go_back("ada@3", True)
+    models.go_back("ada@3", True, None)
     assert list_active(linked_host) == [2]
 
 
 def test_deletion_is_asked_about(
     models: ModuleType, runs: list[Run], linked_host: Path, said: list[str]
 ) -> None:
-    models.activate("ada@1", False)
+    models.activate("ada@1", False, None)
     asked = models.ask("ada@1")
     assert get(asked, models.MODELS_CONFIRM_COLUMN, "visible")
     assert "Delete ada@1" in asked[models.MODELS_CONFIRM_HTML]

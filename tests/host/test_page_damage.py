@@ -87,7 +87,7 @@ def _look(page: SimpleNamespace, name: str) -> dict[str, object]:
     training, run = page.training.show_job(name), page.training.show_run(name)
     footage, crops = page.footage.show_job(name), page.footage.show_crops(name, "all")
     report = page.report.refresh(name, None, "", "")
-    versions = page.versions.refresh(None, "", "", None, None, "", None)
+    versions = page.versions.refresh(None, None, "", "", None, None, "", None)
     for section in (page.person, page.training.fingerprint_job, page.footage.fingerprint_job):
         fingerprint = section if callable(section) else section.fingerprint
         fingerprint(name)

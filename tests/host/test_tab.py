@@ -120,6 +120,41 @@ def test_what_is_asked_every_second(page: Any, gradio: ModuleType) -> None:
     assert dropdowns == ["finetune_preset_dropdown"]
 
 
+def test_a_change_is_answered_once(page: Any, gradio: ModuleType) -> None:
+    """Gradio tells of a change of a hidden text twice, and of one when it is drawn first, empty."""
+    signalled = [
+        event
+        for event in page.fns.values()
+        if len(event.inputs) > 1
+        and isinstance(event.inputs[-1], gradio.State)
+        and isinstance(event.inputs[-2], gradio.Textbox)
+        and (event.inputs[-2]._id, "change") in event.targets
+    ]
+    assert len(signalled) > 10
+    for event in signalled:
+        given = [None] * (len(event.inputs) - 2)
+        assert event.outputs[-1] is event.inputs[-1]
+        for value in ("", "ada"):
+            assert event.fn(*given, value, value) == gradio.skip()
+        assert event.fn(*given, None, "") == gradio.skip()
+
+
+def test_the_answer_to_a_change_says_that_it_was_given(gradio: ModuleType) -> None:
+    from facefusion_finetune.facefusion.uis import following, page
+
+    answers = iter([{"some": "of them"}, ("first", "second"), gradio.skip()])
+    with gradio.Blocks() as blocks:
+        text, first, second = page.create_signal(), gradio.HTML(), gradio.HTML()
+        following.connect_once(text, lambda *values: next(answers), [first], [first, second])
+        following.connect_once(text, lambda value: value + "!", [first], first)
+    several, single = blocks.fns.values()
+    state = several.outputs[-1]
+    assert several.fn("of first", "a", "") == {"some": "of them", state: "a"}
+    assert several.fn("of first", "b", "a") == {first: "first", second: "second", state: "b"}
+    assert several.fn("of first", "c", "b") == {state: "c"}
+    assert single.fn("of first", "d", "c") == {first: "of first!", single.outputs[-1]: "d"}
+
+
 def test_every_component_has_a_label_that_is_a_text(page: Any) -> None:
     labels = [
         text

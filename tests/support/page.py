@@ -65,12 +65,16 @@ class Page(Tab):
     def choose(self, name: str, label: str) -> None:
         """Choose from a dropdown, also one of many; wait until it is chosen.
 
-        An answer that comes meanwhile draws the dropdown anew, which closes it.
+        An answer that comes meanwhile draws the dropdown anew, which closes it, or leaves only the
+        options that contain its value: what does not offer the label is opened anew.
         """
 
         def take() -> bool:
             self._open_dropdown(name)
-            return bool(self.run(scripts.CHOOSE, name, label))
+            if self.run(scripts.CHOOSE, name, label):
+                return True
+            self.run(scripts.LEAVE)
+            return False
 
         self.wait_until(take, PATIENCE, f"'{name}' offers '{label}'")
         self.run(scripts.LEAVE)
@@ -79,7 +83,8 @@ class Page(Tab):
         )
 
     def read_options(self, name: str) -> list[str]:
-        """The labels a dropdown offers now."""
+        """The labels a dropdown offers now; it is opened anew, as one open may show some only."""
+        self.run(scripts.LEAVE)
 
         def read() -> list[list[str]]:
             self._open_dropdown(name)

@@ -81,6 +81,7 @@ def attend(
     show: Callable[..., Any],
     inputs: Sequence[Any],
     outputs: Sequence[Any] | Any,
+    **options: Any,
 ) -> None:
     """Poll every second, and update components whenever the result of the poll changes.
 
@@ -91,9 +92,47 @@ def attend(
         show: Maps the values of `inputs` to those of `outputs`.
         inputs: Components that determine what is shown.
         outputs: Components to update.
+        options: Gradio's options of the update.
     """
     FOLLOWERS.append(Follower(look, list(looked_at), signal))
-    connect(signal.change, show, inputs, outputs)
+    connect_once(signal, show, inputs, outputs, **options)
+
+
+def connect_once(
+    text: gradio.Textbox,
+    callback: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Sequence[Any] | Any,
+    **options: Any,
+) -> None:
+    """Call back when a hidden text has changed, once for each change.
+
+    Gradio says so when it first draws the text, too, and often twice; an answer given twice would,
+    the second time, undo what the user has selected since the first.
+
+    Args:
+        text: From `create_signal` or `mirror`.
+        callback: As `connect` takes it.
+        inputs: Components whose values are passed.
+        outputs: Components that may change.
+        options: Gradio's options.
+    """
+    listed = list(outputs) if isinstance(outputs, Sequence) else [outputs]
+    answered = gradio.State("")
+
+    def answer(*values: Any) -> Any:
+        value = values[-2] or ""
+        if value == values[-1]:
+            return gradio.skip()
+        result = callback(*values[:-2])
+        if result == gradio.skip():
+            return {answered: value}
+        if not isinstance(result, dict):
+            parts = result if len(listed) > 1 else [result]
+            result = dict(zip(listed, parts, strict=True))
+        return {**result, answered: value}
+
+    connect(text.change, answer, [*inputs, text, answered], [*listed, answered], **options)
 
 
 def follow(
@@ -123,7 +162,11 @@ def follow(
 
 
 def watch(
-    signal: gradio.Textbox, refresh: Callable[..., Any], inputs: Sequence[Any], outputs: Any
+    signal: gradio.Textbox,
+    refresh: Callable[..., Any],
+    inputs: Sequence[Any],
+    outputs: Any,
+    **options: Any,
 ) -> None:
     """Like `follow`, for components that buttons update as well, so `inputs` include what is shown.
 
@@ -133,13 +176,14 @@ def watch(
             has changed. It may be called without need.
         inputs: Components, including those that hold what is shown.
         outputs: Components to update.
+        options: Gradio's options of the update.
     """
 
     def look(*values: Any) -> Any:
         # Never the same text twice, as a late answer may have undone the last update.
         return gradio.skip() if refresh(*values) == gradio.skip() else str(time.time_ns())
 
-    attend(signal, look, inputs, refresh, inputs, outputs)
+    attend(signal, look, inputs, refresh, inputs, outputs, **options)
 
 
 def mirror(dropdown: gradio.Dropdown) -> gradio.Textbox:
@@ -148,7 +192,9 @@ def mirror(dropdown: gradio.Dropdown) -> gradio.Textbox:
     Gradio rejects a value that the dropdown no longer offers, and shows a notice. A polling page
     would send such a value while the update that removes it is still on its way.
     """
-    text = gradio.Textbox(dropdown.value, show_label=False, container=False, elem_classes=HIDDEN)
+    text = gradio.Textbox(
+        dropdown.value or "", show_label=False, container=False, elem_classes=HIDDEN
+    )
     options: dict[str, Any] = {"api_name": False, "show_progress": "hidden"}
     dropdown.change(None, dropdown, text, js="(value) => value", **options)
     return text

@@ -111,8 +111,8 @@ def _list_frame() -> list[Any]:
 def listen() -> None:
     """Connect the section's events."""
     sides = _list_sides()
-    connect(
-        finetune_person.CHOSEN_TEXTBOX.change,
+    following.connect_once(
+        finetune_person.CHOSEN_TEXTBOX,
         follow_person,
         [finetune_person.CHOSEN_TEXTBOX, LEFT_TEXTBOX, RIGHT_TEXTBOX],
         [*sides, SEEN_TEXTBOX],

@@ -35,18 +35,14 @@ def render() -> None:
     global PERSON_DROPDOWN, PERSON_HTML, CONSENT_ACCORDION, CHOSEN_TEXTBOX, SEEN_TEXTBOX
     global DELETE_PERSON_TEXTBOX, DELETE_PERSON_BUTTON
 
-    names = profile.list_names()
-    PERSON_DROPDOWN = page.create(
-        gradio.Dropdown,
-        "person.person_dropdown",
-        choices=names,
-        value=people_text.find_latest(names),
-    )
+    # Empty until the page is open: the only answer that selects anyone then comes with the choices,
+    # and none later can take back what the user selects from them.
+    PERSON_DROPDOWN = page.create(gradio.Dropdown, "person.person_dropdown", choices=[])
     PERSON_HTML = gradio.HTML(elem_id="finetune_person_html", padding=True)
     CONSENT_ACCORDION = page.create(
         gradio.Accordion,
         "person.consent_accordion",
-        open=not names,
+        open=not profile.list_names(),
     )
     with CONSENT_ACCORDION:
         _render_consent()
@@ -123,7 +119,6 @@ def listen() -> None:
     shown = [PERSON_DROPDOWN, PERSON_HTML]
     filled = [NAME_TEXTBOX, *form]
     recorded = [*shown, *filled, CONSENT_ACCORDION]
-    page.connect_load(open_page, None, shown)
     following.follow(SEEN_TEXTBOX, fingerprint, show, [CHOSEN_TEXTBOX], shown)
     connect(ADD_PERSON_BUTTON.click, add_person, filled, recorded)
     connect(RENEW_CONSENT_BUTTON.click, renew_consent, [PERSON_DROPDOWN, *form], recorded)
@@ -135,18 +130,16 @@ def listen() -> None:
     )
 
 
-def open_page() -> dict[Any, Any]:
-    """Initial state of an opened or reloaded page: the person being worked on."""
-    return choose(people_text.find_latest(profile.list_names()))
-
-
 def fingerprint(name: str | None) -> object:
     """Changes with the list of persons and the description of the selected one."""
     return profile.list_names(), people_text.fingerprint_person(name)
 
 
 def show(name: str | None) -> dict[Any, Any]:
-    """Update the list of persons, and describe the selected one; a removed one is deselected."""
+    """Update the list of persons, and describe the selected one.
+
+    On a page that was just opened or reloaded, and after a removal, that is the one worked on last.
+    """
     names = profile.list_names()
     if name not in names:
         return choose(people_text.find_latest(names))

@@ -85,7 +85,7 @@ def listen() -> None:
     ]
     followed = [finetune_person.CHOSEN_TEXTBOX, CHOSEN_TEXTBOX, NEWEST_TEXTBOX, SEEN_TEXTBOX]
     following.watch(CHANGES_TEXTBOX, refresh, followed, shown)
-    connect(finetune_person.CHOSEN_TEXTBOX.change, refresh, followed, shown)
+    following.connect_once(finetune_person.CHOSEN_TEXTBOX, refresh, followed, shown)
     connect(PROOF_VERSION_DROPDOWN.input, choose, [person, PROOF_VERSION_DROPDOWN], shown)
     connect(
         PROOF_ACTIVATE_BUTTON.click,

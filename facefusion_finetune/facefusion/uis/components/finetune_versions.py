@@ -118,26 +118,32 @@ def listen() -> None:
     shown = [MODELS_HTML, chosen, force, *asked, SEEN_TEXTBOX]
     followed = [
         CHOSEN_TEXTBOX,
+        MODELS_ASKED_STATE,
         SEEN_TEXTBOX,
         finetune_export.SEEN_TEXTBOX,
         *finetune_compare.list_inputs(),
     ]
     all_shown = [*shown, *finetune_export.list_shown(), *finetune_compare.list_shown()]
-    following.watch(CHANGES_TEXTBOX, refresh, followed, all_shown)
-    connect(person.change, follow_person, [person, CHOSEN_TEXTBOX], shown)
-    connect(chosen.input, choose, chosen, shown)
-    connect(MODELS_ACTIVATE_BUTTON.click, activate, [chosen, force], shown)
-    connect(MODELS_ROLL_BACK_BUTTON.click, go_back, [chosen, force], shown)
-    connect(MODELS_DEACTIVATE_BUTTON.click, deactivate, chosen, shown)
+    asked_of = MODELS_ASKED_STATE
+    # One after the other, as these select: the answer to what happened last comes last.
+    in_order = {"concurrency_id": "finetune_models", "concurrency_limit": 1}
+    following.watch(CHANGES_TEXTBOX, refresh, followed, all_shown, **in_order)
+    named = [person, CHOSEN_TEXTBOX, asked_of]
+    following.connect_once(person, follow_person, named, shown, **in_order)
+    connect(chosen.input, choose, [chosen, asked_of], shown, **in_order)
+    connect(MODELS_ACTIVATE_BUTTON.click, activate, [chosen, force, asked_of], shown)
+    connect(MODELS_ROLL_BACK_BUTTON.click, go_back, [chosen, force, asked_of], shown)
+    connect(MODELS_DEACTIVATE_BUTTON.click, deactivate, [chosen, asked_of], shown)
     connect(MODELS_DELETE_BUTTON.click, ask, chosen, asked)
     connect(MODELS_CANCEL_BUTTON.click, cancel, None, asked)
-    connect(MODELS_CONFIRM_BUTTON.click, delete, [MODELS_ASKED_STATE, CHOSEN_TEXTBOX], shown)
+    connect(MODELS_CONFIRM_BUTTON.click, delete, [asked_of, CHOSEN_TEXTBOX], shown)
     finetune_export.listen(chosen)
     finetune_compare.listen()
 
 
 def refresh(
     reference: str | None,
+    asked: str | None,
     seen: str,
     exports: str,
     left: str | None,
@@ -149,6 +155,7 @@ def refresh(
 
     Args:
         reference: The selected version.
+        asked: The version whose deletion awaits confirmation.
         seen: Digest of what this section shows.
         exports: Digest of what `finetune_export` shows.
         left: Left side selected in `finetune_compare`.
@@ -157,31 +164,32 @@ def refresh(
         frame: The frame used by `finetune_compare`.
     """
     fingerprint = fingerprint_versions(adapter.HOST_PATH)
-    changes = {} if page.digest([fingerprint, reference or None]) == seen else _show(reference)
+    is_shown = page.digest([fingerprint, reference or None]) == seen
+    changes = {} if is_shown else _show(reference, asked, keeps_force=True)
     changes |= finetune_export.refresh(reference, exports)
     changes |= finetune_compare.refresh(fingerprint, left, right, sides)
     changes |= finetune_compare.refresh_frame(frame)
     return changes or gradio.skip()
 
 
-def follow_person(name: str | None, reference: str | None) -> Any:
+def follow_person(name: str | None, reference: str | None, asked: str | None) -> Any:
     """Select the newest version of the selected person."""
     versions = list_versions(adapter.HOST_PATH, name).versions if name else []
-    return _show(reference, versions[-1].reference) if versions else gradio.skip()
+    return _select(versions[-1].reference, reference, asked) if versions else gradio.skip()
 
 
-def choose(reference: str | None) -> dict[Any, Any]:
+def choose(reference: str | None, asked: str | None) -> dict[Any, Any]:
     """Select another version."""
-    return _show(reference)
+    return _select(reference, reference, asked)
 
 
-def activate(reference: str | None, force: bool) -> dict[Any, Any]:
+def activate(reference: str | None, force: bool, asked: str | None) -> dict[Any, Any]:
     """Activate the selected version."""
     activate_version(require_version(adapter.HOST_PATH, reference), force)
-    return _show(reference)
+    return _show(reference, asked)
 
 
-def go_back(reference: str | None, force: bool) -> dict[Any, Any]:
+def go_back(reference: str | None, force: bool, asked: str | None) -> dict[Any, Any]:
     """Activate the version before the active one of the selected version's person."""
     name = require_version(adapter.HOST_PATH, reference).person.name
     previous = find_previous(adapter.HOST_PATH, name)
@@ -189,16 +197,16 @@ def go_back(reference: str | None, force: bool) -> dict[Any, Any]:
         require_force(previous, force)
     version = roll_back(adapter.HOST_PATH, name, force)
     tell_active(version)
-    return _show(reference, version.reference)
+    return _select(version.reference, reference, asked)
 
 
-def deactivate(reference: str | None) -> dict[Any, Any]:
+def deactivate(reference: str | None, asked: str | None) -> dict[Any, Any]:
     """Deactivate the selected version."""
     version = require_version(adapter.HOST_PATH, reference)
     removed = store.deactivate(version.person, adapter.HOST_PATH, version.number)
     notation = "models.deactivated" if removed else "models.not_active"
     page.inform(translate(notation, reference=version.reference))
-    return _show(reference)
+    return _show(reference, asked)
 
 
 def ask(reference: str | None) -> dict[Any, Any]:
@@ -224,7 +232,7 @@ def delete(asked: str | None, reference: str | None) -> dict[Any, Any]:
     _require_no_job(version)
     removed = remove_version(version.person, version.run, adapter.HOST_PATH)
     page.inform(translate("models.deleted", reference=version.reference, count=len(removed)))
-    return _show(reference)
+    return _show(reference, asked)
 
 
 def _require_no_job(version: ListedVersion) -> None:
@@ -241,18 +249,31 @@ def _require_no_job(version: ListedVersion) -> None:
         )
 
 
-def _show(chosen: str | None, wanted: str | None = None) -> dict[Any, Any]:
+def _select(reference: str | None, chosen: str | None, asked: str | None) -> dict[Any, Any]:
+    """Select a version; the question about another one goes."""
+    question = {} if reference == asked else _show_question(None)
+    return {**_show(chosen, asked, reference), **question}
+
+
+def _show(
+    chosen: str | None, asked: str | None, wanted: str | None = None, keeps_force: bool = False
+) -> dict[Any, Any]:
     """The current state of the section.
+
+    The question stays while the version it is about does, as it may be newer than the request.
 
     Args:
         chosen: The version selected on the page.
+        asked: The version whose deletion awaits confirmation.
         wanted: The version to select instead.
+        keeps_force: Whether the checkbox stays as it is if `chosen` remains selected.
     """
     # Taken first, so that changes during the rest are found at the next poll.
     fingerprint = fingerprint_versions(adapter.HOST_PATH)
     listing = list_versions(adapter.HOST_PATH)
     version = listing.find(wanted or chosen) or _find_latest(listing)
     reference = version.reference if version else None
+    force: dict[str, Any] = {} if keeps_force and reference == chosen else {"value": False}
     return {
         MODELS_HTML: versions_text.draw_models(listing.versions, listing.problems),
         MODELS_MODEL_DROPDOWN: page.offer(
@@ -261,8 +282,8 @@ def _show(chosen: str | None, wanted: str | None = None) -> dict[Any, Any]:
             chosen,
             visible=version is not None,
         ),
-        MODELS_FORCE_CHECKBOX: gradio.Checkbox(value=False, visible=_needs_force(version)),
-        **_show_question(None),
+        MODELS_FORCE_CHECKBOX: gradio.Checkbox(visible=_needs_force(version), **force),
+        **(_show_question(None) if asked and listing.find(asked) is None else {}),
         SEEN_TEXTBOX: page.digest([fingerprint, reference]),
     }
 
