@@ -89,7 +89,7 @@ def create_ui(checkout: Path, folder: Path, crops: int) -> FaceFusionUi:
 def time_paint(page: Page) -> tuple[float, int]:
     """Seconds until the visible thumbnails are painted, and their number."""
     page.choose(PERSON, NONE)
-    page.wait_for_text(ABOUT_PERSON, "0 crops")
+    page.wait_for_text(ABOUT_PERSON, "0 usable crops")
     page.wait_until(lambda: not page.run(COUNT, GALLERY), what="the gallery is empty")
     page.run(WATCH, GALLERY)
     page.choose(PERSON, MANY)

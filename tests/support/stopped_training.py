@@ -4,6 +4,8 @@ Run as a script by `torch.distributed.run`, with a folder, it is one of several 
 and go on.
 """
 
+import atexit
+import os
 import sys
 from pathlib import Path
 
@@ -54,5 +56,12 @@ def train_as_one_of_many(folder: Path) -> None:
         torch.save(weights, folder / "final.pt")
 
 
+def leave_word(folder: Path) -> None:
+    """Leave a file if this process has left the others: what runs at its very end sees that."""
+    if not torch.distributed.is_initialized():
+        (folder / f"left-{os.environ['RANK']}").touch()
+
+
 if __name__ == "__main__":
+    atexit.register(leave_word, Path(sys.argv[1]))
     train_as_one_of_many(Path(sys.argv[1]))

@@ -160,5 +160,7 @@ def test_all_processes_stop_at_the_same_step(tmp_path: Path) -> None:
         timeout=HANGS,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    left = sorted(path.name for path in (tmp_path / "many").glob("left-*"))
+    assert left == ["left-0", "left-1"], "a process that has not left the others may abort"
     many = torch.load(tmp_path / "many" / "final.pt", weights_only=True)
     assert max(float((alone[name] - many[name]).abs().max()) for name in alone) < 1e-6

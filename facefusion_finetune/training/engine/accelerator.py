@@ -1,5 +1,6 @@
 """Device and precision of a training."""
 
+import atexit
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,6 +33,10 @@ def create_accelerator(
     """
     on_cpu = _requires_cpu()
     device = PartialState(cpu=on_cpu).device
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        # Once, however many trainings this process does.
+        atexit.unregister(_leave_processes)
+        atexit.register(_leave_processes)
     chosen = choose_precision(precision, device)
     # accelerate keeps one precision per process; a second training may use another one.
     AcceleratorState._reset_state()
@@ -41,6 +46,15 @@ def create_accelerator(
         log_with=list(trackers) or None,
         project_dir=None if folder is None else str(folder),
     )
+
+
+def _leave_processes() -> None:
+    """Close the connection to the other processes.
+
+    Its threads must end before the interpreter does: where one still runs, the process aborts.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def _requires_cpu() -> bool:
