@@ -24,8 +24,48 @@ document.addEventListener("DOMContentLoaded", () => new MutationObserver((change
         }
     }
 }).observe(document.body, {childList: true, subtree: true}));
+window.openRequests = new Set();
+const completed = new Set();
+const read = async (reader) => {
+    const decoder = new TextDecoder();
+    let rest = "";
+    for (;;) {
+        const {done, value} = await reader.read();
+        if (done) return;
+        const lines = (rest + decoder.decode(value, {stream: true})).split("\\n");
+        rest = lines.pop();
+        for (const line of lines.filter((line) => line.startsWith("data:"))) {
+            const message = JSON.parse(line.slice(5));
+            if (message.msg !== "process_completed") continue;
+            completed.add(message.event_id);
+            window.openRequests.delete(message.event_id);
+        }
+    }
+};
+const send = window.fetch;
+window.fetch = async (resource, options) => {
+    const address = String(resource.url ?? resource);
+    // FaceFusion's terminal asks twice a second, without any value
+    const isRequest = address.includes("/queue/join") && !options.body.includes('"data":[]');
+    const asked = {};
+    if (isRequest) window.openRequests.add(asked);
+    try {
+        const answer = await send(resource, options);
+        if (isRequest && answer.ok) {
+            const name = (await answer.clone().json()).event_id;
+            if (!completed.has(name)) window.openRequests.add(name);
+        }
+        if (address.includes("/queue/data")) {
+            read(answer.clone().body.getReader()).catch(() => window.openRequests.clear());
+        }
+        return answer;
+    } finally {
+        window.openRequests.delete(asked);
+    }
+};
 """
-"""Runs before the page's own scripts: notes its toasts, which go by themselves, and its errors."""
+"""Runs before the page's own scripts: notes toasts, which go by themselves, errors, and which
+requests FaceFusion has not answered."""
 
 TOOLS = """
 const isShown = (element) => Boolean(
@@ -126,12 +166,13 @@ return performance.getEntriesByType("resource").filter(
 ).map((entry) => entry.responseStatus + " " + entry.name);
 """
 IS_IDLE = """
-return ![...document.querySelectorAll(".wrap.default, .wrap.generating")].some(
-    (tracker) => !tracker.classList.contains("hide") && !tracker.querySelector(".error")
-        && isShown(tracker)
-);
+return !window.openRequests.size
+    && ![...document.querySelectorAll(".wrap.default, .wrap.generating")].some(
+        (tracker) => !tracker.classList.contains("hide") && !tracker.querySelector(".error")
+            && isShown(tracker)
+    );
 """
-"""No component waits for FaceFusion's answer, as far as Gradio shows it."""
+"""Nothing waits for FaceFusion's answer, as far as requests tell and Gradio shows it."""
 IS_DRAWN = """
 return Boolean(document.querySelector(".gradio-container .block, .gradio-container button"))
     && document.readyState === "complete"

@@ -61,8 +61,13 @@ class Tab:
         self.driver.switch_to.window(self.driver.window_handles[0])
 
     def wait_idle(self, seconds: float = PATIENCE) -> None:
-        """Wait until no component is shown as waiting for FaceFusion's answer."""
-        self.wait_until(lambda: self.run(scripts.IS_IDLE), seconds, "no component is waiting")
+        """Wait until nothing waits for FaceFusion's answer.
+
+        Seen twice: the answer to one request can be what sends the next one.
+        """
+        for _ in range(2):
+            self.wait_until(lambda: self.run(scripts.IS_IDLE), seconds, "no request is open")
+            time.sleep(0.1)
 
     def delay_answers(self, seconds: float) -> None:
         """Let each answer of FaceFusion reach the page that much later from now on."""
