@@ -6,6 +6,7 @@ import pytest
 
 from facefusion_finetune.analysers import open_analyser
 from facefusion_finetune.demo.analyser import DemoAnalyser
+from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import find_run
 
@@ -35,7 +36,8 @@ def test_facefusion_is_started_with_the_settings(
 def test_the_demo_knows_the_drawn_part_of_the_footage(footage: Path) -> None:
     known = open_analyser("demo", footage=[footage, footage / "shot-001"])
     assert isinstance(known, DemoAnalyser)
-    assert known.is_blocked(footage / "shot-001" / "frame-0001.png") is False
+    frame = read_image(footage / "shot-001" / "frame-0001.png")
+    assert known.is_frame_blocked(frame) is False
 
 
 def test_a_run_is_gone_on_with_by_its_own_analyser(trained: Person) -> None:

@@ -118,11 +118,8 @@ class DemoAnalyser:
         """
         self._weights = weights
         self._faces: dict[str, WorldFace] = {}
-        self._files: set[Path] = set()
         for folder in footage:
-            known = read_footage(folder)
-            self._faces.update(known)
-            self._files.update((folder / face.file).resolve() for face in known.values())
+            self._faces.update(read_footage(folder))
 
     @property
     def name(self) -> str:
@@ -133,20 +130,6 @@ class DemoAnalyser:
     def same_person_cosine(self) -> float:
         """Halfway between the cosines of frames of one drawn person and of two."""
         return SAME_PERSON_COSINE
-
-    def is_blocked(self, path: Path) -> bool:
-        """False for this world's frames: they show no real person.
-
-        Raises:
-            FootageError: The file is not from this world; its content has not been checked.
-        """
-        if path.resolve() in self._files:
-            return False
-        raise FootageError(
-            str(path),
-            "is not a frame of the demo world, and the demo cannot check other content.",
-            "Use FaceFusion's analyser for real footage.",
-        )
 
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         """False for this world's frames: they show no real person.

@@ -6,7 +6,7 @@ contract for these files; the tests compare this module with FaceFusion's own.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,16 +18,12 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import FootageError, UnreadableError
-from facefusion_finetune.faces.ffmpeg import read_every_second
-from facefusion_finetune.faces.images import read_image
+from facefusion_finetune.faces.ffmpeg import decode_frames, probe_video
 from facefusion_finetune.faces.protocol import VisionFrame
 from facefusion_finetune.swappers.known import is_whole
 from facefusion_finetune.swappers.sessions import create_session
 
 CONTENT_VARIABLE = "FACEFUSION_FINETUNE_CONTENT_MODELS"
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Files with any other suffix are read as videos."""
 
 VOTES = 2
 MAX_FLAGGED_SHARE = 0.1
@@ -104,18 +100,6 @@ class ContentCheck:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def is_blocked(self, path: Path) -> bool:
-        """Whether the image or video file is refused.
-
-        Raises:
-            FootageError: The classifiers are missing or damaged, or there is no ffmpeg for a video.
-            UnreadableError: The file cannot be read, so its content is unchecked.
-        """
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            return self.is_frame_blocked(_read_image(path))
-        flags = [self.is_frame_blocked(frame) for frame in read_every_second(path)]
-        return sum(flags) / len(flags) > MAX_FLAGGED_SHARE
-
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         """Whether the picture is refused.
 
@@ -147,6 +131,53 @@ class ContentCheck:
         return {name: create_session(path, str(path)) for name, path in paths.items()}
 
 
+def is_video_blocked(path: Path, is_frame_blocked: Callable[[VisionFrame], bool]) -> bool:
+    """Whether a video is refused, by a check of pictures.
+
+    The file is decoded here, within limits. FaceFusion's own check of videos would give it to an
+    ffmpeg that follows playlists, and that decodes whatever it is given.
+
+    Args:
+        path: The video.
+        is_frame_blocked: The check of one picture.
+
+    Raises:
+        FootageError: There is no ffmpeg.
+        UnreadableError: The file cannot be read, so its content is unchecked.
+    """
+    flags = [is_frame_blocked(frame) for frame in read_every_second(path)]
+    return sum(flags) / len(flags) > MAX_FLAGGED_SHARE
+
+
+STEADY_RATE = 0.9
+"""Ratio of mean to nominal frame rate from which a video counts as constant rate."""
+
+
+def read_every_second(path: Path) -> Iterator[VisionFrame]:
+    """The first frame, then one per second, as `decode_frames` reads them.
+
+    FaceFusion counts frames by the nominal rate, rounded down. So does this function, but a video
+    with fewer frames than that, such as a phone's, is sampled by timestamps, since otherwise too
+    little of it would be checked; and one without a stated rate is read completely.
+
+    Raises:
+        FootageError: ffmpeg or ffprobe is not installed.
+        UnreadableError: The file cannot be decoded as a video.
+    """
+    try:
+        video = probe_video(path)
+        choice = f"not(mod(n,{max(int(video.nominal_rate), 1)}))"
+        if video.mean_rate < STEADY_RATE * video.nominal_rate:
+            # Times that go back count as well.
+            choice = "isnan(prev_selected_t)+gte(abs(t-prev_selected_t),1)"
+        for _, pixels in decode_frames(video, choice):
+            yield pixels
+    except UnreadableError as error:
+        raise UnreadableError(
+            error.given, f"{error.why} So its content is unchecked.", error.todo
+        ) from error
+
+
 def find_content_directory(otherwise: Path, given: Path | None = None) -> Path:
     """The folder searched for the classifiers, whether they exist or not.
 
@@ -156,12 +187,3 @@ def find_content_directory(otherwise: Path, given: Path | None = None) -> Path:
     """
     configured = given or os.environ.get(CONTENT_VARIABLE)
     return Path(configured).expanduser() if configured else otherwise
-
-
-def _read_image(path: Path) -> VisionFrame:
-    try:
-        return read_image(path)
-    except UnreadableError as error:
-        raise UnreadableError(
-            str(path), f"its content is unchecked: {error.why}", error.todo
-        ) from error

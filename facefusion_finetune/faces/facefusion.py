@@ -10,7 +10,7 @@ import cv2
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.errors import HostError, SwapperError, UnreadableError
+from facefusion_finetune.errors import HostError, SwapperError
 from facefusion_finetune.faces.attributes import find_nearest, measure_landmarks
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
@@ -69,21 +69,6 @@ class FaceFusionAnalyser:
     def same_person_cosine(self) -> float:
         """From FaceFusion's own setting `reference_face_distance`, which is half of 1 - cosine."""
         return 1 - 2 * float(self._state.get_item("reference_face_distance"))
-
-    def is_blocked(self, path: Path) -> bool:
-        """Whether FaceFusion's content check refuses the image or video file.
-
-        Raises:
-            UnreadableError: FaceFusion cannot read the file as an image or video.
-        """
-        is_blocked: bool | None = self._adapter.is_blocked(str(path.absolute()))
-        if is_blocked is None:
-            raise UnreadableError(
-                str(path),
-                "FaceFusion cannot read it as an image or a video, so its content is unchecked.",
-                "Convert it, for example to png, mp4 or mkv.",
-            )
-        return is_blocked
 
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         """Whether FaceFusion's content check refuses the picture."""

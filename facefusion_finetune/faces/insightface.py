@@ -99,15 +99,6 @@ class InsightFaceAnalyser:
         """FaceFusion's default, for the same recogniser."""
         return SAME_PERSON_COSINE
 
-    def is_blocked(self, path: Path) -> bool:
-        """Whether FaceFusion's content classifiers refuse the image or video file.
-
-        Raises:
-            FootageError: The classifiers are missing or damaged; nothing is used unchecked.
-            UnreadableError: The file cannot be read, so its content is unchecked.
-        """
-        return self._content.is_blocked(path)
-
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         """Whether FaceFusion's content classifiers refuse the picture.
 

@@ -76,13 +76,6 @@ class FaceAttributes:
 class ContentCheck(Protocol):
     """Refuses footage that must not be processed; FaceFusion's own networks decide."""
 
-    def is_blocked(self, path: Path) -> bool:
-        """Whether the content check refuses this image or video file.
-
-        Raises:
-            UnreadableError: The file cannot be read, so its content is unchecked.
-        """
-
     def is_frame_blocked(self, vision_frame: VisionFrame) -> bool:
         """Whether the content check refuses this picture."""
 

@@ -32,7 +32,6 @@ from facefusion import (
     face_masker,
     face_recognizer,
     face_store,
-    filesystem,
     inference_manager,
     process_manager,
     state_manager,
@@ -236,39 +235,6 @@ def provide_files(hashes: Mapping[str, Any], sources: Mapping[str, Any]) -> bool
         return True
     process_manager.end()
     return False
-
-
-def is_blocked(path: str) -> bool | None:
-    """Whether the host's content check refuses the file in its current state.
-
-    Returns:
-        None if there is no result: the host cannot read the file as an image or a video.
-    """
-    # both results are cached by path, and a video reader from an earlier call would be at its end
-    content_analyser.analyse_image.cache_clear()
-    content_analyser.analyse_video.cache_clear()
-    video_manager.clear_video_pool()
-    try:
-        if not _can_read(path):
-            return None
-        if filesystem.is_video(path):
-            frame_total = vision.count_video_frame_total(path)
-            return bool(content_analyser.analyse_video(path, 0, frame_total))
-        return bool(content_analyser.analyse_image(path))
-    except ZeroDivisionError:
-        # the host samples one frame per second and divides by the frame rate rounded down
-        return None
-    finally:
-        video_manager.clear_video_pool()
-
-
-def _can_read(path: str) -> bool:
-    try:
-        if filesystem.is_video(path):
-            return vision.read_video_frame(path, 0) is not None
-        return vision.read_image(path) is not None
-    except Exception:  # the host fails on a damaged video in many ways
-        return False
 
 
 def _find_text(texts: Mapping[str, Any], notation: str) -> str | None:

@@ -11,7 +11,7 @@ import cv2
 import numpy
 import pytest
 
-from facefusion_finetune.errors import FootageError, HostError, SwapperError, UsageError
+from facefusion_finetune.errors import HostError, SwapperError, UsageError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
 from facefusion_finetune.host.locate import Host, read_host
@@ -113,28 +113,14 @@ def test_masks(host_analyser: FaceFusionAnalyser, frame: VisionFrame, state: Mod
     assert frame[(y1 + y2) // 2, (x1 + x2) // 2].max() > 0
 
 
-def test_content_check_reads_the_whole_file(
-    host_analyser: FaceFusionAnalyser, target_image: Path, target_video: Path, tmp_path: Path
+def test_content_is_checked_by_the_host(
+    host_analyser: FaceFusionAnalyser, frame: VisionFrame
 ) -> None:
-    assert host_analyser.is_blocked(target_video) is False
-    assert host_analyser.is_blocked(target_image) is False
+    assert host_analyser.is_frame_blocked(frame) is False
     # the bench's check flags skin-coloured frames
-    picture = tmp_path / "picture.png"
-    cv2.imwrite(str(picture), numpy.full((240, 320, 3), (90, 120, 200), numpy.uint8))
-    assert host_analyser.is_blocked(picture) is True
-    cv2.imwrite(str(picture), numpy.full((240, 320, 3), 90, numpy.uint8))
-    assert host_analyser.is_blocked(picture) is False
-
-
-@pytest.mark.parametrize("name", ["broken.png", "broken.mp4", "text.txt", "missing.png"])
-def test_what_cannot_be_checked_does_not_pass(
-    host_analyser: FaceFusionAnalyser, tmp_path: Path, name: str
-) -> None:
-    path = tmp_path / name
-    if not name.startswith("missing"):
-        path.write_bytes(b"no picture")
-    with pytest.raises(FootageError, match="its content is unchecked"):
-        host_analyser.is_blocked(path)
+    flagged = numpy.full((240, 320, 3), (90, 120, 200), numpy.uint8)
+    assert host_analyser.is_frame_blocked(flagged) is True
+    assert host_analyser.is_frame_blocked(numpy.full_like(flagged, 90)) is False
 
 
 def test_swapper_options(host_analyser: FaceFusionAnalyser, linked_host: Path) -> None:

@@ -212,7 +212,7 @@ def test_frames_of_pictures_and_videos(
     text.write_text("no video")
     for path in (str(text), str(tmp_path), ""):
         assert compare.count_frames(path) == 0
-        with pytest.raises(FootageError, match="cannot be read"):
+        with pytest.raises(FootageError, match=r"cannot (be )?read"):
             compare.read_frame(path, 0)
     # the clip says 66 frames and holds 65
     assert (compare.read_frame(str(target_video), total - 2) == later).all()

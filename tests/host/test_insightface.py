@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.errors import HostError
 from facefusion_finetune.faces import insightface_pack, outlines, warp
-from facefusion_finetune.faces.content import CLASSIFIERS, ContentCheck
+from facefusion_finetune.faces.content import CLASSIFIERS, ContentCheck, is_video_blocked
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.faces.insightface import InsightFaceAnalyser
 from facefusion_finetune.faces.protocol import FaceAnalyser, Mask, Matrix, Points, VisionFrame
@@ -327,19 +327,22 @@ def test_videos_are_refused_as_by_the_host(
         support.find_footage("asl_a", "yes.mkv"): False,
         support.find_footage("headpose_m", "headpose_m.mp4"): False,
     }
+    content_analyser = importlib.import_module("facefusion.content_analyser")
+    vision = importlib.import_module("facefusion.vision")
     for video, expected in videos.items():
-        assert host_analyser.is_blocked(video) is expected, video.name
-        assert analyser.is_blocked(video) is expected, video.name
+        total = vision.count_video_frame_total(str(video))
+        assert content_analyser.analyse_video(str(video), 0, total) is expected, video.name
+        for check in (analyser.is_frame_blocked, host_analyser.is_frame_blocked):
+            assert is_video_blocked(video, check) is expected, video.name
 
 
 def test_images_are_refused_as_by_the_host(
-    analyser: InsightFaceAnalyser, host_analyser: FaceFusionAnalyser, tmp_path: Path
+    analyser: InsightFaceAnalyser, host_analyser: FaceFusionAnalyser
 ) -> None:
-    picture = tmp_path / "picture.png"
     for colour, expected in (((90, 120, 200), True), ((90, 90, 90), False)):
-        cv2.imwrite(str(picture), numpy.full((240, 320, 3), colour, numpy.uint8))
-        assert host_analyser.is_blocked(picture) is expected
-        assert analyser.is_blocked(picture) is expected
+        picture = numpy.full((240, 320, 3), colour, numpy.uint8)
+        assert host_analyser.is_frame_blocked(picture) is expected
+        assert analyser.is_frame_blocked(picture) is expected
 
 
 def test_damaged_content_models_refuse_footage(

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import cv2
 
+from facefusion_finetune.faces.content import is_video_blocked
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
 from facefusion_finetune.host.locate import read_host
 from tests.support.host import BENCH_SETTINGS
@@ -38,7 +39,10 @@ answers = {
     "box": [int(number) for number in face.bounding_box],
     "masks": [mask.shape == (128, 128) for mask in (masks.face, masks.visible, masks.features)],
     "paste": analyser.create_paste_mask(crop).shape == (128, 128),
-    "blocked": [analyser.is_blocked(image), analyser.is_blocked(video)],
+    "blocked": [
+        analyser.is_frame_blocked(frame),
+        is_video_blocked(video, analyser.is_frame_blocked),
+    ],
     "swapper": analyser.get_swapper("inswapper_128").template,
     "recogniser": analyser.get_recogniser().name,
     "heavy": sorted({"torch", "gradio"} & set(sys.modules)),

@@ -28,6 +28,7 @@ from facefusion_finetune.dataset.footage.sources import (
 from facefusion_finetune.dataset.footage.videos import Layout
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.faces.content import is_video_blocked
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
     FaceAnalyser,
@@ -80,9 +81,6 @@ MASK_TEMPLATE = "ffhq_512"
 """The template that face parsers are trained on; if it is missing, the first one is used."""
 
 MASK_TEMPLATE_SIZE = (512, 512)
-
-BLOCKED_SHARE = 0.1
-"""Share of a video's checked frames, one per second, above which FaceFusion refuses it."""
 
 DETECTOR_THREADS = 2
 """Frames processed at the same time."""
@@ -192,15 +190,7 @@ class Collector:
         if source.kind == "image":
             (frame,) = read_frames(source)
             return self._analyser.is_frame_blocked(frame.pixels)
-        try:
-            return self._analyser.is_blocked(source.path)
-        except UnreadableError:
-            # FaceFusion opens fewer file types than ffmpeg; this is how it decides.
-            frames = [
-                self._analyser.is_frame_blocked(frame.pixels)
-                for frame in read_frames(source, frames_per_second=1)
-            ]
-            return sum(frames) > BLOCKED_SHARE * len(frames)
+        return is_video_blocked(source.path, self._analyser.is_frame_blocked)
 
     def _follow(
         self,

@@ -59,18 +59,14 @@ def test_every_shot_gets_its_share(tmp_path: Path) -> None:
 
 
 def test_samples_are_spread_and_bounded() -> None:
-    assert choose_samples([0, 10], 6, 1000) == list(range(60))
-    assert len(choose_samples([0, 3600], 6, 1800)) == 1800
-    chosen = choose_samples([0, 3600, 3605, 3610], 6, 90)
-    counts = [
-        sum(start <= number / 6 < end for number in chosen)
-        for start, end in ((0, 3600), (3600, 3605), (3605, 3610))
-    ]
-    assert counts == [30, 30, 30]
+    assert choose_samples([range(60)], 1000) == list(range(60))
+    assert len(choose_samples([range(21600)], 1800)) == 1800
+    shots = [range(21600), range(21600, 21630), range(21630, 21660)]
+    chosen = choose_samples(shots, 90)
+    assert [sum(number in shot for number in chosen) for shot in shots] == [30, 30, 30]
     # More shots than frames: one each all the same, since a shot that is left out is lost.
-    edges = [float(edge) for edge in range(21)]
-    assert len(choose_samples(edges, 6, 5)) == 20
-    assert choose_samples([0, 0.04], 6, 10) == [0]
+    assert len(choose_samples([range(6 * shot, 6 * shot + 6) for shot in range(20)], 5)) == 20
+    assert choose_samples([[], [0], []], 10) == [0]
 
 
 @needs_ffmpeg

@@ -24,6 +24,7 @@ from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import 
     swap,
 )
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
+from facefusion_finetune.faces.ffmpeg import probe_video
 from facefusion_finetune.faces.images import encode_png
 from facefusion_finetune.host import adapter
 from facefusion_finetune.host.models import models_directory
@@ -213,8 +214,11 @@ def count_frames(path: str | None) -> int:
         return 1
     if not path or not is_video(path):
         return 0
-    with _open_video(path) as video:
-        return max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    try:
+        with _open_video(path) as video:
+            return max(int(video.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+    except FootageError:
+        return 0
 
 
 def read_frame(path: str, number: int = 0) -> Any:
@@ -258,6 +262,8 @@ def find_target() -> str | None:
 
 @contextmanager
 def _open_video(path: str) -> Iterator[Any]:
+    # OpenCV's own ffmpeg would follow a playlist, and decode pictures of any size.
+    probe_video(Path(path))
     video = cv2.VideoCapture(path)
     try:
         yield video
