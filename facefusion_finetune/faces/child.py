@@ -3,6 +3,7 @@
 Run as a script, this file is the step in between: it limits itself and becomes the decoder.
 """
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -49,7 +50,9 @@ def _become(parent: int, seconds: int, memory: int, command: Sequence[str]) -> N
     ):
         allowed = resource.getrlimit(limit)[1]
         most = wanted if allowed == resource.RLIM_INFINITY else min(wanted, allowed)
-        resource.setrlimit(limit, (most, most))
+        # Not every system has every limit.
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(limit, (most, most))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
         if os.getppid() != parent:

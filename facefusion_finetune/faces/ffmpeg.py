@@ -30,7 +30,7 @@ from facefusion_finetune.faces.protocol import VisionFrame
 FORMATS = (
     *("mov", "matroska", "avi", "mpegts", "mpeg", "asf", "flv", "gif", "apng", "mxf", "ogg", "dv"),
     *("rm", "nut", "ivf", "wtv", "gxf", "yuv4mpegpipe"),
-    *("h264", "hevc", "m4v", "mpegvideo", "vc1", "obu", "mjpeg"),
+    *("h264", "hevc", "m4v", "mpegvideo", "vc1", "obu"),
 )
 """ffmpeg's names of the formats that are read, by content, whatever a file is called. None of them
 opens another file: the one that could, mov, is told so by an option that is off by default."""
@@ -47,13 +47,13 @@ MAX_PIXELS = 40_000_000
 MAX_FRAME_PIXELS = 4096 * 2304
 """Larger pictures, with square pixels, are scaled down to this: some ten frames are in memory."""
 
-MAX_MEMORY = 800 * 2**20
+MAX_MEMORY = 880 * 2**20
 """Bytes ffmpeg may use."""
 
-BASE_SECONDS = 15
-BYTES_PER_SECOND = 32 * 1024
+BASE_SECONDS = 12
+BYTES_PER_SECOND = 64 * 1024
 """ffmpeg may compute for `BASE_SECONDS`, and a second longer for so many bytes of the file. A
-recording of a still screen in 4K, which compresses best, needs a third of that."""
+talking head in 4K at 500 kbit/s needs a tenth of that."""
 
 MAX_THREADS = 4
 """Each decoder thread holds frames of its own."""
@@ -339,9 +339,14 @@ class _Run:
             limit = f"{MAX_MEMORY // 2**20} MB of memory"
             return _refuse(self._path, f"decoding it needs more than {limit}.")
         if self.is_killed:
-            limit = f"{self._seconds} s of computing time, too much for its size"
-            return _refuse(self._path, f"ffmpeg was ended: reading it takes more than {limit}.")
+            return UnreadableError(
+                str(self._path),
+                f"ffmpeg was ended: reading it takes more than {self._seconds} s of computing time,"
+                " too much for a file of its size.",
+                "Cut it to what shows the person, or scale it down.",
+            )
         reason = self._messages[-1] if self._messages else "it holds no picture"
+        reason = reason.removeprefix(f"file:{self._path.absolute()}: ")
         return _refuse(self._path, f"ffmpeg cannot read it ({reason}).")
 
     def _listen(self) -> None:

@@ -207,10 +207,13 @@ class _Scan:
             For each shot, samples by the picture's time in microseconds.
         """
         first = self.times[0]
-        # A ten-thousandth allows for times that are rounded to microseconds.
-        numbers = [math.ceil((time - first) / 1e6 * rate - 1e-4) for time in self.times]
-        # Some containers round to milliseconds, and the last picture is shown as long as the one
-        # before it was.
+        places = [(time - first) / 1e6 * rate for time in self.times]
+        # A ten-thousandth allows for times that are rounded to microseconds. Where no other picture
+        # would be taken in its place, more is allowed: some containers round to milliseconds.
+        numbers = [
+            math.ceil(place - (0.05 if place - before > HOLE else 1e-4))
+            for before, place in zip([places[0], *places], places, strict=False)
+        ]
         end = math.ceil((self.find_end() - first) / 1e6 * rate - 0.05)
         numbers.append(max(end, 1) if len(self.times) == 1 else end)
         shots: list[dict[int, Sample]] = [{} for _ in self.starts]
