@@ -5,6 +5,7 @@ frames, sampled at one per second, are flagged. The networks' inputs and outputs
 contract for these files; the tests compare this module with FaceFusion's own.
 """
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,15 +20,13 @@ from numpy.typing import NDArray
 
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.ffmpeg import read_every_second
+from facefusion_finetune.faces.formats import HEAD_LENGTH, IMAGE_SUFFIXES, detect_picture
 from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import VisionFrame
 from facefusion_finetune.swappers.known import is_whole
 from facefusion_finetune.swappers.sessions import create_session
 
 CONTENT_VARIABLE = "FACEFUSION_FINETUNE_CONTENT_MODELS"
-
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-"""Files with any other suffix are read as videos."""
 
 VOTES = 2
 MAX_FLAGGED_SHARE = 0.1
@@ -111,7 +110,7 @@ class ContentCheck:
             FootageError: The classifiers are missing or damaged, or there is no ffmpeg for a video.
             UnreadableError: The file cannot be read, so its content is unchecked.
         """
-        if path.suffix.lower() in IMAGE_SUFFIXES:
+        if _is_image(path):
             return self.is_frame_blocked(_read_image(path))
         flags = [self.is_frame_blocked(frame) for frame in read_every_second(path)]
         return sum(flags) / len(flags) > MAX_FLAGGED_SHARE
@@ -156,6 +155,14 @@ def find_content_directory(otherwise: Path, given: Path | None = None) -> Path:
     """
     configured = given or os.environ.get(CONTENT_VARIABLE)
     return Path(configured).expanduser() if configured else otherwise
+
+
+def _is_image(path: Path) -> bool:
+    head = b""
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        head = file.read(HEAD_LENGTH)
+    name = detect_picture(head)
+    return path.suffix.lower() in IMAGE_SUFFIXES if name is None else name != "GIF"
 
 
 def _read_image(path: Path) -> VisionFrame:

@@ -1,5 +1,6 @@
 """Processes one source after another: content check, frames, faces, cut-outs, records."""
 
+import contextlib
 import hashlib
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -20,12 +21,12 @@ from facefusion_finetune.dataset.footage.background import read_ahead
 from facefusion_finetune.dataset.footage.sources import (
     Frame,
     PictureShots,
+    Plan,
     Source,
     plan_source,
     read_frames,
     show_path,
 )
-from facefusion_finetune.dataset.footage.videos import Layout
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.protocol import (
@@ -122,7 +123,7 @@ class Collector:
         self,
         source: Source,
         digest: str,
-        layout: Layout | None,
+        layout: Plan | None,
         known: Mapping[int, FrameEntry] | None = None,
     ) -> Iterator[FrameFaces]:
         """The faces of a source's frames, one frame after the other.
@@ -130,7 +131,7 @@ class Collector:
         Args:
             source: A source.
             digest: The file's digest.
-            layout: Sampling plan of a video; see `plan_source`.
+            layout: Sampling plan of a video or animation; see `plan_source`.
             known: Frames processed earlier, by index; they are skipped.
 
         Raises:
@@ -184,7 +185,7 @@ class Collector:
         """
         for entry in entries:
             ids = [face.id for face in entry.faces]
-            self._tracker.follow(entry.shot, entry.faces, ids, source.kind == "video")
+            self._tracker.follow(entry.shot, entry.faces, ids, source.kind != "image")
         if source.kind == "image":
             self._shots.skip(source, entries[-1].shot if entries else shot)
 
@@ -192,15 +193,16 @@ class Collector:
         if source.kind == "image":
             (frame,) = read_frames(source)
             return self._analyser.is_frame_blocked(frame.pixels)
-        try:
-            return self._analyser.is_blocked(source.path)
-        except UnreadableError:
-            # FaceFusion opens fewer file types than ffmpeg; this is how it decides.
-            frames = [
-                self._analyser.is_frame_blocked(frame.pixels)
-                for frame in read_frames(source, frames_per_second=1)
-            ]
-            return sum(frames) > BLOCKED_SHARE * len(frames)
+        if source.kind == "video":
+            # FaceFusion opens fewer file types than ffmpeg, and of an animation the first picture.
+            with contextlib.suppress(UnreadableError):
+                return self._analyser.is_blocked(source.path)
+        # This is how it decides.
+        frames = [
+            self._analyser.is_frame_blocked(frame.pixels)
+            for frame in read_frames(source, frames_per_second=1)
+        ]
+        return sum(frames) > BLOCKED_SHARE * len(frames)
 
     def _follow(
         self,
@@ -216,7 +218,7 @@ class Collector:
         else:
             shot = f"{digest[:12]}#{frame.shot}"
         ids = [_identify(digest, frame, number) for number in range(len(faces))]
-        tracks = self._tracker.follow(shot, faces, ids, source.kind == "video")
+        tracks = self._tracker.follow(shot, faces, ids, source.kind != "image")
         return describer.submit(self._describe, source, digest, shot, frame, faces, ids, tracks)
 
     def _describe(

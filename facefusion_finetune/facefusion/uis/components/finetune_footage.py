@@ -20,7 +20,7 @@ from facefusion_finetune.facefusion.uis import (
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import draw_latest_job, fingerprint_jobs, stop_jobs
-from facefusion_finetune.faces.images import IMAGE_SUFFIXES
+from facefusion_finetune.faces.formats import IMAGE_SUFFIXES
 from facefusion_finetune.jobs import queue, record
 from facefusion_finetune.people.profile import Person
 
