@@ -82,6 +82,10 @@ _PLUGINS = (AvifImagePlugin, TiffImagePlugin, WebPImagePlugin)
 pi_heif.register_heif_opener()
 
 
+_MEMORY_WORDS = ("Insufficient memory", "OutOfMemory", "could not create decoder object")
+"""Parts of messages of OpenCV and Pillow; the last one means that a WebP's canvas is too large."""
+
+
 class DecodeError(Exception):
     """A picture is not decoded.
 
@@ -302,7 +306,7 @@ def _explain() -> Iterator[None]:
         text = str(error).strip()
         if "CV_IO_MAX_IMAGE" in text:
             raise _create_size_error() from error
-        if "Insufficient memory" in text or "OutOfMemory" in text:
+        if any(words in text for words in _MEMORY_WORDS):
             raise _create_memory_error() from error
         reason = text.splitlines()[-1][:200] if text else type(error).__name__
         raise DecodeError(f"it cannot be decoded as an image ({reason}).") from error

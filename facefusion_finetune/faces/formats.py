@@ -6,7 +6,7 @@ from itertools import islice
 from typing import BinaryIO
 
 IMAGE_SUFFIXES = frozenset(
-    {".avif", ".heic", ".heif", ".hif", ".webp"}
+    {".avif", ".gif", ".heic", ".heif", ".hif", ".webp"}
     | {".bmp", ".dib", ".jfif", ".jpe", ".jpeg", ".jpg", ".tif", ".tiff"}
     | {".apng", ".png"}
 )

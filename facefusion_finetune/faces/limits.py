@@ -10,8 +10,8 @@ MAX_BYTES = 500_000_000
 MAX_MEMORY = 900_000_000
 """Bytes that the decoding process may take, where the system can limit it."""
 
-MAX_SECONDS = 20
-"""Processor time for one picture: the largest take 5 seconds."""
+MAX_SECONDS = 12
+"""Processor time for one picture: the largest take 4 seconds."""
 
 MAX_WAIT = 60
 """Seconds that one picture may take on a busy machine."""
@@ -19,4 +19,5 @@ MAX_WAIT = 60
 MAX_ANIMATION_PIXELS = 1_000_000_000
 """Of all pictures of an animation together; what comes behind is not used."""
 
-MAX_ANIMATION_PICTURES = 10_000
+MAX_ANIMATION_PICTURES = 3_000
+"""Five minutes of ten pictures a second; they are looked at one by one."""

@@ -1,5 +1,6 @@
 """One image file as a frame."""
 
+import os
 import struct
 import sys
 import zlib
@@ -375,6 +376,26 @@ def test_other_formats_are_named_and_never_opened(
     monkeypatch.setattr(Image, "open", lambda *arguments: pytest.fail("it was opened"))
     with pytest.raises(DecodeError, match=name):
         PictureFile(path)
+
+
+def test_no_program_is_started_for_postscript(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stand-in for Ghostscript says when it was started."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    ghostscript = programs / "gs"
+    ghostscript.write_text(f"#!/bin/sh\ntouch '{tmp_path / 'started'}'\n")
+    ghostscript.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    images._end_decoders()
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    for name in ("a.jpg", "a.png", "a.tif", "a.webp", "a.heic", "a.gif"):
+        path = tmp_path / name
+        path.write_bytes(eps)
+        with pytest.raises(UnreadableError, match="its content is PostScript"):
+            read_image(path)
+    assert not (tmp_path / "started").exists()
 
 
 def test_format_is_decided_by_content(tmp_path: Path, picture: numpy.ndarray) -> None:
