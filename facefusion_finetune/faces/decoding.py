@@ -4,8 +4,8 @@ Pictures come out as the package works with them: upright, in sRGB, eight bits, 
 native code that a file can make run for ever, take all memory or crash; here, that costs a file
 with a sentence about it, and nothing else.
 
-The process answers requests, one JSON object on a line of its standard input each, until that ends;
-so it cannot outlive the process that started it by more than one picture.
+The process answers requests, one JSON object on a line of its standard input each, until that ends,
+which also ends the decoding: it does not outlive the process that started it.
 """
 
 import contextlib
@@ -525,6 +525,7 @@ def main() -> None:
         for line in requests:
             faulthandler.dump_traceback_later(MAX_WAIT, exit=True, file=nowhere)
             _grant_time()
+            _set_end_with_input(True)
             request = json.loads(line)
             path = Path(os.fsdecode(bytes.fromhex(request["path"])))
             pixels: VisionFrame | None = None
@@ -558,6 +559,7 @@ def main() -> None:
                 opened.close()
                 opened = None
             decoded = None
+            _set_end_with_input(False)
             # The other process may take its time to read.
             faulthandler.cancel_dump_traceback_later()
             answers.write(json.dumps(answer).encode("ascii") + b"\n")
@@ -577,11 +579,24 @@ def _limit_process() -> None:
     AvifImagePlugin.DEFAULT_MAX_THREADS = pi_heif.options.DECODE_THREADS = 2
     cv2.setNumThreads(1)
     if sys.platform != "win32":
+        import fcntl
         import resource
 
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        fcntl.fcntl(0, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(0, fcntl.F_SETFL, fcntl.fcntl(0, fcntl.F_GETFL) | os.O_ASYNC)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY, MAX_MEMORY))
+
+
+def _set_end_with_input(is_ending: bool) -> None:
+    """Whether the process ends when something happens at its input, even within native code.
+
+    While a picture is decoded, nothing is written there; so it is the other process that has ended.
+    """
+    if sys.platform != "win32":
+        signal.signal(signal.SIGIO, signal.SIG_DFL if is_ending else signal.SIG_IGN)
 
 
 def _grant_time() -> None:

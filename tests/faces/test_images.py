@@ -2,12 +2,14 @@
 
 import os
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
 
 import cv2
 import numpy
+import psutil
 import pytest
 from PIL import Image, ImageCms
 
@@ -16,6 +18,7 @@ from facefusion_finetune.faces import images
 from facefusion_finetune.faces.decoding import BACKGROUND_GREY, DecodeError, PictureFile
 from facefusion_finetune.faces.images import read_animation, read_image, read_png
 from tests.support import profiles
+from tests.support.waiting import wait_until
 
 HEIGHT, WIDTH = 24, 36
 
@@ -463,6 +466,33 @@ def test_decoder_that_crashes_costs_one_file(
         with pytest.raises(UnreadableError, match="takes too much memory, or crashes the decoder"):
             read_image(path)
     assert read_image(path).shape == picture.shape
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems end it after its time")
+def test_decoder_does_not_outlive_its_parent(tmp_path: Path) -> None:
+    """Neither when it waits nor within native code that would go on for many seconds."""
+    path = tmp_path / "a.jpg"
+    frame = b"\xff\xc2" + struct.pack(">HBHHBBBB", 11, 8, 10_000, 10_000, 1, 1, 0x11, 0)
+    tables = b"".join(
+        b"\xff\xc4" + struct.pack(">H", 20) + kind + b"\x01" + b"\0" * 16
+        for kind in (b"\0", b"\x10")
+    )
+    scans = b"\xff\xda\0\x08\x01\x01\0\0\0\0" + b"\xff\xda\0\x08\x01\x01\0\x01\x3f\0" * 5_000
+    quantisation = b"\xff\xdb\0\x43\0" + b"\x01" * 64
+    path.write_bytes(b"\xff\xd8" + quantisation + frame + tables + scans)
+    program = (
+        "import pathlib, sys; from facefusion_finetune.faces import images;"
+        "decoder = images._Decoder(); print(decoder._process.pid, flush=True);"
+        "decoder.ask(pathlib.Path(sys.argv[1]), 0)"
+    )
+    command = [sys.executable, "-c", program, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=dict(os.environ)) as parent:
+        assert parent.stdout is not None
+        decoder = psutil.Process(int(parent.stdout.readline()))
+        wait_until(lambda: decoder.cpu_times().user > 1.5, "it does not decode")
+        parent.kill()
+    gone, _ = psutil.wait_procs([decoder], timeout=5)
+    assert gone
 
 
 def test_own_pictures_are_png_or_nothing(tmp_path: Path, picture: numpy.ndarray) -> None:
