@@ -28,9 +28,10 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.faces import jpeg
-from facefusion_finetune.faces.formats import HEAD_LENGTH, detect_picture, name_content
+from facefusion_finetune.faces.formats import HEAD_LENGTH, detect_picture, is_animated, name_content
 from facefusion_finetune.faces.limits import (
     MAX_BYTES,
+    MAX_CANVAS_PIXELS,
     MAX_MEMORY,
     MAX_PIXELS,
     MAX_SECONDS,
@@ -174,6 +175,7 @@ class PictureFile:
             raise DecodeError(f"it cannot be decoded as an image ({name_content(head)}).")
         if name == "PNG":
             _check_png(self._file)
+        is_moving = is_animated(self._file)
         with _explain():
             try:
                 image = Image.open(self._file, formats=(name,))
@@ -184,7 +186,7 @@ class PictureFile:
                         " rare kind)."
                     ) from None
                 return None
-            _check_size(image.size)
+            _check_size(image.size, MAX_CANVAS_PIXELS if is_moving else MAX_PIXELS)
             if name == "TIFF":
                 _check_tiff(image.tag_v2)  # type: ignore[attr-defined]
             return image
@@ -247,15 +249,14 @@ class PictureFile:
         return header + self._file.read(8) if header[2:3] == b"+" else header
 
 
-def _check_size(size: tuple[int, int]) -> None:
-    if size[0] * size[1] > MAX_PIXELS:
-        raise _create_size_error(f" ({size[0]} x {size[1]})")
+def _check_size(size: tuple[int, int], most: int = MAX_PIXELS) -> None:
+    if size[0] * size[1] > most:
+        raise _create_size_error(f" ({size[0]} x {size[1]})", most)
 
 
-def _create_size_error(size: str = "") -> DecodeError:
+def _create_size_error(size: str = "", most: int = MAX_PIXELS) -> DecodeError:
     return DecodeError(
-        f"it has more than {MAX_PIXELS // 1_000_000} million pixels{size}, too many to decode"
-        " safely.",
+        f"it has more than {most // 1_000_000} million pixels{size}, too many to decode safely.",
         "Scale it down, or crop it to the face.",
     )
 

@@ -16,6 +16,9 @@ MAX_SECONDS = 12
 MAX_WAIT = 60
 """Seconds that one picture may take on a busy machine."""
 
+MAX_CANVAS_PIXELS = 40_000_000
+"""Of each picture of an animation, of which a decoder holds several."""
+
 MAX_ANIMATION_PIXELS = 1_000_000_000
 """Of all pictures of an animation together; what comes behind is not used."""
 
