@@ -311,7 +311,7 @@ def find_trespasses(trace: str, path: Path) -> list[str]:
         path: The file that was given.
     """
     faults = set()
-    given = {str(path), str(path.resolve())}
+    given = {str(path), os.path.realpath(path)}
     for line in trace.splitlines():
         match = re.search(r'\b(\w+)\([^"]*"([^"]*)"(.*)\) = (\S+)', line)
         if match is None or match[4].startswith("-1") or match[4] == "?":

@@ -83,8 +83,8 @@ _PLUGINS = (AvifImagePlugin, TiffImagePlugin, WebPImagePlugin)
 pi_heif.register_heif_opener()
 
 
-_MEMORY_WORDS = ("Insufficient memory", "OutOfMemory", "could not create decoder object")
-"""Parts of messages of OpenCV and Pillow; the last one means that a WebP's canvas is too large."""
+_MEMORY_WORDS = ("Insufficient memory", "OutOfMemory")
+"""Parts of messages of OpenCV."""
 
 
 class DecodeError(Exception):
@@ -175,6 +175,8 @@ class PictureFile:
             raise DecodeError(f"it cannot be decoded as an image ({name_content(head)}).")
         if name == "PNG":
             _check_png(self._file)
+        if name == "WEBP" and size < int.from_bytes(head[4:8], "little") + 8:
+            raise _create_damage_error("its end is missing")
         is_moving = is_animated(self._file)
         with _explain():
             try:
@@ -210,10 +212,7 @@ class PictureFile:
             flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
             pixels = cv2.imdecode(numpy.frombuffer(content, numpy.uint8), flags)
         if pixels is None or jpeg.is_damaged(content, messages()):
-            raise DecodeError(
-                "it is damaged (part of its data is missing or overwritten).",
-                "Copy it again from where it came from, or leave it out.",
-            )
+            raise _create_damage_error("part of its data is missing or overwritten")
         if image.mode == "CMYK":
             del pixels
             with Image.open(io.BytesIO(content), formats=("JPEG",)) as inks:
@@ -261,6 +260,11 @@ def _create_size_error(size: str = "", most: int = MAX_PIXELS) -> DecodeError:
     )
 
 
+def _create_damage_error(reason: str) -> DecodeError:
+    todo = "Copy it again from where it came from, or leave it out."
+    return DecodeError(f"it is damaged ({reason}).", todo)
+
+
 def _check_tiff(tags: Any) -> None:
     """Refuse what would be decoded as something else than the picture, or at another size."""
     if int(tags.get(_SUBFILE, 0)) & 1 and _SUB_DIRECTORIES in tags:
@@ -284,10 +288,7 @@ def _check_png(file: BinaryIO) -> None:
             checksum, length = zlib.crc32(content, checksum), length - len(content)
         stated = file.read(4)
         if length == 0 and len(stated) == 4 and int.from_bytes(stated, "big") != checksum:
-            raise DecodeError(
-                "it is damaged (a checksum does not fit its data).",
-                "Copy it again from where it came from, or leave it out.",
-            )
+            raise _create_damage_error("a checksum does not fit its data")
 
 
 @contextlib.contextmanager

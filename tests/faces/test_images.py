@@ -352,6 +352,14 @@ def test_png_with_a_changed_byte(tmp_path: Path) -> None:
         read_image(path)
 
 
+def test_webp_that_breaks_off(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    content = _write_noise(path)
+    path.write_bytes(content[:-1])
+    with pytest.raises(UnreadableError, match=r"it is damaged \(its end is missing\)"):
+        read_image(path)
+
+
 STRANGERS = [
     (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n{} loop\n", "PostScript"),
     (b"\xc5\xd0\xd3\xc6" + b"\0" * 40, "PostScript"),
