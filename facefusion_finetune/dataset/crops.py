@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import DatasetError
+from facefusion_finetune.faces.images import read_png
 from facefusion_finetune.faces.protocol import FaceGeometry, Mask, Matrix, VisionFrame
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
@@ -87,11 +88,11 @@ def load_folder(
 
 
 def _read(path: Path) -> VisionFrame:
-    pixels = cv2.imread(str(path), cv2.IMREAD_COLOR) if path.is_file() else None
+    pixels = read_png(path)
     if pixels is None:
         raise DatasetError(
             str(path),
             "this cut-out is missing or damaged.",
             "Extract the footage again: facefusion-finetune extract NAME SOURCE.",
         )
-    return numpy.asarray(pixels, dtype=numpy.uint8)
+    return pixels

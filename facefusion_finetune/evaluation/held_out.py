@@ -10,6 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from facefusion_finetune.dataset.crops import AlignedCrop, load_folder
+from facefusion_finetune.dataset.footage.sources import NoteCallback
 from facefusion_finetune.dataset.manifest import stack_embeddings
 from facefusion_finetune.evaluation.build import write_report
 from facefusion_finetune.evaluation.judges import LoadedRecogniser, open_recogniser
@@ -103,7 +104,9 @@ class HeldOutEvaluator:
             spread(train, MAX_TRAINED), maker, base, analyser, person.vector, HELD_OUT_SEED + 1
         )
         person_filter = PersonFilter.of(stack_embeddings([crop.record for crop in train]))
-        targets, truths = self._provide_targets(inputs.targets, person_filter)
+        targets, truths = self._provide_targets(
+            inputs.targets, person_filter, context.observer.on_note
+        )
         others, vectors = self._gather_others(maker, person, truths)
         shown = targets or make_stand_ins(pairs)
         self.material = Material(
@@ -164,13 +167,13 @@ class HeldOutEvaluator:
         )
 
     def _provide_targets(
-        self, footage: list[Path] | World | None, person_filter: PersonFilter
+        self, footage: list[Path] | World | None, person_filter: PersonFilter, on_note: NoteCallback
     ) -> tuple[list[AlignedCrop], Truths | None]:
         run, analyser, options = self._run, self._analyser, self._options
         records = read_targets(run)
         if footage and not (records and isinstance(footage, World)):
             paths = footage.footage if isinstance(footage, World) else footage
-            records = collect_targets(run, paths, analyser, person_filter)
+            records = collect_targets(run, paths, analyser, person_filter, on_note)
         crops = load_folder(targets_directory(run), records, analyser, options)
         truths = load_truths(run, len(crops))
         if truths is None and isinstance(footage, World):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
+from facefusion_finetune.dataset.footage.sources import NoteCallback, ignore
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.runs.others import OtherFaces, PersonFilter
@@ -29,7 +30,11 @@ def read_targets(run: Run) -> list[CropRecord]:
 
 
 def collect_targets(
-    run: Run, paths: list[Path], analyser: FaceAnalyser, person: PersonFilter
+    run: Run,
+    paths: list[Path],
+    analyser: FaceAnalyser,
+    person: PersonFilter,
+    on_note: NoteCallback = ignore,
 ) -> list[CropRecord]:
     """Extract faces of other people from footage, and keep them in the run.
 
@@ -40,13 +45,14 @@ def collect_targets(
         paths: Images, folders and videos of other people.
         analyser: Finds and aligns the faces.
         person: Recognises the person, whose faces are left out.
+        on_note: Called for footage that is passed over, or used only in part.
 
     Raises:
         FootageError: There is no footage, or the content check refuses it.
         UsageError: The run was trained on a file of it.
         EvaluationError: The footage shows no one but the person.
     """
-    return OtherFaces(run, "targets").collect(paths, analyser, person, _choose)
+    return OtherFaces(run, "targets").collect(paths, analyser, person, _choose, on_note)
 
 
 def find_followers(records: list[CropRecord]) -> NDArray[numpy.int64]:

@@ -14,10 +14,10 @@ from facefusion_finetune import home
 from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import CropRecord
-from facefusion_finetune.errors import EvaluationError, UnreadableError
+from facefusion_finetune.errors import EvaluationError
 from facefusion_finetune.evaluation.pictures import save_picture
 from facefusion_finetune.evaluation.targets import targets_directory
-from facefusion_finetune.faces.images import read_image
+from facefusion_finetune.faces.images import read_png
 from facefusion_finetune.faces.protocol import FaceGeometry, VisionFrame
 from facefusion_finetune.runs.run import Run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
@@ -126,7 +126,7 @@ def load_truths(run: Run, targets: int) -> Truths | None:
             others=_load(folder, "other", len(rows)),
         )
     # numpy raises EOFError for an empty file, TypeError for rows that are not numbers
-    except (OSError, EOFError, TypeError, ValueError, UnreadableError) as error:
+    except (OSError, EOFError, TypeError, ValueError) as error:
         raise EvaluationError(
             str(folder),
             f"its true swaps are damaged ({error}).",
@@ -135,4 +135,11 @@ def load_truths(run: Run, targets: int) -> Truths | None:
 
 
 def _load(folder: Path, kind: str, count: int) -> NDArray[numpy.uint8]:
-    return numpy.stack([read_image(folder / f"{kind}-{number}.png") for number in range(count)])
+    pictures = []
+    for number in range(count):
+        path = folder / f"{kind}-{number}.png"
+        picture = read_png(path)
+        if picture is None:
+            raise ValueError(f"{path.name} is missing or damaged")
+        pictures.append(picture)
+    return numpy.stack(pictures)

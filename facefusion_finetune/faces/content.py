@@ -6,7 +6,7 @@ contract for these files; the tests compare this module with FaceFusion's own.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -145,7 +145,19 @@ def is_video_blocked(path: Path, is_frame_blocked: Callable[[VisionFrame], bool]
         FootageError: There is no ffmpeg.
         UnreadableError: The file cannot be read, so its content is unchecked.
     """
-    flags = [is_frame_blocked(frame) for frame in read_every_second(path)]
+    return is_sequence_blocked(read_every_second(path), is_frame_blocked)
+
+
+def is_sequence_blocked(
+    frames: Iterable[VisionFrame], is_frame_blocked: Callable[[VisionFrame], bool]
+) -> bool:
+    """Whether a video or animation is refused, by the vote of its sampled pictures.
+
+    Args:
+        frames: At least one.
+        is_frame_blocked: The check of one picture.
+    """
+    flags = [is_frame_blocked(frame) for frame in frames]
     return sum(flags) / len(flags) > MAX_FLAGGED_SHARE
 
 

@@ -1,113 +1,100 @@
-"""Reads an image file as a frame: upright, eight bits, opaque. Encodes pictures as PNG.
+"""Reads picture files as frames: upright, in sRGB, eight bits, opaque. Encodes pictures as PNG.
 
-OpenCV decodes what it can, as in FaceFusion; Pillow reads the size before anything is decoded,
-provides the transparency, and decodes what OpenCV cannot (HEIC via libheif).
+Whatever comes from outside is decoded by `pictures.process` in a process of its own, with limits
+on time and memory; what this package has written, here.
 """
 
-import warnings
+import atexit
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy
-import pi_heif
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from facefusion_finetune.errors import UnreadableError
+from facefusion_finetune.faces.pictures.limits import MAX_PIXELS, MAX_SECONDS, MAX_WAIT
 from facefusion_finetune.faces.protocol import VisionFrame
 
-PILLOW_SUFFIXES = frozenset({".avif", ".heic", ".heif", ".hif"})
-IMAGE_SUFFIXES = PILLOW_SUFFIXES | {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_COMMAND = (sys.executable, "-P", "-m", "facefusion_finetune.faces.pictures.process")
+_PACKAGES = str(Path(__file__).resolve().parents[2])
+_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 
-MAX_PIXELS = 178_000_000
-"""Larger images take over half a gigabyte to decode. Pillow's own limit is slightly higher."""
 
-BACKGROUND_GREY = 128
-"""Grey level shown through transparent parts, whose hidden colours were never visible."""
+@dataclass(frozen=True)
+class Picture:
+    """One picture of an animation."""
 
-pi_heif.register_heif_opener()
+    pixels: VisionFrame
+    size: tuple[int, int]
+    """Width and height before it was scaled."""
+    duration: float
+    """Seconds for which it is shown."""
 
 
 def read_image(path: Path) -> VisionFrame:
     """Decode an image as BGR, rotated upright according to its EXIF orientation.
 
-    Sixteen bits become eight, and transparent parts grey; of several pictures, the first is read.
+    Colours are converted to sRGB, more than eight bits become eight, and transparent parts grey; of
+    several pictures, the first is read.
 
     Raises:
-        UnreadableError: The file cannot be read or decoded, or is too large to decode safely.
+        UnreadableError: The file cannot be read or decoded, is damaged, or takes too much time or
+            memory to decode.
     """
+    _check_readable(path)
+    with _borrow_decoder() as decoder:
+        picture = decoder.ask(path, 0)
+    if picture is None:
+        raise _refuse(path, "it contains no picture.", "Leave it out.")
+    return picture.pixels
+
+
+def read_animation(
+    path: Path, numbers: Iterable[int], side: int = 0
+) -> Generator[tuple[int, Picture], None, None]:
+    """Some pictures of an animated file, each with its index.
+
+    Args:
+        path: The file.
+        numbers: Indices of the pictures, from 0, ascending. Those behind the last end the reading.
+        side: If not 0, the width and height to which the pictures are scaled.
+
+    Raises:
+        UnreadableError: As for `read_image`, for the first picture that cannot be decoded.
+    """
+    _check_readable(path)
+    with _borrow_decoder() as decoder:
+        for number in numbers:
+            picture = decoder.ask(path, number, side, more=True)
+            if picture is None:
+                return
+            yield number, picture
+
+
+def read_png(path: Path) -> VisionFrame | None:
+    """A PNG that this package has written, as BGR; None if it is missing, damaged or replaced."""
     try:
-        if not path.stat().st_size:
-            raise _refuse(path, "it is empty (0 bytes).", "Copy it again, or leave it out.")
-        size, has_alpha = _read_header(path)
-        if size[0] * size[1] > MAX_PIXELS:
-            raise _refuse_size(path, f" ({size[0]} x {size[1]})")
-        by_pillow = path.suffix.lower() in PILLOW_SUFFIXES
-        pixels = None if by_pillow else _decode(path)
-        if pixels is None or has_alpha:
-            pixels = _decode_by_pillow(path, pixels)
-    except UnreadableError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise _refuse_size(path, "") from error
-    except PermissionError as error:
-        raise _refuse(
-            path, "permission to read it is denied.", "Grant access, or leave it out."
-        ) from error
-    except Exception as error:  # decoders raise many types for damaged files
-        reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
-        raise _refuse(
-            path,
-            f"it cannot be decoded as an image ({reason[0]}).",
-            "Convert it to PNG, or leave it out.",
-        ) from error
-    return pixels
-
-
-def _read_header(path: Path) -> tuple[tuple[int, int], bool]:
-    """Width and height, and whether it may be transparent; nothing is decoded."""
-    with warnings.catch_warnings():
-        # Pillow warns about pictures that are large but within our limit.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            return image.size, "A" in image.getbands() or "transparency" in image.info
-
-
-def _decode(path: Path) -> VisionFrame | None:
-    # Read by Python, since OpenCV cannot open every file name on every platform.
-    content = numpy.fromfile(path, dtype=numpy.uint8)
-    pixels = cv2.imdecode(content, cv2.IMREAD_COLOR)
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if not content.startswith(_PNG_START) or len(content) < len(_PNG_START) + 8:
+        return None
+    width, height = struct.unpack_from(">II", content, len(_PNG_START))
+    if not 0 < width * height <= MAX_PIXELS:
+        return None
+    pixels = cv2.imdecode(numpy.frombuffer(content, numpy.uint8), cv2.IMREAD_COLOR)
     return None if pixels is None else numpy.asarray(pixels, dtype=numpy.uint8)
-
-
-def _decode_by_pillow(path: Path, opaque: VisionFrame | None) -> VisionFrame:
-    """The picture over grey; `opaque` is the picture without transparency, if known."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGBA")
-    every = numpy.asarray(upright)
-    if opaque is None:
-        opaque = numpy.ascontiguousarray(every[..., 2::-1])
-    alpha: NDArray[numpy.uint8] = every[..., 3]
-    if alpha.shape != opaque.shape[:2] or alpha.min() == 255:
-        return opaque
-    share = alpha[..., None].astype(numpy.uint16)
-    mixed = (opaque * share + BACKGROUND_GREY * (255 - share) + 127) // 255
-    return mixed.astype(numpy.uint8)
-
-
-def _refuse_size(path: Path, size: str) -> UnreadableError:
-    limit = MAX_PIXELS // 1_000_000
-    return _refuse(
-        path,
-        f"it has more than {limit} million pixels{size}, too many to decode safely.",
-        "Scale it down, or crop it to the face.",
-    )
-
-
-def _refuse(path: Path, why: str, todo: str) -> UnreadableError:
-    return UnreadableError(str(path), why, todo)
 
 
 def encode_png(picture: NDArray[numpy.uint8], level: int | None = None) -> bytes:
@@ -125,3 +112,139 @@ def encode_png(picture: NDArray[numpy.uint8], level: int | None = None) -> bytes
     if not success:
         raise OSError(f"a picture of shape {picture.shape} cannot be encoded")
     return bytes(buffer.tobytes())
+
+
+class _Decoder:
+    """A process that decodes one picture after the other."""
+
+    def __init__(self) -> None:
+        environment = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+        paths = [_PACKAGES, *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+        self._process = subprocess.Popen(
+            _COMMAND,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
+        self._is_answering = False
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the process waits for a request."""
+        return not self._is_answering and self._process.poll() is None
+
+    def ask(self, path: Path, number: int, side: int = 0, more: bool = False) -> Picture | None:
+        """A picture of a file; see `decoding.main`.
+
+        Raises:
+            UnreadableError: It is refused, or the process has ended over it.
+        """
+        request = {
+            "path": os.fsencode(path.absolute()).hex(),
+            "number": number,
+            "side": side,
+            "more": more,
+        }
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests is not None
+        assert answers is not None
+        timer = threading.Timer(MAX_WAIT, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        start = time.monotonic()
+        self._is_answering = True
+        try:
+            requests.write(json.dumps(request).encode("ascii") + b"\n")
+            requests.flush()
+            answer = json.loads(answers.readline())
+            if "shape" not in answer:
+                self._is_answering = False
+                if "why" in answer:
+                    raise _refuse(path, str(answer["why"]), str(answer["todo"]))
+                return None
+            pixels = numpy.empty(answer["shape"], numpy.uint8)
+            rest = pixels.data.cast("B")
+            while rest and (count := answers.readinto(rest)):  # type: ignore[attr-defined]
+                rest = rest[count:]
+            if rest:
+                raise EOFError
+            self._is_answering = False
+            return Picture(pixels, tuple(answer["size"]), float(answer["duration"]) / 1000)
+        except (OSError, EOFError, ValueError) as error:
+            raise self._explain(path, time.monotonic() - start) from error
+        finally:
+            timer.cancel()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.kill()
+        with self._process:
+            pass
+
+    def _explain(self, path: Path, seconds: float) -> UnreadableError:
+        """Why the process has ended."""
+        self._process.kill()
+        code = self._process.wait()
+        if seconds >= MAX_WAIT or code == -getattr(signal, "SIGXCPU", 0):
+            return _refuse(
+                path,
+                f"decoding it takes more than {MAX_SECONDS} seconds.",
+                "Save it in another format, or leave it out.",
+            )
+        return _refuse(
+            path,
+            f"decoding it takes too much memory, or crashes the decoder (exit code {code}).",
+            "Scale it down, save it in another format, or leave it out.",
+        )
+
+
+_idle: list[_Decoder] = []
+"""Taking from a list and adding to it needs no lock between threads."""
+
+
+@contextmanager
+def _borrow_decoder() -> Iterator[_Decoder]:
+    """A decoder for one thread; started if none is idle, and ended if it did not answer."""
+    decoder = None
+    with suppress(IndexError):
+        decoder = _idle.pop()
+    if decoder is not None and not decoder.is_ready:
+        decoder.close()
+        decoder = None
+    decoder = decoder or _Decoder()
+    try:
+        yield decoder
+    finally:
+        if decoder.is_ready:
+            _idle.append(decoder)
+        else:
+            decoder.close()
+
+
+@atexit.register
+def _end_decoders() -> None:
+    while _idle:
+        _idle.pop().close()
+
+
+if hasattr(os, "register_at_fork"):
+    # Two processes that write to one decoder would read each other's pictures.
+    os.register_at_fork(after_in_child=_idle.clear)
+
+
+def _check_readable(path: Path) -> None:
+    """Raise UnreadableError for what the file system alone says."""
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(2, os.strerror(2))
+        if not path.stat().st_size:
+            raise _refuse(path, "it is empty (0 bytes).", "Copy it again, or leave it out.")
+    except OSError as error:
+        why = f"it cannot be read ({error.strerror or error})."
+        raise _refuse(path, why, "Check the path.") from error
+
+
+def _refuse(path: Path, why: str, todo: str) -> UnreadableError:
+    return UnreadableError(str(path), why, todo)

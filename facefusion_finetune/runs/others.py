@@ -80,7 +80,12 @@ class OtherFaces:
         return read_records(self.folder / self._records_name)
 
     def collect(
-        self, paths: list[Path], analyser: FaceAnalyser, person: PersonFilter, choose: Choose
+        self,
+        paths: list[Path],
+        analyser: FaceAnalyser,
+        person: PersonFilter,
+        choose: Choose,
+        on_note: sources.NoteCallback,
     ) -> list[CropRecord]:
         """Extract faces of other people from footage, replacing earlier ones.
 
@@ -91,6 +96,7 @@ class OtherFaces:
             analyser: Finds and aligns the faces.
             person: Recognises the person, whose faces are left out.
             choose: Selects the faces to keep.
+            on_note: Called for footage that is passed over, or used only in part.
 
         Raises:
             FootageError: There is no footage, or the content check refuses it.
@@ -98,14 +104,14 @@ class OtherFaces:
             EvaluationError: The targets show no one but the person.
             TrainingError: The training footage shows no one but the person.
         """
-        footage = [(source, source.digest()) for source in sources.list_sources(paths)]
+        footage = [(source, source.digest()) for source in sources.list_sources(paths, on_note)]
         other = OtherFaces(self.run, "targets" if self.use == "others" else "others")
         _check_shared({record.source_sha256 for record in other.read()}, _name_origins(footage))
         work = self.folder.with_name(f"{self.use}.new")
         shutil.rmtree(work, ignore_errors=True)
         home.create_private_directory(work)
         try:
-            found, frames = collect_folder(footage, analyser, work)
+            found, frames = collect_folder(footage, analyser, work, on_note)
             others = [record for record in found if _is_usable(record, person)]
             if not others:
                 raise self._create_error(paths, len(found), frames)
@@ -142,7 +148,11 @@ class OtherFaces:
 
 
 def collect_others(
-    run: Run, paths: list[Path], analyser: FaceAnalyser, person: PersonFilter
+    run: Run,
+    paths: list[Path],
+    analyser: FaceAnalyser,
+    person: PersonFilter,
+    on_note: sources.NoteCallback = sources.ignore,
 ) -> list[CropRecord]:
     """Extract other people's faces for training, and keep them in the run.
 
@@ -151,6 +161,7 @@ def collect_others(
         paths: Images, folders and videos of other people.
         analyser: Finds and aligns the faces.
         person: Recognises the person, whose faces are left out.
+        on_note: Called for footage that is passed over, or used only in part.
 
     Returns:
         At most `MAX_OTHERS`, evenly spaced over the footage. Load them from `others_directory`.
@@ -161,7 +172,7 @@ def collect_others(
         TrainingError: The footage shows no one but the person.
     """
     return OtherFaces(run, "others").collect(
-        paths, analyser, person, lambda records: spread(records, MAX_OTHERS)
+        paths, analyser, person, lambda records: spread(records, MAX_OTHERS), on_note
     )
 
 

@@ -7,6 +7,7 @@ picture.
 
 import base64
 import json
+import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,6 +25,7 @@ Value = TypeVar("Value")
 FORMAT = 1
 VECTORS = frozenset({"person_vector", "person_source"})
 
+_PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _TODO = "Use a model made by facefusion-finetune of this version or an older one."
 
 
@@ -92,8 +94,11 @@ class ModelCard:
 
         if self.person_picture is None:
             raise self._create_error("person_picture")
-        content = numpy.frombuffer(base64.b64decode(self.person_picture), dtype=numpy.uint8)
-        picture = cv2.imdecode(content, cv2.IMREAD_COLOR) if content.size else None
+        content = base64.b64decode(self.person_picture)
+        # Nothing but a PNG of this size is decoded: a card comes with a file from anywhere.
+        if not content.startswith(_PNG_START + struct.pack(">II", *size)):
+            raise self._create_error("person_picture")
+        picture = cv2.imdecode(numpy.frombuffer(content, numpy.uint8), cv2.IMREAD_COLOR)
         if picture is None or picture.shape != (size[1], size[0], 3):
             raise self._create_error("person_picture")
         return numpy.asarray(picture, dtype=numpy.uint8)

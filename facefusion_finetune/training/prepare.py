@@ -167,7 +167,9 @@ def _gather_others(context: RunContext, accelerator: Accelerator) -> list[Aligne
         records = read_others(run)
         if paths and not records:
             own = stack_embeddings([crop.record for crop in context.crops.train])
-            records = collect_others(run, paths, analyser, PersonFilter.of(own))
+            records = collect_others(
+                run, paths, analyser, PersonFilter.of(own), context.observer.on_note
+            )
     if not records:
         return []
     return load_folder(others_directory(run), records, analyser, context.options)

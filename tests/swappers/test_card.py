@@ -97,3 +97,17 @@ def test_entries_that_python_cannot_read_are_damage(value: str) -> None:
     entries = encode_metadata(create_card()) | {PREFIX + "judge_result": value}
     with pytest.raises(RegistryError, match="no readable model card"):
         decode_metadata(entries, "jane-1.onnx")
+
+
+def test_picture_of_a_card_is_a_png_of_its_size_or_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card comes from anywhere: what it claims is looked at before anything is decoded."""
+    others = [
+        cv2.imencode(".jpg", PICTURE)[1].tobytes(),
+        cv2.imencode(".tiff", PICTURE)[1].tobytes(),
+        base64.b64decode(PNG).replace(bytes([0, 0, 0, 96]), bytes([0, 0, 255, 255]), 1),
+    ]
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: pytest.fail("it was decoded"))
+    for content in others:
+        card = create_card(person_picture=base64.b64encode(content).decode("ascii"))
+        with pytest.raises(RegistryError, match="person_picture"):
+            card.get_picture((96, 112))

@@ -7,11 +7,13 @@ import bisect
 import functools
 import io
 
+import numpy
 from PIL import Image, ImageDraw, ImageFont
 
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.coverage.text import to_printable
 from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.faces.images import read_png
 from facefusion_finetune.people.profile import Person
 
 PAPER = "#ffffff"
@@ -120,23 +122,21 @@ def read_face(person: Person, record: CropRecord, side: int) -> Image.Image | No
         None if the cut-out is missing or damaged.
     """
     left, top, right, bottom = record.bounding_box
-    try:
-        cutout = Image.open(manifest.cutout_path(person, record.id))
-        with cutout:
-            reach = max(right - left, bottom - top) * FACE_MARGIN
-            length = max(1.0, min(reach, *cutout.size))
-            # Shift the box of a face at the frame's edge, rather than showing black next to it.
-            x, y = (
-                min(max((low + high - length) / 2 - start, 0.0), size - length)
-                for low, high, start, size in zip(
-                    (left, top), (right, bottom), record.offset, cutout.size, strict=True
-                )
-            )
-            box = (x, y, x + length, y + length)
-            return cutout.convert("RGB").resize((side, side), Image.Resampling.LANCZOS, box)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        # Pillow raises any of these for a damaged file.
+    pixels = read_png(manifest.cutout_path(person, record.id))
+    if pixels is None:
         return None
+    cutout = Image.fromarray(numpy.ascontiguousarray(pixels[..., ::-1]))
+    reach = max(right - left, bottom - top) * FACE_MARGIN
+    length = max(1.0, min(reach, *cutout.size))
+    # Shift the box of a face at the frame's edge, rather than showing black next to it.
+    x, y = (
+        min(max((low + high - length) / 2 - start, 0.0), size - length)
+        for low, high, start, size in zip(
+            (left, top), (right, bottom), record.offset, cutout.size, strict=True
+        )
+    )
+    box = (x, y, x + length, y + length)
+    return cutout.resize((side, side), Image.Resampling.LANCZOS, box)
 
 
 def encode_drawing(picture: Image.Image) -> bytes:

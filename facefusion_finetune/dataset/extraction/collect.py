@@ -19,16 +19,17 @@ from facefusion_finetune.dataset.extraction.tracks import Tracker
 from facefusion_finetune.dataset.footage.background import read_ahead
 from facefusion_finetune.dataset.footage.sources import (
     Frame,
+    NoteCallback,
     PictureShots,
+    Plan,
     Source,
     plan_source,
     read_frames,
     show_path,
 )
-from facefusion_finetune.dataset.footage.videos import Layout
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import FootageError, UnreadableError
-from facefusion_finetune.faces.content import is_video_blocked
+from facefusion_finetune.faces.content import is_sequence_blocked, is_video_blocked
 from facefusion_finetune.faces.protocol import (
     DetectedFace,
     FaceAnalyser,
@@ -120,7 +121,7 @@ class Collector:
         self,
         source: Source,
         digest: str,
-        layout: Layout | None,
+        layout: Plan | None,
         known: Mapping[int, FrameEntry] | None = None,
     ) -> Iterator[FrameFaces]:
         """The faces of a source's frames, one frame after the other.
@@ -128,7 +129,7 @@ class Collector:
         Args:
             source: A source.
             digest: The file's digest.
-            layout: Sampling plan of a video; see `plan_source`.
+            layout: Sampling plan of a video or animation; see `plan_source`.
             known: Frames processed earlier, by index; they are skipped.
 
         Raises:
@@ -182,7 +183,7 @@ class Collector:
         """
         for entry in entries:
             ids = [face.id for face in entry.faces]
-            self._tracker.follow(entry.shot, entry.faces, ids, source.kind == "video")
+            self._tracker.follow(entry.shot, entry.faces, ids, source.kind != "image")
         if source.kind == "image":
             self._shots.skip(source, entries[-1].shot if entries else shot)
 
@@ -190,7 +191,10 @@ class Collector:
         if source.kind == "image":
             (frame,) = read_frames(source)
             return self._analyser.is_frame_blocked(frame.pixels)
-        return is_video_blocked(source.path, self._analyser.is_frame_blocked)
+        if source.kind == "video":
+            return is_video_blocked(source.path, self._analyser.is_frame_blocked)
+        pictures = (frame.pixels for frame in read_frames(source, frames_per_second=1))
+        return is_sequence_blocked(pictures, self._analyser.is_frame_blocked)
 
     def _follow(
         self,
@@ -206,7 +210,7 @@ class Collector:
         else:
             shot = f"{digest[:12]}#{frame.shot}"
         ids = [_identify(digest, frame, number) for number in range(len(faces))]
-        tracks = self._tracker.follow(shot, faces, ids, source.kind == "video")
+        tracks = self._tracker.follow(shot, faces, ids, source.kind != "image")
         return describer.submit(self._describe, source, digest, shot, frame, faces, ids, tracks)
 
     def _describe(
@@ -274,7 +278,7 @@ class Collector:
 
 
 def collect_folder(
-    footage: list[tuple[Source, str]], analyser: FaceAnalyser, folder: Path
+    footage: list[tuple[Source, str]], analyser: FaceAnalyser, folder: Path, on_note: NoteCallback
 ) -> tuple[list[CropRecord], int]:
     """All faces in some footage, with their cut-outs in a folder.
 
@@ -282,6 +286,7 @@ def collect_folder(
         footage: Sources and their digests.
         analyser: Finds and aligns the faces, and checks the content.
         folder: Receives the cut-outs and masks of the usable faces.
+        on_note: Called for footage that is skipped, or used only in part.
 
     Returns:
         The records, and the number of frames processed.
@@ -295,6 +300,8 @@ def collect_folder(
         try:
             collector.check_content(source)
             layout = plan_source(source)
+            if layout and layout.damage:
+                on_note(layout.damage)
             for entry, pictures in collector.collect(source, digest, layout):
                 frames += 1
                 digests = {
@@ -302,9 +309,10 @@ def collect_folder(
                     for identifier, files in pictures.items()
                 }
                 records += entry.with_digests(digests).faces
-        except UnreadableError:
+        except UnreadableError as error:
             if source.explicit:
                 raise
+            on_note(f"skipped: {error}")
     return records, frames
 
 

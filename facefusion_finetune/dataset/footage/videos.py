@@ -16,7 +16,8 @@ from facefusion_finetune.faces.protocol import VisionFrame
 
 VIDEO_SUFFIXES = frozenset(
     {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mxf", ".webm", ".wmv"}
-    | {".3gp", ".flv", ".gif", ".m2ts", ".mts", ".ogv", ".ts"}
+    | {".3g2", ".3gp", ".asf", ".divx", ".dv", ".f4v", ".flv", ".m1v", ".m2t", ".m2ts", ".m2v"}
+    | {".mpe", ".mts", ".ogm", ".ogv", ".qt", ".rm", ".rmvb", ".ts", ".vob", ".wtv"}
 )
 """FaceFusion itself opens those in the first row."""
 

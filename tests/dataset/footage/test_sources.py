@@ -12,6 +12,7 @@ import pytest
 from facefusion_finetune.dataset.footage.sources import (
     PictureShots,
     Source,
+    find_kind,
     list_sources,
     read_frames,
     show_path,
@@ -47,6 +48,94 @@ def test_folder_is_searched_and_other_files_are_left(tmp_path: Path) -> None:
     assert len({source.sequence for source in sources}) == 2
 
 
+def test_files_that_are_passed_over_are_named(tmp_path: Path) -> None:
+    _write_image(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("hello")
+    (tmp_path / "a.xmp").write_text("<x/>")
+    notes: list[str] = []
+    list_sources([tmp_path], notes.append)
+    assert notes == []
+    for number in range(7):
+        (tmp_path / f"drawing-{number}.psd").write_text("8BPS")
+    list_sources([tmp_path], notes.append)
+    assert "7 files are neither images nor videos" in notes[0]
+    assert "drawing-0.psd" in notes[0]
+    assert notes[0].endswith("drawing-4.psd and 2 more.")
+    for number in range(1, 7):
+        (tmp_path / f"drawing-{number}.psd").unlink()
+    list_sources([tmp_path], notes.append)
+    assert notes[1].endswith("drawing-0.psd is neither an image nor a video.")
+
+
+@pytest.mark.parametrize("name", ["a.jfif", "a.jpe", "a.JPG (1)", "a", "a.jpg.download", "a.mp4"])
+def test_picture_is_known_by_its_content(tmp_path: Path, name: str) -> None:
+    path = _write_image(tmp_path / "plain.jpg").rename(tmp_path / name)
+    (source,) = list_sources([tmp_path])
+    assert (source.path, source.kind) == (path, "image")
+    (frame,) = read_frames(source)
+    assert frame.pixels.shape == (20, 30, 3)
+
+
+VIDEOS = {
+    "mp4": [],
+    "mov": [],
+    "3gp": ["-s", "176x144"],
+    "mkv": [],
+    "webm": ["-c:v", "libvpx", "-deadline", "realtime"],
+    "avi": [],
+    "flv": [],
+    "wmv": [],
+    "mpg": [],
+    "vob": [],
+    "ts": [],
+    "m2ts": [],
+    "mxf": ["-c:v", "mpeg2video"],
+    "ogv": ["-c:v", "libtheora"],
+    "m1v": [],
+    "h264": [],
+    "y4m": [],
+}
+"""By ffmpeg's name, how a small one is made."""
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("format_name", sorted(VIDEOS))
+def test_video_is_known_by_its_content(tmp_path: Path, format_name: str) -> None:
+    made = tmp_path / f"plain.{format_name}"
+    source = ["-f", "lavfi", "-i", "testsrc=duration=1:rate=25:size=64x48", "-pix_fmt", "yuv420p"]
+    _run_ffmpeg(*source, *VIDEOS[format_name], made)
+    for name in ("g", "g.mp4 (1)", "g.jpg"):
+        made = made.rename(tmp_path / name)
+        assert find_kind(made) == "video"
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("suffix", [".wav", ".mp3", ".m4a", ".ogg", ".flac", ".opus"])
+def test_sound_is_no_video(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    _run_ffmpeg("-f", "lavfi", "-i", "sine=duration=1", path)
+    assert find_kind(path) is None
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.heic", "a.mp4", "a.ts"])
+def test_footage_of_unknown_content_is_named_when_it_is_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"no known beginning" * 20)
+    (source,) = list_sources([tmp_path])
+    assert source.path == path
+    assert source.kind == ("image" if name in ("a.jpg", "a.heic") else "video")
+
+
+def test_picture_too_large_to_read_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        file.truncate(10**12)
+    (source,) = list_sources([path])
+    with pytest.raises(UnreadableError, match=r"1,000,000 MB, more than the 500 MB"):
+        source.digest()
+
+
 def test_same_file_counts_once(tmp_path: Path) -> None:
     path = _write_image(tmp_path / "a.png")
     (tmp_path / "link.png").symlink_to(path)
@@ -57,7 +146,7 @@ def test_same_file_counts_once(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("missing", "no such file"),
-        ("notes.txt", "neither that of an image nor of a video"),
+        ("notes.txt", "neither an image nor a video"),
         ("", "no image"),
     ],
 )

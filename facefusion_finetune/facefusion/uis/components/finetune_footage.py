@@ -6,7 +6,6 @@ from typing import Any
 import gradio
 
 from facefusion_finetune.dataset.footage.sources import FRAMES_PER_SECOND, MAX_FRAMES
-from facefusion_finetune.dataset.footage.videos import VIDEO_SUFFIXES
 from facefusion_finetune.dataset.review import curation
 from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.uis import (
@@ -20,7 +19,6 @@ from facefusion_finetune.facefusion.uis import (
 from facefusion_finetune.facefusion.uis.components import finetune_person
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.progress import draw_latest_job, fingerprint_jobs, stop_jobs
-from facefusion_finetune.faces.images import IMAGE_SUFFIXES
 from facefusion_finetune.jobs import queue, record
 from facefusion_finetune.people.profile import Person
 
@@ -87,7 +85,6 @@ def _render_inputs() -> None:
             uploads.create_upload,
             "footage.footage_files",
             file_count="multiple",
-            file_types=sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES),
             height=128,
         )
         FOOTAGE_FOLDER = page.create(
@@ -110,7 +107,6 @@ def _render_inputs() -> None:
             uploads.create_upload,
             "footage.reference_files",
             file_count="multiple",
-            file_types=sorted(IMAGE_SUFFIXES),
             height=128,
         )
         FPS_SLIDER = page.create(

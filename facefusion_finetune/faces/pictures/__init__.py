@@ -1,0 +1,1 @@
+"""Picture files that somebody else made: what they are, and decoding them within limits."""
