@@ -1,9 +1,13 @@
-"""Graphs as other people's tools leave them: nodes out of order, sizes free, weights in nodes."""
+"""Graphs as other people's tools leave them: out of order, of free size, simplified."""
 
+from collections.abc import Mapping
 from random import Random
+from typing import Any
 
 import numpy
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 
 def set_nodes(model: ModelProto, nodes: list[NodeProto]) -> ModelProto:
@@ -75,3 +79,44 @@ def move_weights_into_nodes(model: ModelProto) -> ModelProto:
     del model.graph.initializer[:]
     model.graph.initializer.append(last)
     return set_nodes(model, [*nodes, *model.graph.node])
+
+
+def simplify(model: ModelProto) -> ModelProto:
+    """Fold constants into initializers and drop Identity nodes, as onnx-simplifier does."""
+    graph = model.graph
+    known = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    kept, alias, folded = list[NodeProto](), dict[str, str](), dict[str, NDArray[Any]]()
+    ends = {value.name for value in graph.output}
+    for node in graph.node:
+        node.input[:] = [alias.get(name, name) for name in node.input]
+        if node.op_type == "Identity" and node.output[0] not in ends:
+            alias[node.output[0]] = node.input[0]
+        elif all(name in known for name in node.input if name):
+            values = _evaluate(model, node, known)
+            known.update(values)
+            folded.update(values)
+        else:
+            kept.append(node)
+    used = {name for node in kept for name in node.input}
+    last = list(graph.initializer)[-1].name
+    tensors = [one for one in graph.initializer if one.name in used or one.name == last]
+    made = [numpy_helper.from_array(folded[name], name) for name in folded if name in used]
+    tensors[-1:-1] = made
+    copies = [TensorProto.FromString(tensor.SerializeToString()) for tensor in tensors]
+    del graph.initializer[:]
+    graph.initializer.extend(copies)
+    return set_nodes(model, kept)
+
+
+def _evaluate(
+    model: ModelProto, node: NodeProto, known: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    names = [name for name in dict.fromkeys(node.input) if name]
+    inputs, outputs = (
+        [helper.make_empty_tensor_value_info(name) for name in part]
+        for part in (names, node.output)
+    )
+    graph = helper.make_graph([node], "one", inputs, outputs)
+    evaluator = ReferenceEvaluator(graph, opsets={"": model.opset_import[0].version})
+    made = evaluator.run(None, {name: known[name] for name in names})
+    return dict(zip(node.output, map(numpy.asarray, made), strict=True))
