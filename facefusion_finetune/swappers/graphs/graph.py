@@ -139,7 +139,8 @@ def build_graph(file: ModelFile, size: tuple[int, int] | None = None) -> Swapper
             str(path),
             "the weights of the layers to tune are in Constant nodes, and only initializers can be"
             " written back.",
-            "Turn them into initializers, for example with onnxsim, or export the file again.",
+            "Export the file again, or turn them into initializers, as onnxruntime does if it saves"
+            " a graph (SessionOptions.optimized_model_filepath).",
         )
     if not partition.candidates:
         raise SwapperError(

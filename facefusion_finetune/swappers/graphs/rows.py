@@ -20,16 +20,20 @@ MAX_ROWS = 2048
 
 # fmt: off
 ANY_RANK = frozenset({
-    "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Clip", "Div", "Elu", "Erf", "Exp",
-    "Expand", "Flatten", "GlobalAveragePool", "HardSigmoid", "HardSwish", "Identity",
-    "InstanceNormalization", "LeakyRelu", "Log", "Max", "MaxPool", "Min", "Mul", "Neg", "PRelu",
-    "Pow", "Reciprocal", "Relu", "Reshape", "Resize", "Selu", "Sigmoid", "Softplus", "Sqrt",
-    "Squeeze", "Sub", "Tanh", "Unsqueeze", "Where",
+    "Abs", "Add", "AveragePool", "BatchNormalization", "Cast", "Celu", "Clip", "DepthToSpace",
+    "Div", "Dropout", "Elu", "Erf", "Exp", "Expand", "Flatten", "Gelu", "GlobalAveragePool",
+    "GlobalMaxPool", "GroupNormalization", "HardSigmoid", "HardSwish", "Identity",
+    "InstanceNormalization", "LeakyRelu", "Log", "Max", "MaxPool", "Min", "Mish", "Mul", "Neg",
+    "PRelu", "Pow", "Reciprocal", "Relu", "Reshape", "Resize", "Selu", "Sigmoid", "Softplus",
+    "Softsign", "SpaceToDepth", "Sqrt", "Squeeze", "Sub", "Swish", "Tanh", "ThresholdedRelu",
+    "Unsqueeze", "Upsample", "Where",
 })
 """Operators that treat each row separately, as long as their number stays the same."""
 # fmt: on
 
-ALONG_AXIS = frozenset({"Concat", "Gather", "Softmax", "LogSoftmax", "Split"})
+ALONG_AXIS = frozenset({"Concat", "Gather", "LayerNormalization", "LogSoftmax", "Softmax", "Split"})
+FROM_THE_LAST = frozenset({"LayerNormalization", "LogSoftmax", "Softmax"})
+"""Operators whose axis is the last one if none is given; the first one for the others."""
 ALONG_AXES = frozenset({"ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "Slice"})
 RESHAPING = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
 
@@ -61,9 +65,7 @@ def keeps_rows(trace: Trace, node: NodeProto) -> bool:
         return False
     attributes = read_attributes(node)
     rank = len(shapes[0])
-    if node.op_type in ("Conv", "ConvTranspose"):
-        return len(names) == 1
-    if node.op_type == "Gemm":
+    if node.op_type in ("Conv", "ConvTranspose", "Gemm"):
         return bool(names == list(node.input[:1])) and not attributes.get("transA")
     if node.op_type == "MatMul":
         return rank >= 3 or bool(names == list(node.input[:1]))
@@ -73,7 +75,7 @@ def keeps_rows(trace: Trace, node: NodeProto) -> bool:
         pads = _read(trace, node, attributes, "pads", 1)
         return len(pads) == 2 * rank and pads[0] == pads[rank] == 0
     if node.op_type in ALONG_AXIS:
-        usual = {"Softmax": -1, "LogSoftmax": -1}.get(node.op_type, 0)
+        usual = -1 if node.op_type in FROM_THE_LAST else 0
         return bool(attributes.get("axis", usual) % rank) and names[0] == node.input[0]
     if node.op_type in ALONG_AXES:
         place = 3 if node.op_type == "Slice" else 1
@@ -97,6 +99,8 @@ def _follow(trace: Trace, node: NodeProto, found: Mapping[str, Rows]) -> list[Ro
     if node.op_type == "Concat" and attributes["axis"] % len(made[0]) == 0:
         return [sum((rows[name] for name in names), ())]
     if node.op_type == "Split" and attributes.get("axis", 0) % len(made[0]) == 0:
+        if not all(node.output):
+            return None
         left = iter(rows[first])
         return [tuple(next(left) for _ in range(shape[0])) for shape in made]
     if node.op_type in ("Slice", "Gather"):
@@ -137,15 +141,17 @@ def _regroup(rows: Rows, count: int) -> Rows:
 def _choose(
     trace: Trace, node: NodeProto, attributes: Mapping[str, Any], rows: Sequence[int]
 ) -> Sequence[int] | None:
-    """The rows that a Slice or Gather selects; None if it works along other axes as well."""
+    """The rows that a Slice or Gather selects; None if it does not select rows, or others."""
     if not all(map(trace.is_constant, filter(None, node.input[1:]))):
         return None
     rank = len(trace.values[node.input[0]].shape)
     if node.op_type == "Gather":
         indices = trace.read_constant(node.input[1])
+        chosen = [int(index) for index in indices.ravel()]
         if attributes.get("axis", 0) % rank or indices.ndim > 1:
             return None
-        return [rows[int(index)] for index in indices.ravel()]
+        inside = all(-len(rows) <= place < len(rows) for place in chosen)
+        return [rows[place] for place in chosen] if inside else None
     starts = _read(trace, node, attributes, "starts", 1)
     ends = _read(trace, node, attributes, "ends", 2)
     axes = _read(trace, node, attributes, "axes", 3) or list(range(len(starts)))

@@ -66,7 +66,7 @@ def test_shared_encoder_is_converted_as_onnxruntime_runs_it(tmp_path: Path) -> N
     assert measure_difference(swapper.run(targets, sources), expected) < 1e-3
 
 
-def build(*nodes: onnx.NodeProto, **tensors: object) -> ModelProto:
+def build(*nodes: onnx.NodeProto, opset: int = 13, **tensors: object) -> ModelProto:
     """A graph of two pictures of 8 x 8 that are put into one batch, `both`, at first."""
     picture = [1, 3, 8, 8]
     value = helper.make_tensor_value_info
@@ -86,7 +86,7 @@ def build(*nodes: onnx.NodeProto, **tensors: object) -> ModelProto:
             *(numpy_helper.from_array(numpy.array(one), name) for name, one in tensors.items()),
         ],
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
 @pytest.mark.parametrize(
@@ -120,16 +120,36 @@ def build(*nodes: onnx.NodeProto, **tensors: object) -> ModelProto:
         ),
         ([make_node("Gather", ["both", "one"], ["x"], axis=0)], {"one": 1}, (S,)),
         ([make_node("Gather", ["both", "all"], ["x"], axis=0)], {"all": [1, 0, 1]}, (S, T, S)),
+        ([make_node("Gather", ["both", "far"], ["x"], axis=0)], {"far": [7]}, (BOTH,)),
         ([make_node("Gather", ["both", "one"], ["x"], axis=1)], {"one": [1]}, (T, S)),
         ([make_node("Concat", ["both", "both"], ["x"], axis=0)], {}, (T, S, T, S)),
         ([make_node("Concat", ["both", "both"], ["x"], axis=1)], {}, (T, S)),
         ([make_node("Split", ["both"], ["x", "y"], axis=0)], {}, (T,)),
+        ([make_node("Conv", ["w", "both"], ["x"])], {"w": numpy.ones([2, 3, 8, 8], "f")}, (BOTH,)),
+        (
+            [
+                make_node("Reshape", ["both", "to"], ["y"]),
+                make_node("DepthToSpace", ["y"], ["x"], blocksize=2),
+            ],
+            {"to": [-1, 12, 4, 4]},
+            (T, S),
+        ),
         ([make_node("Expand", ["target", "to"], ["x"])], {"to": [2, 3, 8, 8]}, (T,)),
     ],
 )
 def test_what_each_row_depends_on(nodes, tensors, expected, tmp_path: Path) -> None:
     graph = read(build(*nodes, **tensors), tmp_path / "rows.onnx")
     assert find_rows(graph.trace, ("target", "source"))["x"] == expected
+
+
+@pytest.mark.parametrize(
+    ("axis", "size", "expected"), [(-1, 8, (T, S)), (2, (8, 8), (T, S)), (0, (2, 3, 8, 8), (BOTH,))]
+)
+def test_layer_normalization(axis: int, size, expected, tmp_path: Path) -> None:
+    node = make_node("LayerNormalization", ["both", "scale"], ["x"], axis=axis)
+    model = build(node, opset=17, scale=numpy.ones(size, numpy.float32))
+    trace = read(model, tmp_path / "rows.onnx").trace
+    assert find_rows(trace, ("target", "source"))["x"] == expected
 
 
 def test_too_many_rows_count_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
