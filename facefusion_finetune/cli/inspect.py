@@ -37,13 +37,12 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Show which layers of a swapper can be trained, why others cannot, and the cost."""
-    from facefusion_finetune.inspection.inspect import inspect_swapper
+    from facefusion_finetune.inspection.inspect import inspect_file
     from facefusion_finetune.presets.preset import list_presets, load_preset
-    from facefusion_finetune.swappers.graphs.graph import read_swapper
 
     _check_paths(model, graph)
     presets = {name: load_preset(name).layers for name in list_presets()}
-    inspection = inspect_swapper(read_swapper(model), presets)
+    inspection = inspect_file(model, presets)
     if graph is not None:
         _draw(inspection, graph)
     if as_json:
@@ -106,6 +105,7 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
     lines = {
         "file": f"{shorten(graph.path.name, 60)}, {graph.file.size / 1e6:.1f} MB"
         f"{weights if inspection.external_bytes else ''}",
+        **_describe_promise(inspection),
         "sha256": f"{inspection.sha256[:16]}...",
         "format": f"opset {graph.trace.opset}, {graph.precision},"
         f" {'with' if graph.emap is not None else 'without'} emap",
@@ -123,9 +123,22 @@ def _print_head(inspection: "Inspection", console: Console) -> None:
     console.print(table)
 
 
+def _describe_promise(inspection: "Inspection") -> dict[str, str]:
+    """The line that compares the file with the swapper that its name promises."""
+    promise = inspection.promise
+    if promise is None:
+        return {}
+    differences = "; ".join(map(clean, promise.differences))
+    return {
+        "by its name": f"{promise.swapper}, but it differs: {differences}"
+        if differences
+        else f"{promise.swapper}, from which it does not differ"
+    }
+
+
 def _list_blocks(inspection: "Inspection", width: int) -> Table:
     room = max(20, width - OTHER_COLUMNS)
-    table = _create_table("Blocks, in file order")
+    table = _create_table("Blocks, in running order")
     table.add_column("#", justify="right", no_wrap=True, min_width=2)
     table.add_column("role\nfirst .. last layer", no_wrap=True)
     table.add_column("layers", justify="right", no_wrap=True)
@@ -133,10 +146,11 @@ def _list_blocks(inspection: "Inspection", width: int) -> Table:
     table.add_column("param.\nmult.", justify="right", no_wrap=True)
     table.add_column("input\ninjected", justify="right", no_wrap=True)
     table.add_column("trained by")
+    named = name_layers(inspection.blocks, room, 2)
     for block in inspection.blocks:
         choices = ", ".join(inspection.name_choices_for(block)) or "never"
         entering = f"{block.injections} x"
-        names = name_layers(block, room)
+        names = "\n".join(named[block.number])
         table.add_row(
             str(block.number),
             Text.assemble((block.role, "bold"), "\n", (names, "dim")),

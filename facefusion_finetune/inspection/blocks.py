@@ -5,14 +5,14 @@ of a block also share their output size; a block of frozen layers covers a whole
 the sizes keep growing or keep shrinking.
 """
 
-import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from facefusion_finetune.inspection.flow import PICTURE, Origin, follow_blocks, place_injections
-from facefusion_finetune.swappers.graphs.layers import FLOATS, Layer
-from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET, Partition, is_mask
+from facefusion_finetune.swappers.graphs.inputs import SOURCE, TARGET
+from facefusion_finetune.swappers.graphs.layers import FLOATS, SHARED, Layer, find_constant_node
+from facefusion_finetune.swappers.graphs.partition import Partition, is_mask
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 State = Literal["frozen", "candidate", "decoder", "tail"]
@@ -37,7 +37,7 @@ class Block:
     """Layers that have one role."""
 
     number: int
-    """From 1, in the order of the blocks' first layers in the file."""
+    """From 1, in the order in which the blocks' first layers run."""
     role: str
     """What the block is, in words."""
     state: State
@@ -46,7 +46,7 @@ class Block:
     depends_on: tuple[str, ...]
     """`source`, `target`, both or neither."""
     layers: tuple[Layer, ...]
-    """In the file's order."""
+    """In the order they run in."""
     first_output: tuple[int, ...]
     """Output shape of its first layer, without the batch: (c, h, w) for a map."""
     last_output: tuple[int, ...]
@@ -76,7 +76,8 @@ def gather_blocks(trace: Trace, partition: Partition) -> Blocks:
     for layer, key in zip(partition.layers, _list_keys(trace, partition), strict=True):
         by_key.setdefault(key, []).append(layer)
     groups = [(key, group) for key, layers in by_key.items() for group in _split_group(key, layers)]
-    groups.sort(key=lambda pair: pair[1][0].index)
+    places = {index: place for place, index in enumerate(trace.nodes)}
+    groups.sort(key=lambda pair: places[pair[1][0].index])
     numbered = list(enumerate(groups, 1))
     number_of = {layer.index: number for number, (_, group) in numbered for layer in group}
     injections = place_injections(
@@ -101,11 +102,13 @@ def simplify_reason(reason: str) -> str:
     return reason
 
 
-def list_float_initializers(trace: Trace, layer: Layer) -> set[str]:
-    """Floating-point initializers that a layer's weight and bias are computed from."""
+def list_float_constants(trace: Trace, layer: Layer) -> set[str]:
+    """Floating-point initializers that a layer's weight and bias are computed from, and the outputs
+    of Constant nodes that they are rearranged from."""
     pending = [name for name in trace.nodes[layer.index].input if name and trace.is_constant(name)]
     seen = set(pending)
-    found: set[str] = set()
+    kept = {find_constant_node(trace, name) for name in pending}
+    found = {name for name in kept if name and trace.values[name].data_type in FLOATS}
     while pending:
         name = pending.pop()
         if name not in trace.file.tensors:
@@ -119,8 +122,8 @@ def list_float_initializers(trace: Trace, layer: Layer) -> set[str]:
 
 
 def count_values(trace: Trace, names: Iterable[str]) -> int:
-    """Total number of values in some initializers."""
-    return sum(math.prod(trace.file.tensors[name].dims) for name in names)
+    """Total number of values in some tensors."""
+    return sum(trace.values[name].count for name in names)
 
 
 def _list_keys(trace: Trace, partition: Partition) -> Iterator[GroupKey]:
@@ -132,8 +135,10 @@ def _list_keys(trace: Trace, partition: Partition) -> Iterator[GroupKey]:
         shape = "map" if _makes_map(trace, layer) else "vector"
         if layer.frozen == "does not reach the picture":
             yield "nowhere", ""
-        elif not list_float_initializers(trace, layer):
+        elif not _has_weights(trace, layer):
             yield "attention", ""
+        elif layer.frozen == SHARED:
+            yield "shared", shape
         elif layer.index not in unmasked:
             yield ("masker" if layer.depends_on == {TARGET} else "mask"), ""
         elif layer.depends_on == {TARGET}:
@@ -146,6 +151,14 @@ def _list_keys(trace: Trace, partition: Partition) -> Iterator[GroupKey]:
             yield shape, "tail"
         else:
             yield shape, "decoder" if layer.index in decoder else "candidate"
+
+
+def _has_weights(trace: Trace, layer: Layer) -> bool:
+    return any(
+        trace.is_constant(name) and trace.values[name].data_type in FLOATS
+        for name in trace.nodes[layer.index].input
+        if name
+    )
 
 
 def _find_features(trace: Trace, partition: Partition, unmasked: set[int]) -> set[int]:
@@ -174,7 +187,7 @@ def _split_group(key: GroupKey, layers: list[Layer]) -> Iterator[list[Layer]]:
     if key[0] == "map":
         for part in _split_where_heights_turn(layers):
             yield from _split_sizes(part)
-    elif key[0] in ("target", "features", "source", "fixed"):
+    elif key[0] in ("target", "features", "source", "shared", "fixed"):
         yield from _split_where_heights_turn(layers)
     else:
         yield layers
@@ -245,7 +258,7 @@ def _create_block(
         first_output=first,
         last_output=last,
         parameters=count_values(
-            trace, set[str]().union(*(list_float_initializers(trace, layer) for layer in group))
+            trace, set[str]().union(*(list_float_constants(trace, layer) for layer in group))
         ),
         macs=sum(layer.macs for layer in group),
         injections=injections,
@@ -270,6 +283,7 @@ def _name_role(trace: Trace, key: GroupKey, state: State, injections: int) -> st
         "mask": "mask",
         "fixed": "fixed layers",
         "features": "target features",
+        "shared": "shared encoder",
         "target": "target encoder",
         "source": "identity vector",
         "vector": "style vectors",

@@ -5,7 +5,7 @@ in the middle. Names from the file are untrusted: they are shortened and escaped
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape, quoteattr
 
@@ -19,7 +19,7 @@ from facefusion_finetune.inspection.words import (
     name_layers,
     shorten,
 )
-from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET
+from facefusion_finetune.swappers.graphs.inputs import SOURCE, TARGET
 
 WIDTH = 1000
 HEIGHT, GAP = 108, 28
@@ -85,7 +85,7 @@ def _find_place(block: Block) -> tuple[str, str]:
         return "right", "source"
     if block.role == "style vectors":
         return "right", "source"
-    if block.state == "frozen" and block.role != "attention":
+    if block.state == "frozen" and block.role not in ("attention", "shared encoder"):
         return "right", "mask"
     return "middle", "both"
 
@@ -258,6 +258,8 @@ TREATMENTS = {
 """Text after the label in a box."""
 
 FILLS = {"frozen": "#eef0f2", "candidate": "#e8f1fb", "decoder": "#fff3c4", "tail": "#d9f2e3"}
+SMALL = 11
+"""Font size of names and treatments."""
 STRIPE = 14
 """Width in pixels of a box's patterned edge."""
 
@@ -271,6 +273,10 @@ def draw_swapper(inspection: Inspection) -> str:
     bottom = TOP + max(box.y + box.height for box in boxes) + GAP
     height = bottom + LEGEND_HEIGHT
     name = shorten(inspection.graph.path.name, 60)
+    names = {
+        column: name_layers(inspection.blocks, _fit(_measure_room(width), SMALL), 1)
+        for column, (_, width) in COLUMNS.items()
+    }
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"'
         f' viewBox="0 0 {WIDTH} {height}" font-family={quoteattr(FONT)} role="img">',
@@ -282,7 +288,7 @@ def draw_swapper(inspection: Inspection) -> str:
         _write(MARGIN, 56, _summarise(inspection), 13, colour=FAINT),
         f'<g transform="translate(0 {TOP})">',
         *(_draw_arrow(arrow) for arrow in arrows),
-        *(part for box in boxes for part in _draw_box(box, inspection)),
+        *(part for box in boxes for part in _draw_box(box, inspection, names[box.column])),
         "</g>",
         f'<g transform="translate(0 {bottom})">',
         *_draw_legend(boxes, arrows),
@@ -339,7 +345,9 @@ def _draw_arrow(arrow: Arrow) -> str:
     return drawn
 
 
-def _draw_box(box: Box, inspection: Inspection) -> Iterator[str]:
+def _draw_box(
+    box: Box, inspection: Inspection, names: Mapping[int, Sequence[str]]
+) -> Iterator[str]:
     if box.block is None:
         yield (
             f'<rect x="{box.x}" y="{box.y}" width="{box.width}" height="{box.height}" rx="18"'
@@ -358,25 +366,32 @@ def _draw_box(box: Box, inspection: Inspection) -> Iterator[str]:
         f'<rect x="{box.x}" y="{box.y}" width="{STRIPE}" height="{box.height}" rx="4"'
         f' fill="url(#fill-{block.state})"/>'
     )
-    left, room = box.x + STRIPE + 8, box.width - STRIPE - 14
-    for line, (text, size, colour) in enumerate(_list_lines(block, inspection, room)):
+    left, room = box.x + STRIPE + 8, _measure_room(box.width)
+    lines = _list_lines(block, inspection, names[block.number], room)
+    for line, (text, size, colour) in enumerate(lines):
         yield _write(left, box.y + 19 + line * 16, text, size, bold=line == 0, colour=colour)
 
 
-def _list_lines(block: Block, inspection: Inspection, room: float) -> list[tuple[str, int, str]]:
+def _measure_room(width: int) -> int:
+    """Pixels of a box of that width that text may take."""
+    return width - STRIPE - 14
+
+
+def _list_lines(
+    block: Block, inspection: Inspection, names: Sequence[str], room: float
+) -> list[tuple[str, int, str]]:
     """Text, font size and colour of each line in a block's box."""
     output = " ".join(describe_output(block)).replace("->", "\N{RIGHTWARDS ARROW}")
     layers = f"{len(block.layers)} layer{'' if len(block.layers) == 1 else 's'}"
     figures = f"{layers} · {format_count(block.parameters)} · {format_count(block.macs)}"
     treatment = LABELS[block.state] + TREATMENTS[block.state]
     treatment += block.reason or ", ".join(inspection.name_choices_for(block))
-    small = _fit(room, 11)
     return [
         (shorten(f"{block.number}  {block.role}", _fit(room, 14)), 14, INK),
         (shorten(output, _fit(room, 12)), 12, INK),
         (shorten(figures, _fit(room, 12)), 12, INK),
-        (name_layers(block, small), 11, FAINT),
-        *((line, 11, INK) for line in textwrap.wrap(clean(treatment), small)[:2]),
+        *((line, SMALL, FAINT) for line in names),
+        *((line, SMALL, INK) for line in textwrap.wrap(clean(treatment), _fit(room, SMALL))[:2]),
     ]
 
 

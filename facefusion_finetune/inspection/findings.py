@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 from facefusion_finetune.inspection.blocks import (
     count_values,
-    list_float_initializers,
+    list_float_constants,
     simplify_reason,
 )
 from facefusion_finetune.swappers.convert.batching import is_batchable
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
+from facefusion_finetune.swappers.graphs.inputs import TARGET, find_free_shapes
 from facefusion_finetune.swappers.graphs.layers import Layer
 
 
@@ -31,7 +32,7 @@ def list_reasons(graph: SwapperGraph) -> tuple[Reason, ...]:
             frozen.setdefault(simplify_reason(layer.frozen), []).append(layer)
     reasons = []
     for text, layers in frozen.items():
-        numbers = set[str]().union(*(list_float_initializers(trace, layer) for layer in layers))
+        numbers = set[str]().union(*(list_float_constants(trace, layer) for layer in layers))
         reasons.append(Reason(text, len(layers), count_values(trace, numbers)))
     candidates = graph.partition.candidates
     masked = [layer for layer in candidates if layer.mask_rows]
@@ -43,7 +44,7 @@ def list_reasons(graph: SwapperGraph) -> tuple[Reason, ...]:
     biased = [layer for layer in candidates if _lacks_bias(graph, layer)]
     if biased:
         numbers = set[str]().union(
-            *(list_float_initializers(trace, layer) - set(layer.initializers) for layer in biased)
+            *(list_float_constants(trace, layer) - set(layer.initializers) for layer in biased)
         )
         lost = count_values(trace, numbers)
         reasons.append(Reason("a bias shared with other layers", len(biased), lost))
@@ -54,6 +55,12 @@ def list_notes(graph: SwapperGraph) -> tuple[str, ...]:
     """Sentences on what someone who tunes the swapper should know."""
     partition = graph.partition
     notes = []
+    if TARGET in find_free_shapes(graph.file, graph.size):
+        width, height = graph.size
+        notes.append(
+            f"It leaves height and width free; {width} x {height} is what its name or its model"
+            " card says."
+        )
     if partition.decoder != partition.tail:
         tail = sum(layer.parameters for layer in partition.tail)
         notes.append(

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping
 from typing import TypeVar
 
-from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET
+from facefusion_finetune.swappers.graphs.inputs import SOURCE, TARGET
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 T = TypeVar("T")

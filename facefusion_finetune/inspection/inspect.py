@@ -6,15 +6,19 @@ Nothing is run: everything is derived from the graph.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.inspection.blocks import Block, Blocks, count_values, gather_blocks
 from facefusion_finetune.inspection.findings import Reason, list_notes, list_reasons
+from facefusion_finetune.inspection.promise import Promise, check_promise
 from facefusion_finetune.swappers.convert.batching import is_batchable
 from facefusion_finetune.swappers.files.bases import digest_file
+from facefusion_finetune.swappers.files.modelfile import open_model
 from facefusion_finetune.swappers.graphs.costs import Cost, measure_cost
-from facefusion_finetune.swappers.graphs.graph import SwapperGraph, select_layers
+from facefusion_finetune.swappers.graphs.graph import SwapperGraph, build_graph, select_layers
+from facefusion_finetune.swappers.graphs.inputs import SOURCE, TARGET, list_inputs, name_inputs
 from facefusion_finetune.swappers.graphs.layers import Layer
 
 
@@ -60,10 +64,12 @@ class Inspection:
     parts: Blocks
     choices: tuple[Choice, ...]
     presets: tuple[PresetUse, ...]
+    promise: Promise | None
+    """What the file's name promises; None if that is not one of a published swapper."""
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        """All blocks in the file's order."""
+        """All blocks, in the order they run in."""
         return self.parts.blocks
 
     @cached_property
@@ -154,6 +160,12 @@ class Inspection:
                 "emap": graph.emap is not None,
                 "linked": graph.file.is_linked,
             },
+            "promise": None
+            if self.promise is None
+            else {
+                "swapper": self.promise.swapper,
+                "differences": list(self.promise.differences),
+            },
             "crop": {"width": width, "height": height},
             "source": {
                 "kind": "picture" if len(graph.source_shape) == 3 else "vector",
@@ -216,12 +228,34 @@ class Inspection:
         }
 
 
-def inspect_swapper(graph: SwapperGraph, presets: Mapping[str, str]) -> Inspection:
+def inspect_file(path: Path, presets: Mapping[str, str]) -> Inspection:
+    """Inspect a file.
+
+    Unlike for training, its inputs may have other names than `target` and `source`, as long as it
+    is clear which is which.
+
+    Args:
+        path: A swapper.
+        presets: As in `inspect_swapper`.
+
+    Raises:
+        SwapperError: The file cannot be read, is refused, or is not a face swapper.
+        OSError: It can no longer be read.
+    """
+    file = open_model(path)
+    names = tuple(value.name for value in list_inputs(file))
+    return inspect_swapper(build_graph(name_inputs(file)), presets, names)
+
+
+def inspect_swapper(
+    graph: SwapperGraph, presets: Mapping[str, str], inputs: tuple[str, ...] = (TARGET, SOURCE)
+) -> Inspection:
     """Inspect a swapper.
 
     Args:
         graph: The swapper.
         presets: The `layers` of each preset, by the preset's name.
+        inputs: Names of its inputs in the file.
 
     Raises:
         OSError: The file can no longer be read.
@@ -244,6 +278,7 @@ def inspect_swapper(graph: SwapperGraph, presets: Mapping[str, str]) -> Inspecti
         gather_blocks(graph.trace, partition),
         tuple(choices),
         uses,
+        check_promise(graph, inputs),
     )
 
 

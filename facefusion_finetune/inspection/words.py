@@ -3,10 +3,20 @@
 Names come from an untrusted file: what cannot be printed is replaced.
 """
 
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import cache, partial
+from itertools import repeat, takewhile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from facefusion_finetune.inspection.blocks import Block
+
+GAP = "..."
+RANGE = " .. "
+MAX_PARTS = 8
+"""How far from the end of a path a part of it is looked for that tells a name apart."""
 
 
 def clean(text: str) -> str:
@@ -19,8 +29,68 @@ def shorten(text: str, length: int) -> str:
     text = clean(text)
     if len(text) <= length:
         return text
-    kept = max(0, length - 3)
-    return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    kept = max(0, length - len(GAP))
+    return _cut(text, kept - kept // 2, kept // 2)
+
+
+def shorten_names(rows: Sequence[Sequence[str]], length: int) -> dict[str, str]:
+    """Shorten names so that different ones stay different wherever a cut can show it.
+
+    Where names are paths, as newer exporters write them, the path that those of a row share is left
+    out first, then the middle. If that makes a name look like another one, the cut moves.
+
+    Args:
+        rows: The names that are shown, as the file has them; those of a row are neighbours.
+        length: The most characters of a short name.
+
+    Returns:
+        The short, printable form of each name.
+    """
+    texts = {name: clean(name) for row in rows for name in row}
+    shared = _find_path(texts.values())
+    forms: dict[str, list[str]] = {}
+    for row in rows:
+        path = _find_path([texts[name] for name in row]) or shared
+        for name in row:
+            forms[name] = list(_list_forms(texts[name], (path, shared), length))
+    short: dict[str, str] = {}
+    for ways in zip(*forms.values(), strict=True):
+        uses = Counter(ways)
+        for name, form in zip(forms, ways, strict=True):
+            if uses[form] == 1:
+                short.setdefault(name, form)
+        if len(short) == len(texts):
+            break
+    return {name: short.get(name) or shorten(text, length) for name, text in texts.items()}
+
+
+def _find_path(texts: Collection[str]) -> int:
+    """Length of the path that all texts start with, up to a separator; 0 for a single one."""
+    if len(texts) < 2:
+        return 0
+    pairs = takewhile(lambda pair: pair[0] == pair[1], zip(min(texts), max(texts), strict=False))
+    return max((place for place, pair in enumerate(pairs, 1) if pair[0] in "/."), default=0)
+
+
+def _list_forms(text: str, paths: Iterable[int], length: int) -> Iterator[str]:
+    """A text shortened in all ways, the preferred ones first; equally many for every text."""
+    if len(text) <= length:
+        yield from repeat(text, 2 + length + MAX_PARTS)
+        return
+    kept, inside = max(0, length - len(GAP)), max(0, length - 2 * len(GAP))
+    for path in paths:
+        yield GAP + shorten(text[path:], kept) if path > len(GAP) else shorten(text, length)
+    for end in (*range(kept // 2, kept + 1), *reversed(range(kept // 2))):
+        yield _cut(text, kept - end, end)
+    yield from repeat(shorten(text, length), length - kept - 1)
+    starts = [0, *(found.end() for found in re.finditer(r"[/.]", text))]
+    for part in range(1, MAX_PARTS + 1):
+        start = max(0, min(starts[-part:][0], len(text) - inside))
+        yield f"{GAP}{text[start : start + inside]}{GAP}" if inside else shorten(text, length)
+
+
+def _cut(text: str, start: int, end: int) -> str:
+    return f"{text[:start]}{GAP}{text[len(text) - end :]}"
 
 
 def format_count(number: int) -> str:
@@ -33,19 +103,36 @@ def format_count(number: int) -> str:
     return str(number)
 
 
-def name_layers(block: "Block", length: int) -> str:
-    """Names of a block's first and last layers."""
-    first, last = clean(block.layers[0].node), clean(block.layers[-1].node)
-    if len(block.layers) == 1:
-        return shorten(first, length)
-    room = length - len(" .. ")
-    half = room // 2
-    if len(first) + len(last) > room:
-        first, last = (
-            shorten(first, max(half, room - len(last))),
-            shorten(last, max(half, room - len(first))),
-        )
-    return f"{first} .. {last}"
+def name_layers(blocks: Sequence["Block"], length: int, lines: int) -> dict[int, list[str]]:
+    """Names of each block's first and last layers, by the block's number.
+
+    Args:
+        blocks: All blocks that are shown together; their names stay apart.
+        length: The most characters of a line.
+        lines: The most lines of a block, 1 or 2; the second is used if one is too short.
+    """
+    ends = {
+        block.number: [layer.node for layer in (block.layers[0], *block.layers[1:][-1:])]
+        for block in blocks
+    }
+    fit = cache(partial(shorten_names, list(ends.values())))
+
+    named = {}
+    for number, (first, *others) in ends.items():
+        whole = RANGE.join(clean(name) for name in (first, *others))
+        if len(whole) <= length:
+            named[number] = [whole]
+        elif not others:
+            named[number] = [fit(length)[first]]
+        elif lines > 1:
+            room = length - len(RANGE.rstrip())
+            named[number] = [fit(room)[first] + RANGE.rstrip(), fit(room)[others[0]]]
+        else:
+            room = length - len(RANGE)
+            sizes = [max(room // 2, room - len(clean(name))) for name in (others[0], first)]
+            both = (fit(size)[name] for size, name in zip(sizes, (first, others[0]), strict=True))
+            named[number] = [RANGE.join(both)]
+    return named
 
 
 def describe_shape(shape: tuple[int, ...]) -> str:

@@ -10,6 +10,7 @@ from facefusion_finetune.swappers.branches.split import has_branches
 from facefusion_finetune.swappers.catalogue import SwapperOptions
 from facefusion_finetune.swappers.files.bases import digest_file
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper
+from facefusion_finetune.swappers.known import find_origin
 
 INSWAPPER_TEMPLATE = "arcface_128"
 
@@ -28,7 +29,7 @@ def resolve_base(base: str, analyser: SwapperCatalogue) -> SwapperOptions:
     if path.suffix != ".onnx":
         return analyser.get_swapper(base)
     names = analyser.list_swappers()
-    origin = _find_origin(path.stem, names)
+    origin = find_origin(path.stem, names)
     if origin:
         return replace(analyser.get_swapper(origin, path.resolve()), name=path.stem)
     graph = read_swapper(path)
@@ -59,7 +60,7 @@ def open_base(options: SwapperOptions, analyser: FaceAnalyser) -> SwapperGraph:
         SwapperError: The file is not a swapper, does not match the options, or the analyser has no
             template for it.
     """
-    graph = read_swapper(options.path)
+    graph = read_swapper(options.path, options.size)
     if has_branches(graph.file):
         raise SwapperError(
             str(options.path),
@@ -83,16 +84,6 @@ def open_base(options: SwapperOptions, analyser: FaceAnalyser) -> SwapperGraph:
                 "Use another base.",
             )
     return graph
-
-
-def _find_origin(stem: str, names: list[str]) -> str | None:
-    """The longest of the names that `stem` starts with, ending at a word boundary."""
-    found = [
-        name
-        for name in names
-        if stem.startswith(name) and not stem[len(name) : len(name) + 1].isalnum()
-    ]
-    return max(found, key=len, default=None)
 
 
 def check_base(run: Run, options: SwapperOptions) -> None:

@@ -6,7 +6,7 @@ is used only where there is none; the tests compare the two.
 
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -235,6 +235,16 @@ def get_known_swapper(name: str, directory: Path, path: Path | None = None) -> S
         if file != path:
             _check_file(name, file)
     return options
+
+
+def find_origin(stem: str, names: Iterable[str]) -> str | None:
+    """The longest of some swappers' names that a file's stem starts with, up to a word boundary."""
+    found = [
+        name
+        for name in names
+        if stem.startswith(name) and not stem[len(name) : len(name) + 1].isalnum()
+    ]
+    return max(found, key=len, default=None)
 
 
 def is_whole(path: Path) -> bool:

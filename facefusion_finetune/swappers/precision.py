@@ -4,7 +4,7 @@ onnxruntime's converter does the work. It needs from us: shapes, the operators t
 much precision, a topological sort of its output, and a check that the result computes the same.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from facefusion_finetune.swappers.branches.split import (
     split_branches,
 )
 from facefusion_finetune.swappers.files.modelfile import ModelFile, extend_graph
+from facefusion_finetune.swappers.files.order import order_nodes
+from facefusion_finetune.swappers.graphs.inputs import find_free_shapes, list_inputs
 from facefusion_finetune.swappers.sessions import create_session
 
 MAX_DIFFERENCE = 2e-2
@@ -41,18 +43,18 @@ def create_inputs(model: ModelFile, count: int = 2, seed: int = 0) -> list[dict[
     The first source opens a branched model's identity gate; random ones leave it closed.
 
     Args:
-        model: A swapper; an input without a fixed size gets size 1.
+        model: A swapper; of other inputs than its own, a free size becomes 1.
         count: How many sets of inputs.
         seed: Of the random numbers.
     """
     generator = numpy.random.default_rng(seed)
+    free = find_free_shapes(model)
     made = []
     for _ in range(count):
         inputs = {}
-        for value in model.skeleton.graph.input:
-            if value.name in model.tensors:
-                continue
-            shape = [max(1, dim.dim_value) for dim in value.type.tensor_type.shape.dim]
+        for value in list_inputs(model):
+            usual = [max(1, dim.dim_value) for dim in value.type.tensor_type.shape.dim]
+            shape = free.get(value.name, usual)
             inputs[value.name] = _draw(generator, shape).astype(numpy.float32)
         made.append(inputs)
     gate = read_identity_gate(model)
@@ -125,21 +127,23 @@ def _convert(model: ModelFile) -> ModelProto:
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     full = _load_whole(model)
+    _sort_nodes(full)
     # On the skeleton: the inferred shapes do not depend on the weights.
-    shapes = onnx.shape_inference.infer_shapes(model.skeleton)
+    skeleton = ModelProto()
+    skeleton.CopyFrom(model.skeleton)
+    _sort_nodes(skeleton)
+    shapes = onnx.shape_inference.infer_shapes(skeleton)
     del full.graph.value_info[:]
     full.graph.value_info.extend(shapes.graph.value_info)
     converted: ModelProto = convert_float_to_float16(
         full, keep_io_types=True, disable_shape_infer=True, op_block_list=list(KEPT_AT_FP32)
     )
-    nodes = _sort_nodes(converted.graph.node, _list_graph_inputs(converted))
-    del converted.graph.node[:]
-    converted.graph.node.extend(nodes)
+    _sort_nodes(converted)
     del converted.graph.value_info[:]
     return converted
 
 
-def _draw(generator: numpy.random.Generator, shape: list[int]) -> NDArray[numpy.float64]:
+def _draw(generator: numpy.random.Generator, shape: Sequence[int]) -> NDArray[numpy.float64]:
     if len(shape) != 4:
         vector = generator.normal(size=shape)
         return vector / numpy.linalg.norm(vector)
@@ -159,31 +163,21 @@ def _load_whole(model: ModelFile) -> ModelProto:
     return full
 
 
-def _list_graph_inputs(model: ModelProto) -> set[str]:
-    entries = [*model.graph.initializer, *model.graph.input]
-    return {"", *(entry.name for entry in entries)}
-
-
-def _sort_nodes(nodes: Iterable[NodeProto], known: set[str]) -> list[NodeProto]:
-    """The nodes in topological order, without duplicates.
+def _sort_nodes(model: ModelProto) -> None:
+    """Put a model's nodes in topological order, and drop duplicates.
 
     The converter appends its casts at the end, one for each node that takes a tensor.
     """
-    waiting: list[NodeProto] = []
+    kept: list[NodeProto] = []
     made: set[str] = set()
-    for node in nodes:
-        if not made.intersection(node.output):
-            waiting.append(node)
+    for node in model.graph.node:
+        if made.isdisjoint(node.output):
+            kept.append(node)
             made.update(node.output)
-    ordered: list[NodeProto] = []
-    while waiting:
-        left = []
-        for node in waiting:
-            if known.issuperset(node.input):
-                known.update(node.output)
-                ordered.append(node)
-            else:
-                left.append(node)
-        assert len(left) < len(waiting), "the converter produced a cycle"
-        waiting = left
-    return ordered
+    _set_nodes(model, kept)
+    _set_nodes(model, [model.graph.node[index] for index in order_nodes(model.graph)])
+
+
+def _set_nodes(model: ModelProto, nodes: Sequence[NodeProto]) -> None:
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)

@@ -69,7 +69,7 @@ def add_branches(
         weights[branch.up] = numpy.zeros(up, numpy.float32)
         weights[branch.bias] = numpy.zeros(made.shape[1], numpy.float32)
     file = extend_model(graph.file, build_additions(trace.opset, gate, branches, weights))
-    trace = trace_graph(file)
+    trace = trace_graph(file, graph.trace.input_shapes)
     return SwapperGraph(file, trace, partition_graph(trace))
 
 

@@ -13,7 +13,7 @@ from facefusion_finetune.swappers.branches.split import Split, split_branches
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
 from facefusion_finetune.swappers.graphs.layers import Layer, Owned
 from facefusion_finetune.swappers.graphs.partition import partition_graph
-from facefusion_finetune.swappers.graphs.shapes import trace_graph
+from facefusion_finetune.swappers.graphs.shapes import Trace, trace_graph
 
 USED = ("/up", "/bias")
 """Name endings of the tensors that scale a branch's output linearly."""
@@ -32,7 +32,7 @@ def select_branches(graph: SwapperGraph) -> tuple[Layer, ...]:
         raise SwapperError(
             graph.path.name, "it has no branches.", "Add branches, or select layers of the base."
         )
-    rows = _find_mask_rows(split)
+    rows = _find_mask_rows(split, graph.trace)
     layers = {layer.node: layer for layer in graph.partition.layers}
     selected = []
     for index, branch in split.branches.items():
@@ -64,9 +64,9 @@ def scale_branches(
     }
 
 
-def _find_mask_rows(split: Split) -> dict[int, tuple[int, ...]]:
+def _find_mask_rows(split: Split, trace: Trace) -> dict[int, tuple[int, ...]]:
     """Rows of the base's layers that are a mask, by the index of the layer's node."""
-    layers = partition_graph(trace_graph(split.base)).layers
+    layers = partition_graph(trace_graph(split.base, trace.input_shapes)).layers
     return {layer.index: layer.mask_rows for layer in layers}
 
 

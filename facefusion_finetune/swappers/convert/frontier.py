@@ -13,7 +13,7 @@ from torch import Tensor, fx
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.convert.convert import BatchedNetwork, node_number
 from facefusion_finetune.swappers.convert.network import TorchSwapper
-from facefusion_finetune.swappers.graphs.partition import TARGET
+from facefusion_finetune.swappers.graphs.inputs import TARGET
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.convert.convert import convert_graph, node_module
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph
+from facefusion_finetune.swappers.graphs.inputs import TARGET
 from facefusion_finetune.swappers.graphs.layers import Layer, Owned, rearrange, undo_rearrangement
-from facefusion_finetune.swappers.graphs.partition import TARGET
 
 
 class TorchSwapper(nn.Module):

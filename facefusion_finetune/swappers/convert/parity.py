@@ -84,9 +84,8 @@ def find_difference(swapper: TorchSwapper, target: Array, source: Array, limit: 
     given = {"target": torch.from_numpy(target), "source": torch.from_numpy(source)}
     with torch.no_grad():
         recorder.run(*(given[name] for name in trace.inputs))
-    for index, made in sorted(recorder.made.items()):
-        node = trace.nodes[index]
-        for name, values in zip(node.output, made, strict=False):
+    for index, node in trace.nodes.items():
+        for name, values in zip(node.output, recorder.made.get(index, ()), strict=False):
             if name and not measure_difference(values.numpy(), expected[name]) <= limit:
                 return f"first at node {node.name or index!r} ({node.op_type})"
     return "although every node agrees for one sample: samples of a batch are mixed up"

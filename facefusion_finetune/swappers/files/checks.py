@@ -14,6 +14,7 @@ from onnx import (
     numpy_helper,
 )
 
+from facefusion_finetune.swappers.files.order import order_nodes
 from facefusion_finetune.swappers.files.wire import WireError
 
 MAX_RANK = 8
@@ -113,7 +114,7 @@ def check_dims(dims: "list[int] | tuple[int, ...]", name: str) -> None:
 
 
 def check_graph(model: ModelProto) -> None:
-    """Check a graph's names, order, operators and attributes.
+    """Check a graph's names, operators and attributes, and that its nodes can be put in order.
 
     Raises:
         WireError: A check fails.
@@ -177,25 +178,20 @@ def _check_names(graph: GraphProto) -> None:
     if len(set(inputs)) < len(inputs) or "" in inputs:
         raise WireError("two inputs share a name, or one has no name")
     known.update(inputs)
-    made: set[str] = set()
     nodes = [node.name for node in graph.node if node.name]
     if len(set(nodes)) < len(nodes):
         raise WireError("two nodes share a name")
+    made: set[str] = set()
     for index, node in enumerate(graph.node):
         name = node.name or f"number {index}"
         if len(node.input) > MAX_NODE_TENSORS or len(node.output) > MAX_NODE_TENSORS:
             raise WireError(f"node {name!r} has too many inputs or outputs")
-        for wanted in node.input:
-            if wanted and wanted not in known:
-                raise WireError(
-                    f"node {name!r} uses {wanted!r}, which no earlier node produces: the graph is"
-                    " cyclic, out of order or incomplete"
-                )
         outputs = [output for output in node.output if output]
-        if not outputs or len(set(outputs)) < len(outputs) or known & set(outputs):
+        if not outputs or len(set(outputs)) < len(outputs) or not known.isdisjoint(outputs):
             raise WireError(f"node {name!r} has no output, or one that already exists")
         known.update(outputs)
         made.update(outputs)
+    order_nodes(graph)
     results = [value.name for value in graph.output]
     if not results or len(set(results)) < len(results) or not set(results) <= made:
         raise WireError("its outputs are missing, duplicated, or produced by no node")

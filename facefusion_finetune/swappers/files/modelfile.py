@@ -55,7 +55,7 @@ def extend_graph(model: ModelProto, additions: Additions) -> ModelProto:
 
 
 def list_nodes(nodes: Sequence[NodeProto], additions: Additions) -> list[NodeProto]:
-    """The nodes of a file with the added ones among them, in topological order."""
+    """The nodes of a file, in its order, with the added ones among them."""
     listed = list(additions.first)
     for number, node in enumerate(nodes):
         listed.extend(additions.replaced.get(number, (node,)))
@@ -75,6 +75,11 @@ __all__ = [
 MAX_SKELETON = 128 << 20
 """Bytes of a graph without its weights."""
 
+_TOO_LARGE = (
+    "its graph, without the initializers, is larger than any swapper's"
+    f" ({MAX_SKELETON >> 20} MiB at most); weights in Constant nodes must become initializers first"
+)
+
 MAX_TENSORS = 20_000
 INLINE_BYTES = 1024
 """Tensors up to this size are kept in the skeleton: shapes, axes, bounds and small biases."""
@@ -91,8 +96,9 @@ class ModelFile:
 
     path: Path
     skeleton: ModelProto
-    """The graph. An initializer of more than `INLINE_BYTES` has only its name, type and dims here,
-    no values."""
+    """The graph, with its nodes in the file's order, which need not be the one they run in (see
+    `order_nodes`). An initializer of more than `INLINE_BYTES` has only its name, type and dims
+    here, no values."""
     tensors: dict[str, StoredTensor]
     """All initializers by name, in the file's order."""
     size: int
@@ -222,7 +228,7 @@ def _limit_size(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         kept += len(piece)
         if kept > MAX_SKELETON:
-            raise wire.WireError("its graph is larger than any swapper's")
+            raise wire.WireError(_TOO_LARGE)
         yield piece
 
 
@@ -233,5 +239,5 @@ def _is_inline(stored: StoredTensor, path: Path) -> bool:
 
 def _read_field(data: wire.Data, field: wire.Field) -> bytes:
     if field.end - field.start > MAX_SKELETON:
-        raise wire.WireError("its graph is larger than any swapper's")
+        raise wire.WireError(_TOO_LARGE)
     return data[field.start : field.end]

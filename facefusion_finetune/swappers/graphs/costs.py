@@ -43,8 +43,9 @@ def measure_cost(trace: Trace, layers: Iterable[Layer]) -> Cost:
     needed = trace.find_ancestors({trace.output})
     live: set[int] = set()
     made: set[str] = set()
-    for index in sorted(needed):
-        node = trace.nodes[index]
+    for index, node in trace.nodes.items():
+        if index not in needed:
+            continue
         if index in chosen or made.intersection(node.input):
             live.add(index)
             made.update(filter(None, node.output))

@@ -12,8 +12,19 @@ from onnx import NodeProto, TensorProto
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files.modelfile import ModelFile, open_model
-from facefusion_finetune.swappers.graphs.layers import Layer, count_macs, read_attributes
-from facefusion_finetune.swappers.graphs.partition import SOURCE, TARGET, Partition, partition_graph
+from facefusion_finetune.swappers.graphs.inputs import (
+    SOURCE,
+    TARGET,
+    find_free_shapes,
+    name_inputs,
+)
+from facefusion_finetune.swappers.graphs.layers import (
+    IN_NODE,
+    Layer,
+    count_macs,
+    read_attributes,
+)
+from facefusion_finetune.swappers.graphs.partition import Partition, partition_graph
 from facefusion_finetune.swappers.graphs.shapes import Trace, trace_graph
 
 BASE_ADVICE = "Give one of FaceFusion's swappers, for example --base inswapper_128."
@@ -66,17 +77,35 @@ class SwapperGraph:
         return self.file.read_tensor(name).astype(numpy.float32)
 
 
-def read_swapper(path: Path) -> SwapperGraph:
+def read_swapper(path: Path, size: tuple[int, int] | None = None) -> SwapperGraph:
     """Open a file, check that it is a swapper, and find its trainable layers.
+
+    Args:
+        path: The file.
+        size: Width and height of its crops where it leaves them free; if None, its model card or
+            its name tells them.
 
     Raises:
         SwapperError: The file cannot be read, is refused, or is not a face swapper.
     """
-    file = open_model(path)
-    trace = trace_graph(file)
-    shapes = {name: trace.values[name].shape for name in trace.inputs}
+    return build_graph(open_model(path), size)
+
+
+def build_graph(file: ModelFile, size: tuple[int, int] | None = None) -> SwapperGraph:
+    """`read_swapper` for a file that is open already."""
+    path = file.path
+    trace = trace_graph(file, find_free_shapes(file, size))
+    shapes = trace.input_shapes
     target, source = shapes.get(TARGET, ()), shapes.get(SOURCE, ())
     ends = [trace.values[name].data_type for name in (*trace.inputs, trace.output)]
+    if set(shapes) != {TARGET, SOURCE} and name_inputs(file) is not file:
+        names = " and ".join(map(repr, trace.inputs))
+        raise SwapperError(
+            str(path),
+            f"its inputs are called {names}. FaceFusion feeds a swapper's inputs by the names"
+            f" {TARGET!r} and {SOURCE!r}, so it cannot run this file.",
+            "Rename the inputs, or use the file as FaceFusion publishes it.",
+        )
     if (
         set(shapes) != {TARGET, SOURCE}
         or len(target) != 4
@@ -105,6 +134,14 @@ def read_swapper(path: Path) -> SwapperGraph:
             BASE_ADVICE,
         )
     partition = partition_graph(trace)
+    if not partition.candidates and any(layer.frozen == IN_NODE for layer in partition.layers):
+        raise SwapperError(
+            str(path),
+            "the weights of the layers to tune are in Constant nodes, and only initializers can be"
+            " written back.",
+            "Export the file again, or turn them into initializers, as onnxruntime does if it saves"
+            " a graph (SessionOptions.optimized_model_filepath).",
+        )
     if not partition.candidates:
         raise SwapperError(
             str(path),
@@ -122,7 +159,7 @@ def count_work(trace: Trace, node: NodeProto) -> int:
 
 
 def select_layers(graph: SwapperGraph, choice: str) -> tuple[Layer, ...]:
-    """The layers that a preset selects, in the file's order.
+    """The layers that a preset selects, in the order they run in.
 
     Args:
         graph: The swapper.

@@ -47,6 +47,15 @@ WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 SELECTING = frozenset({"Slice", "Split", "Gather"})
 PASSING = frozenset({"Identity", "Sigmoid", "Tanh", "Clip", "Relu", "LeakyRelu", "Cast"})
 """Operators that keep the channels of their input."""
+# fmt: off
+CHANNELWISE = frozenset({
+    "Abs", "Add", "AveragePool", "BatchNormalization", "Div", "Elu", "Erf", "Exp", "Gelu",
+    "HardSigmoid", "HardSwish", "InstanceNormalization", "Log", "Max", "MaxPool", "Min", "Mish",
+    "Mul", "Neg", "PRelu", "Pad", "Pow", "Resize", "Selu", "Softplus", "Softsign", "Sqrt", "Sub",
+    "Sum", "Upsample", "Where",
+})
+"""Operators that keep them if the output has as many channels."""
+# fmt: on
 
 REARRANGING = frozenset(
     {"Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Cast"}
@@ -55,6 +64,11 @@ REARRANGING = frozenset(
 
 MAX_MASKED = 4096
 """A layer with more channels is not searched for a mask."""
+
+SHARED = "takes target and source as one batch, each by itself"
+"""Why a layer of an encoder that both inputs share is frozen."""
+IN_NODE = "has its weight in a Constant node, not in an initializer"
+"""Why a layer is frozen whose weight cannot be written back, since only initializers can."""
 
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 
@@ -103,6 +117,7 @@ class Layer:
 def list_layers(
     trace: Trace,
     dependencies: Mapping[str, frozenset[str]],
+    mixing: set[int],
     reaching: set[int],
     unmasked: set[int],
 ) -> tuple[Layer, ...]:
@@ -111,6 +126,7 @@ def list_layers(
     Args:
         trace: The graph.
         dependencies: The graph inputs that each tensor depends on.
+        mixing: Nodes with an output of which a row depends on both inputs.
         reaching: Nodes that reach the picture.
         unmasked: Nodes that reach it other than through a mask.
     """
@@ -129,6 +145,8 @@ def list_layers(
             frozen = "does not reach the picture"
         elif depends_on != {"source", "target"}:
             frozen = f"depends on the {' and '.join(sorted(depends_on)) or 'nothing'} only"
+        elif index not in mixing:
+            frozen = SHARED
         elif index not in unmasked:
             frozen = "produces a mask"
         elif frozen is None:
@@ -172,14 +190,26 @@ def read_attributes(node: NodeProto) -> dict[str, Any]:
 
 def find_root(trace: Trace, name: str) -> str | None:
     """The initializer that a constant is a rearrangement of; None if it is not one."""
+    name = _undo_rearranging(trace, name)
+    return name if name in trace.file.tensors else None
+
+
+def find_constant_node(trace: Trace, name: str) -> str | None:
+    """The output of the Constant node that a constant is a rearrangement of; None if of none."""
+    name = _undo_rearranging(trace, name)
+    node = trace.producers.get(name)
+    return name if node is not None and node.op_type == "Constant" else None
+
+
+def _undo_rearranging(trace: Trace, name: str) -> str:
     while name not in trace.file.tensors:
         node = trace.producers.get(name)
         if node is None or node.op_type not in REARRANGING:
-            return None
+            break
         before, after = (trace.values[one[0]].data_type for one in (node.input, node.output))
         # A cast to 16 bits rounds.
         if before != after and after != TensorProto.FLOAT:
-            return None
+            break
         name = node.input[0]
     return name
 
@@ -219,6 +249,8 @@ def _find_owned(
     root = find_root(trace, name)
     if not trace.is_constant(name):
         return (), "has a weight that depends on the inputs"
+    if root is None and find_constant_node(trace, name):
+        return (), IN_NODE
     if root is None:
         return (), "has a weight computed from constants"
     if trace.file.tensors[root].data_type not in FLOATS:
@@ -252,13 +284,16 @@ def _find_mask_rows(trace: Trace, node: NodeProto) -> tuple[int, ...]:
     # One pixel is enough, since only the selection of channels matters.
     channels = numpy.arange(shape[1])[None, :, None, None]
     used: set[int] = set()
-    pending = [node.output[0]]
+    pending, seen = [node.output[0]], {node.output[0]}
     while pending:
         name = pending.pop()
+        if name == trace.output:
+            return ()
         for index in trace.users.get(name, []):
             user = trace.nodes.get(index)
-            if user is not None and user.op_type in PASSING:
-                pending.extend(user.output)
+            if user is not None and _passes_channels(trace, user, shape[1]):
+                pending.extend(one for one in user.output if one not in seen)
+                seen.update(user.output)
                 continue
             if user is None or user.op_type not in SELECTING or user.input[0] != name:
                 return ()
@@ -272,10 +307,19 @@ def _find_mask_rows(trace: Trace, node: NodeProto) -> tuple[int, ...]:
             for part in trace.evaluate(user, {**inputs, name: channels}).values():
                 if not part.size:
                     return ()
-                if part.ndim != 4 or part.shape[1] > 1:
+                # An index, unlike a slice, takes the axis away.
+                if part.size > 1:
                     used.update(int(channel) for channel in numpy.unique(part))
     rows = tuple(sorted(set(range(shape[1])) - used))
     return rows if len(rows) < shape[1] else ()
+
+
+def _passes_channels(trace: Trace, node: NodeProto, channels: int) -> bool:
+    """Whether a node's output has the channels of its input, each made from the same one only."""
+    if node.op_type in PASSING:
+        return True
+    made = trace.values[node.output[0]].shape
+    return node.op_type in CHANNELWISE and len(made) == 4 and made[1] == channels
 
 
 def _count_parameters(

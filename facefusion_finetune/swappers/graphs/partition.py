@@ -1,8 +1,8 @@
 """The trainable layers of a swapper: a rule on the graph that ignores names.
 
 Every tensor is labelled with the inputs it depends on. A layer is trainable if its inputs depend on
-both source and target and if it reaches the picture. That freezes encoders, attribute networks,
-recognisers inside the graph and mask heads, whatever their names.
+both source and target, within one row of a batch, and if it reaches the picture. That freezes
+encoders, attribute networks, recognisers inside the graph and mask heads, whatever their names.
 Source: METHOD of this project, 'Which layers'.
 """
 
@@ -12,10 +12,11 @@ from functools import cached_property
 
 from onnx import NodeProto
 
+from facefusion_finetune.swappers.graphs.inputs import SOURCE, TARGET
 from facefusion_finetune.swappers.graphs.layers import Layer, list_layers
+from facefusion_finetune.swappers.graphs.rows import find_rows
 from facefusion_finetune.swappers.graphs.shapes import Trace
 
-SOURCE, TARGET = "source", "target"
 MIN_TAIL_SHARE = 0.01
 """Share of the trainable parameters. A smaller tail is not used as the decoder."""
 
@@ -32,11 +33,11 @@ class Partition:
     injections: tuple[int, ...]
     """Indices of the nodes where a style meets a feature map of the target."""
     layers: tuple[Layer, ...]
-    """Every node with weights, in the file's order."""
+    """Every node with weights, in the order they run in."""
     depths: dict[int, int] = field(repr=False)
     """Trainable layers after this one on the longest path to the picture, by node index."""
     tail: tuple[Layer, ...]
-    """Trainable layers after the last injection, in the file's order."""
+    """Trainable layers after the last injection, in the order they run in."""
 
     @cached_property
     def candidates(self) -> tuple[Layer, ...]:
@@ -72,30 +73,29 @@ class Partition:
 
 def partition_graph(trace: Trace) -> Partition:
     """Apply the rule to a graph whose inputs are named `target` and `source`."""
-    dependencies = _find_dependencies(trace)
+    rows = find_rows(trace, (TARGET, SOURCE))
+    dependencies = {name: frozenset[str]().union(*{*found}) for name, found in rows.items()}
+    mixing = {
+        index
+        for index, node in trace.nodes.items()
+        if any(row >= {TARGET, SOURCE} for name in node.output if name for row in rows[name])
+    }
     styles = _find_styles(trace, dependencies)
     injections = tuple(
         index
         for index, node in trace.nodes.items()
-        if any(name in styles for name in node.input)
+        if index in mixing
+        and any(name in styles for name in node.input)
         and any(_is_map(trace, dependencies, styles, name) for name in node.input)
     )
     reaching = trace.find_ancestors({trace.output})
     unmasked = trace.find_ancestors({trace.output}, lambda name: is_mask(trace, name))
-    layers = list_layers(trace, dependencies, reaching, unmasked)
+    layers = list_layers(trace, dependencies, mixing, reaching, unmasked)
     trainable = {layer.index for layer in layers if layer.frozen is None}
     depths = _measure_depths(trace, trainable, unmasked)
     before = trace.find_ancestors(name for index in injections for name in trace.nodes[index].input)
     tail = tuple(layer for layer in layers if layer.frozen is None and layer.index not in before)
     return Partition(trace, dependencies, styles, injections, layers, depths, tail)
-
-
-def _find_dependencies(trace: Trace) -> dict[str, frozenset[str]]:
-    dependencies = {name: frozenset({name}) for name in (TARGET, SOURCE)}
-    for node in trace.nodes.values():
-        merged = frozenset[str]().union(*(dependencies.get(n, frozenset()) for n in node.input))
-        dependencies.update(dict.fromkeys(filter(None, node.output), merged))
-    return dependencies
 
 
 def _is_non_spatial(trace: Trace, name: str) -> bool:
@@ -113,10 +113,10 @@ def _find_styles(trace: Trace, dependencies: dict[str, frozenset[str]]) -> froze
     styles = {SOURCE}
     for node in trace.nodes.values():
         inputs = [name for name in node.input if name in dependencies]
-        if not any(name in styles for name in inputs):
-            continue
         for output in filter(None, node.output):
             alone = dependencies[output] == {SOURCE}
+            if not alone and not any(name in styles for name in inputs):
+                continue
             non_spatial = _is_non_spatial(trace, output) and all(
                 _is_non_spatial(trace, name) for name in inputs
             )

@@ -1,13 +1,13 @@
 """What is known about each tensor before a graph runs: type, shape, and value if constant.
 
-One pass in the graph's order, at batch 1. A graph whose sizes cannot be determined this way, or are
-far too large, is refused here, before anything is allocated.
+One pass in the order the nodes run in, at batch 1. A graph whose sizes cannot be determined this
+way, or are far too large, is refused here, before anything is allocated.
 Source: the shape inference of the onnx package, node by node.
 """
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from facefusion_finetune.swappers.files.checks import (
     get_opset,
 )
 from facefusion_finetune.swappers.files.modelfile import ADVICE, ModelFile
+from facefusion_finetune.swappers.files.order import order_nodes
 from facefusion_finetune.swappers.graphs.budget import MAX_ACTIVATION, Budget, BudgetError
 
 # fmt: off
@@ -66,7 +67,7 @@ class Trace:
     file: ModelFile
     opset: int
     nodes: dict[int, NodeProto]
-    """Nodes that depend on the inputs, by their index in the file, in order."""
+    """Nodes that depend on the inputs, by their index in the file, in the order they run in."""
     values: dict[str, Value]
     """Every tensor, initializers included."""
     constants: dict[str, NDArray[Any]] = field(repr=False)
@@ -88,6 +89,11 @@ class Trace:
         """The graph's inputs in the file's order."""
         graph = self.file.skeleton.graph
         return [value.name for value in graph.input if value.name not in self.file.tensors]
+
+    @property
+    def input_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The inputs' shapes, with the sizes that the file leaves free."""
+        return {name: self.values[name].shape for name in self.inputs}
 
     def find_ancestors(
         self, wanted: Iterable[str], blocked: Callable[[str], bool] = lambda name: False
@@ -157,8 +163,12 @@ class Trace:
         }
 
 
-def trace_graph(file: ModelFile) -> Trace:
+def trace_graph(file: ModelFile, shapes: Mapping[str, Sequence[int]] | None = None) -> Trace:
     """Determine all shapes and constants of a file.
+
+    Args:
+        file: The file.
+        shapes: Shapes of inputs that it leaves free, by name, at batch 1.
 
     Raises:
         SwapperError: A size depends on the content of the pictures or is far too large, or an
@@ -176,8 +186,9 @@ def trace_graph(file: ModelFile) -> Trace:
             trace.constants[name] = numpy_helper.to_array(graph.initializer[index])
     for entry in graph.input:
         if entry.name not in trace.values:
-            trace.values[entry.name] = _read_input(entry, file)
-    for index, node in enumerate(graph.node):
+            trace.values[entry.name] = _read_input(entry, file, (shapes or {}).get(entry.name))
+    for index in order_nodes(graph):
+        node = graph.node[index]
         trace.producers.update(dict.fromkeys(filter(None, node.output), node))
         for name in dict.fromkeys(filter(None, node.input)):
             trace.users.setdefault(name, []).append(index)
@@ -188,9 +199,9 @@ def trace_graph(file: ModelFile) -> Trace:
     return trace
 
 
-def _read_input(value: onnx.ValueInfoProto, file: ModelFile) -> Value:
+def _read_input(value: onnx.ValueInfoProto, file: ModelFile, given: Sequence[int] | None) -> Value:
     kind = value.type.tensor_type
-    shape = [dim.dim_value for dim in kind.shape.dim]
+    shape = list(given or [dim.dim_value for dim in kind.shape.dim])
     if shape and shape[0] < 1:
         shape[0] = 1
     if (

@@ -146,6 +146,18 @@ def _build_small(name: str, seed: int, opset: int | None, precision: str | None)
     return _write(name, WIDTH, seed, opset, precision).finish().SerializeToString()
 
 
+def build_packed(kind: str, size: int = 256) -> tuple[onnx.ModelProto, Facts]:
+    """UniFace with one encoder for a batch of target and source, and what is known of it.
+
+    Args:
+        kind: The operator that takes the batch apart: `Split`, `Slice` or `Gather`.
+        size: Of the crops.
+    """
+    net = Net("uniface", 17, width=WIDTH, seed=(1, 2), power=4 / 3)
+    uniface.write(net, size, packed=kind)
+    return net.finish(), _describe(net)
+
+
 def open_graph(name: str, folder: Path) -> SwapperGraph:
     """An entry's graph, read from a file that is written into the folder."""
     path = folder / f"{name}.onnx"
@@ -156,7 +168,10 @@ def open_graph(name: str, folder: Path) -> SwapperGraph:
 @lru_cache
 def facts(name: str) -> Facts:
     """What the builder knows of an entry's graph; the same for every width, seed and opset."""
-    net = _write(name, WIDTH, 1, None, None)
+    return _describe(_write(name, WIDTH, 1, None, None))
+
+
+def _describe(net: Net) -> Facts:
     parts = ("tail", "injections", "frozen", "style", "computed")
     named = {part: tuple(net.roles.get(part, ())) for part in parts}
     return Facts(mask_rows=dict(net.mask_rows), **named)

@@ -10,6 +10,9 @@ own features join it at 32 pixels. The result is not bounded. 101.6 M parameters
 
 There is no 1 x 1 injection: source and target meet in two MatMul, and all that follows is tail.
 
+The repository puts target and source into one batch, encodes it at once, and takes it apart again
+(`packed`); whether the published file does is not known.
+
 Carries: opset 17; encoder weights shared by two nodes of the same kind; two blur kernels
 [1, 1, 4, 4] shared by all; weights of modulated and transposed convolutions behind Tile, Reshape,
 Transpose and partly Mul (`Facts.computed`) except at 256 pixels; batch 1 baked into Reshape and
@@ -23,6 +26,7 @@ import numpy
 
 from tests.support.families.layers import Net
 from tests.support.families.stylemap import Maps
+from tests.support.families.writer import LAST
 
 CHANNELS = {8: 512, 16: 512, 32: 512, 64: 512, 128: 256, 256: 128}
 """By width and height in pixels."""
@@ -38,15 +42,27 @@ JOINT = 32
 """Where the target's features join the style maps."""
 
 
-def write(net: Net, size: int) -> None:
-    """Write the network for crops of `size` pixels."""
+def write(net: Net, size: int, packed: str = "") -> None:
+    """Write the network for crops of `size` pixels.
+
+    Args:
+        net: Where it goes.
+        size: Of the crops.
+        packed: The operator that takes the encoder's batch of both apart again, `Split`, `Slice` or
+            `Gather`; if empty, the encoder is there twice.
+    """
     target = net.input("target", 1, 3, size, size)
     source = net.input("source", 1, 3, size, size)
     maps = Maps(net)
     with net.role("frozen"):
         x = net.calc("Mul", net.calc("Sub", source, 0.5), 2.0)
-        style_target, feature = _encode(maps, target, "target")
-        style_source, _ = _encode(maps, x, "source")
+        if packed:
+            styles, features = _encode(maps, net.concat(target, x, axis=0), "shared")
+            style_target, style_source = _take_apart(net, styles, packed)
+            feature, _ = _take_apart(net, features, packed)
+        else:
+            style_target, feature = _encode(maps, target, "target")
+            style_source, _ = _encode(maps, x, "source")
     style = _mix(net, style_target, style_source)
     with net.role("tail"):
         styles = _grow_styles(maps, style, feature)
@@ -80,6 +96,16 @@ def _encode(maps: Maps, x: str, side: str) -> tuple[str, str]:
     made = net.channels(STYLE)
     x = maps.conv(x, "encoder.final", made, node=f"{side}_encoder.final")
     return x, features[JOINT]
+
+
+def _take_apart(net: Net, x: str, kind: str) -> list[str]:
+    """The two halves of a batch of two."""
+    if kind == "Split":
+        return net.split(x, 0, 2)
+    if kind == "Slice":
+        return [net.slice(x, 0, place, end) for place, end in ((0, 1), (-1, LAST))]
+    shape = (1, *net.shapes[x][1:])
+    return [net.add("Gather", x, net.integers(place), axis=0, shape=shape) for place in (0, -1)]
 
 
 def _mix(net: Net, target: str, source: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from onnx import ModelProto, TensorProto, helper
 
+from tests.support.disorder import reverse_nodes
 from tests.support.hostile import (
     Spoil,
     refuse,
@@ -85,14 +86,27 @@ def test_tensors_that_lie(attack: str, tmp_path: Path) -> None:
     refuse(write(tmp_path, model), message)
 
 
-def _swap_nodes(model: ModelProto) -> None:
-    nodes = list(model.graph.node)[::-1]
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
-
-
 def _close_cycle(model: ModelProto) -> None:
     find_node(model, "Relu").input[0] = "output"
+
+
+def _close_cycle_reversed(model: ModelProto) -> None:
+    _close_cycle(model)
+    reverse_nodes(model)
+
+
+def _feed_itself(model: ModelProto) -> None:
+    find_node(model, "Relu").input[0] = "kept"
+
+
+def _close_long_cycle(model: ModelProto) -> None:
+    names = [f"{'x' * 500}{number}" for number in range(500)]
+    chain = zip(names, [*names[1:], names[0]], strict=True)
+    add_nodes(model, *(make_node("Relu", [first], [second]) for first, second in chain))
+
+
+def _miss_tensor(model: ModelProto) -> None:
+    find_node(model, "Relu").input[0] = "nowhere"
 
 
 def _double_initializer(model: ModelProto) -> None:
@@ -223,8 +237,14 @@ def _nest(depth: int) -> Spoil:
 
 
 GRAPHS: dict[str, tuple[Spoil, str]] = {
-    "out of order": (_swap_nodes, "cyclic, out of order or incomplete"),
-    "cyclic": (_close_cycle, "cyclic, out of order or incomplete"),
+    "cyclic": (_close_cycle, r"cyclic: 'Relu_kept' -> 'Add_mixed' -> 'Conv_made' -> 'Sigmoid_"),
+    "cyclic out of order": (
+        _close_cycle_reversed,
+        r"the graph is cyclic: 'Sigmoid_output' -> 'Relu",
+    ),
+    "feeds itself": (_feed_itself, r"the graph is cyclic: 'Relu_kept' -> 'Relu_kept'"),
+    "long cycle": (_close_long_cycle, r"-> 496 more -> "),
+    "incomplete": (_miss_tensor, "'Relu_kept' uses 'nowhere', which no node produces"),
     "initializer doubled": (_double_initializer, "two initializers are named 'first.bias'"),
     "initializer without name": (_nameless_initializer, "two initializers are named ''"),
     "node name doubled": (_double_node_name, "two nodes share a name"),

@@ -178,8 +178,8 @@ def _type_of(kind: str, number: int = 1) -> onnx.TypeProto:
         ("sparse", 1, "sparse values, which no swapper needs"),
         ("nothing", 1, "has no fixed size"),
         ("no shape", 1, "has no fixed size"),
-        ("open", 1, "has no fixed size"),
-        ("negative", 1, "has no fixed size"),
+        ("open", 1, "leaves the size of its input .* free"),
+        ("negative", 1, "leaves the size of its input .* free"),
         ("huge", 1, "has no fixed size, is too large"),
         ("overflowing", 1, "has no fixed size, is too large"),
         ("many axes", 1, "cannot be used|absurd"),
@@ -218,4 +218,4 @@ def test_swapper_that_ignores_an_input(tmp_path: Path) -> None:
     model = build_tiny()
     model.graph.input[1].name = "vector"
     find_node(model, "Gemm").input[0] = "vector"
-    refuse(write(tmp_path, model), "not a face swapper")
+    refuse(write(tmp_path, model), "its inputs are called .target. and .vector.\\.")

@@ -4,12 +4,15 @@ from pathlib import Path
 
 import numpy
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
+from facefusion_finetune.inspection.inspect import inspect_swapper
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper, select_layers
+from tests.support.disorder import move_weights_into_nodes
 from tests.support.inswapper import build_inswapper, write_inswapper
 
 
@@ -185,3 +188,60 @@ def test_swapper_without_anything_to_tune(tmp_path: Path) -> None:
     onnx.save(model, str(tmp_path / "tint.onnx"))
     with pytest.raises(SwapperError, match="nothing to tune"):
         read_swapper(tmp_path / "tint.onnx")
+
+
+def test_weights_in_constant_nodes(tmp_path: Path) -> None:
+    onnx.save(move_weights_into_nodes(build_inswapper()), str(tmp_path / "nodes.onnx"))
+    with pytest.raises(
+        SwapperError, match="to tune are in Constant nodes, and only init"
+    ) as caught:
+        read_swapper(tmp_path / "nodes.onnx")
+    assert "turn them into initializers" in caught.value.todo
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "saved.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    onnxruntime.InferenceSession(str(tmp_path / "nodes.onnx"), options)
+    plain = read_swapper(write_inswapper(tmp_path / "plain.onnx").path)
+    decoder = read_swapper(tmp_path / "saved.onnx").decoder
+    assert [layer.node for layer in decoder] == [layer.node for layer in plain.decoder]
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_weight_in_a_constant_node(turned: bool, tmp_path: Path) -> None:
+    """As it is, or behind a Transpose, as exporters write fully connected layers."""
+    model = build_inswapper()
+    tensor = next(one for one in model.graph.initializer if one.name == "Conv_596.weight")
+    values = numpy_helper.to_array(tensor)
+    nodes = [
+        helper.make_node("Transpose", ["kept"], ["Conv_596.weight"], "T", perm=[1, 0, 2, 3]),
+        helper.make_node(
+            "Constant", [], ["kept"], "C", value=numpy_helper.from_array(values.swapaxes(0, 1))
+        ),
+    ]
+    if not turned:
+        del nodes[0]
+        nodes[0].CopyFrom(helper.make_node("Constant", [], [tensor.name], "C", value=tensor))
+    for node in nodes:
+        model.graph.node.insert(0, node)
+    model.graph.initializer.remove(tensor)
+    onnx.save(model, str(tmp_path / "node.onnx"))
+    graph = read_swapper(tmp_path / "node.onnx")
+    assert [layer.node for layer in graph.decoder] == ["Conv_590", "Conv_594", "Conv_612"]
+    layer = next(layer for layer in graph.partition.layers if layer.node == "Conv_596")
+    assert layer.frozen == "has its weight in a Constant node, not in an initializer"
+    reasons = {reason.text: reason for reason in inspect_swapper(graph, {}).reasons}
+    bias = graph.file.tensors["Conv_596.bias"].dims[0]
+    assert reasons[layer.frozen].parameters == values.size + bias
+
+
+def test_computed_weight_keeps_its_own_reason(tmp_path: Path) -> None:
+    model = build_inswapper()
+    tensor = next(one for one in model.graph.initializer if one.name == "Conv_596.weight")
+    tensor.name = "raw"
+    half = numpy_helper.from_array(numpy.float32(0.5))
+    model.graph.node.insert(0, helper.make_node("Mul", ["raw", "half"], ["Conv_596.weight"], "M"))
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["half"], "C", value=half))
+    onnx.save(model, str(tmp_path / "computed.onnx"))
+    layers = read_swapper(tmp_path / "computed.onnx").partition.layers
+    layer = next(layer for layer in layers if layer.node == "Conv_596")
+    assert layer.frozen == "has a weight computed from constants"

@@ -11,11 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.graphs.graph import SwapperGraph, read_swapper, select_layers
+from tests.support.disorder import simplify
 from tests.support.families import ENTRIES, build, create_inputs, facts
 from tests.support.inswapper import build_inswapper
 
 STARTS_FROM_THE_SOURCE = {"ghost", "hyperswap"}
 """Families whose first block works on a map made of the source, which has seen no target yet."""
+
+FOLDING = ("simswap_256", "blendswap_256", "hififace_unofficial_256", "hyperswap_1a_256")
+"""Files with constants in nodes."""
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +55,24 @@ def test_finds_what_the_builder_knows(read, name: str) -> None:
     assert {layer.node: layer.mask_rows for layer in partition.layers if layer.mask_rows} == (
         known.mask_rows
     )
+
+
+@pytest.mark.parametrize("name", [*FOLDING, "uniface_256"])
+def test_simplified_file_is_divided_alike(read, name: str, tmp_path: Path) -> None:
+    """What onnx-simplifier folds, as in the public model behind hififace, changes no answer."""
+    plain, model, known = read(name), simplify(build(name)), facts(name)
+    onnx.save(model, str(tmp_path / "simplified.onnx"))
+    graph = read_swapper(tmp_path / "simplified.onnx")
+    assert len(model.graph.node) < len(plain.file.skeleton.graph.node)
+    # Weights that the file computed are folded: nothing keeps their layers from being trained.
+    nodes = [layer.node for layer in graph.partition.layers]
+    frozen = {layer.node for layer in graph.partition.layers if layer.frozen}
+    assert frozen.isdisjoint(known.computed)
+    assert frozen >= set(known.frozen)
+    assert [layer.mask_rows for layer in graph.partition.tail] == [
+        known.mask_rows.get(node, ()) for node in nodes if node in known.tail
+    ]
+    assert len(graph.partition.injections) == len(plain.partition.injections)
 
 
 @pytest.mark.parametrize("name", ENTRIES)
