@@ -50,10 +50,10 @@ MAX_FRAME_PIXELS = 4096 * 2304
 MAX_MEMORY = 880 * 2**20
 """Bytes ffmpeg may use."""
 
-BASE_SECONDS = 10
-BYTES_PER_SECOND = 128 * 1024
+BASE_SECONDS = 8
+BYTES_PER_SECOND = 256 * 1024
 """ffmpeg may compute for `BASE_SECONDS`, and a second longer for so many bytes of the file: 10
-minutes of 4K took 70 s, for which 500 kbit/s are enough."""
+minutes of 4K took 70 s, for which 220 kbit/s are enough."""
 
 MAX_THREADS = 4
 """Each decoder thread holds frames of its own."""
