@@ -122,7 +122,7 @@ def make_video_bombs(folder: Path) -> Iterator[tuple[str, Make]]:
         yield f"time-{seconds}.mp4", _encode(source, *_fast("h264"), "-g", "9999")
     source = f"{grey}:size=640x480:duration=900:rate=100"
     yield "frames.mkv", _encode(source, *_fast("h264"), "-g", "9999")
-    tiny = f"{grey}:size=16x16:duration=2000:rate=200"
+    tiny = f"{grey}:size=16x16:duration=500:rate=200"
     yield "tiny-frames.mkv", _encode(tiny, *_fast("h264"), "-g", "9999")
     yield "rate.mkv", _encode(f"{grey}:size=64x64:duration=0.001:rate=1000000", *_fast("h264"))
     yield "narrow.avi", _encode(f"{grey}:size=16x32000:duration=0.5:rate=10", "-c:v", "mjpeg")

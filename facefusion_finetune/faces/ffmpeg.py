@@ -50,7 +50,7 @@ MAX_FRAME_PIXELS = 4096 * 2304
 MAX_MEMORY = 880 * 2**20
 """Bytes ffmpeg may use."""
 
-BASE_SECONDS = 8
+BASE_SECONDS = 6
 BYTES_PER_SECOND = 256 * 1024
 """ffmpeg may compute for `BASE_SECONDS`, and a second longer for so many bytes of the file: 10
 minutes of 4K took 70 s, for which 220 kbit/s are enough."""

@@ -41,6 +41,12 @@ FRAMES_PER_SECOND = 6.0
 MAX_FRAMES = 1800
 """Per video: five minutes at six frames per second; longer videos are sampled more sparsely."""
 
+MIN_SPARSE = 1_000_000_000
+"""Bytes from which a file is checked for never having been written: all of it would be read."""
+
+BLOCK = 512
+"""Bytes of the blocks that the system counts."""
+
 AUDIO_SUFFIXES = frozenset({".aac", ".m4a", ".m4b", ".mka", ".oga", ".ogg", ".opus", ".wma"})
 """Their containers are those of videos."""
 
@@ -103,15 +109,25 @@ class Source:
         """sha256 of the file's bytes.
 
         Raises:
-            UnreadableError: It is a picture larger than those that are decoded.
+            UnreadableError: It is a picture larger than those that are decoded, or a large video
+                that was mostly never written.
         """
-        size = self.path.stat().st_size
+        status = self.path.stat()
+        size = status.st_size
         if self.kind != "video" and size > MAX_BYTES:
             raise UnreadableError(
                 show_path(self.path),
                 f"it has {size / 1e6:,.0f} MB, more than the {MAX_BYTES / 1e6:.0f} MB that are"
                 " decoded of a picture.",
                 "Save it as JPEG, or leave it out.",
+            )
+        # Some network file systems state no blocks at all, and Windows never does.
+        written = getattr(status, "st_blocks", 0) * BLOCK
+        if size > MIN_SPARSE and 0 < written < size / 2:
+            raise UnreadableError(
+                show_path(self.path),
+                f"of its {size / 1e9:,.1f} GB, only {written / 1e9:,.1f} GB were ever written.",
+                "Let the download or copy finish, or leave it out.",
             )
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -136,6 +136,16 @@ def test_picture_too_large_to_read_is_not_read(tmp_path: Path) -> None:
         source.digest()
 
 
+def test_what_was_never_written_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "unfinished.mp4"
+    path.write_bytes(b"\0\0\0\x18ftypisom\0\0\2\0isommp41" + b"\1" * 8192)
+    (source,) = list_sources([path])
+    assert len(source.digest()) == 64
+    os.truncate(path, 10**12)
+    with pytest.raises(UnreadableError, match=r"of its 1,000\.0 GB, only 0\.0 GB were"):
+        source.digest()
+
+
 def test_same_file_counts_once(tmp_path: Path) -> None:
     path = _write_image(tmp_path / "a.png")
     (tmp_path / "link.png").symlink_to(path)
