@@ -4,10 +4,13 @@ Callers turn that error into one of `errors`, with the path and what to do.
 """
 
 import json
+import math
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from facefusion_finetune.errors import cut_middle
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -16,6 +19,10 @@ Parsed = TypeVar("Parsed")
 
 MAX_REASON = 200
 """Characters; a parser's message may quote any amount of the file."""
+MAX_DEPTH = 50
+"""Tables and lists in each other; this package writes four."""
+MAX_NUMBER = 1 << 63
+"""Larger integers overflow where they are computed with."""
 
 
 class DamageError(ValueError):
@@ -46,7 +53,7 @@ def parse_json(content: bytes | str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        DamageError: It is not valid JSON, nested too deeply, or contains a number that is too long.
+        DamageError: It is not valid JSON; and as `check_bounds`.
     """
     return _parse(json.loads, content)
 
@@ -55,6 +62,29 @@ def parse_toml(content: bytes) -> dict[str, Any]:
     """The tables of a TOML text; errors as in `parse_json`."""
     tables: dict[str, Any] = _parse(lambda text: tomllib.loads(text.decode("utf-8")), content)
     return tables
+
+
+def check_bounds(value: Any) -> Any:
+    """A value parsed from a file, of which any depth and any number would be valid syntax.
+
+    Raises:
+        DamageError: It is nested too deeply, or contains an integer of `MAX_NUMBER` or more.
+    """
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise DamageError("it is nested too deeply")
+        below: list[Any] = []
+        for part in level:
+            if isinstance(part, dict):
+                below += part.values()
+            elif isinstance(part, list | tuple):
+                below += part
+            elif isinstance(part, int) and abs(part) >= MAX_NUMBER:
+                digits = int(part.bit_length() * math.log10(2)) + 1
+                raise DamageError(f"a number in it has {digits} digits")
+        level, depth = below, depth + 1
+    return value
 
 
 def explain(error: Exception) -> str:
@@ -73,7 +103,7 @@ def explain(error: Exception) -> str:
     else:
         text = str(error) or type(error).__name__
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 3] + "..."
+    return cut_middle(line, MAX_REASON)
 
 
 def describe_fault(error: "ValidationError", number: int = 0) -> tuple[str, str]:
@@ -93,6 +123,6 @@ def _parse(parse: Callable[[Any], Any], content: bytes | str) -> Any:
     if not content.strip():
         raise DamageError("it is empty")
     try:
-        return parse(content)
+        return check_bounds(parse(content))
     except (ValueError, RecursionError) as error:
         raise DamageError(explain(error)) from error

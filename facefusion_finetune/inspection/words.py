@@ -5,6 +5,8 @@ Names come from an untrusted file: what cannot be printed is replaced.
 
 from typing import TYPE_CHECKING
 
+from facefusion_finetune.errors import cut_middle
+
 if TYPE_CHECKING:
     from facefusion_finetune.inspection.blocks import Block
 
@@ -16,11 +18,7 @@ def clean(text: str) -> str:
 
 def shorten(text: str, length: int) -> str:
     """A printable text of at most `length` characters; the middle is cut if it is longer."""
-    text = clean(text)
-    if len(text) <= length:
-        return text
-    kept = max(0, length - 3)
-    return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    return cut_middle(clean(text), length)
 
 
 def format_count(number: int) -> str:
