@@ -6,9 +6,11 @@ other, and all at once.
 
 import contextlib
 import functools
+import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -18,7 +20,7 @@ from typing import Any
 import pytest
 import typer.main
 
-from facefusion_finetune import home
+from facefusion_finetune import analysers, home
 from facefusion_finetune.damage import (
     MAX_REASON,
     DamageError,
@@ -26,18 +28,29 @@ from facefusion_finetune.damage import (
     parse_toml,
     read_file,
 )
+from facefusion_finetune.dataset.coverage import text as coverage_text
+from facefusion_finetune.dataset.coverage.measure import measure_coverage
 from facefusion_finetune.dataset.coverage.report import write_report
-from facefusion_finetune.dataset.manifest import read_manifest
+from facefusion_finetune.dataset.extraction.seen import read_known_sources
+from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest
 from facefusion_finetune.dataset.review import curation
+from facefusion_finetune.dataset.review.sheets import list_tiles
 from facefusion_finetune.demo.analyser import DemoAnalyser
+from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.evaluation.page import describe_figure, sort_figures
+from facefusion_finetune.evaluation.report import read_report
 from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.jobs import queue
-from facefusion_finetune.jobs.record import Failure, JobState
+from facefusion_finetune.jobs.record import DamagedJob, Failure, JobState
+from facefusion_finetune.jobs.times import find_time
+from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person, add_person, create_consent, load_person
+from facefusion_finetune.presets import preset
 from facefusion_finetune.registry import store, transfer
+from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.runs.run import create_run, find_run, load_run, next_version
 from tests.support.commands import Result, run_command
-from tests.support.damage import KINDS, can_be_damaged, damaged
+from tests.support.damage import KINDS, UNSEEN, can_be_damaged, change_every_value, damaged
 from tests.support.host import create_fake_checkout
 from tests.support.runs import create_finished_run
 
@@ -64,6 +77,16 @@ class World:
         files = [path for path in self.person.rglob("*") if path.is_file()]
         files += models_directory(self.host).glob(f"{DAMAGED}-*")
         return sorted(path for path in files if can_be_damaged(path, kind))
+
+    def find(self, patterns: Iterable[str], kind: str) -> list[Path]:
+        """The files of these paths in the home or in FaceFusion that can be damaged so."""
+        paths = [
+            path
+            for pattern in patterns
+            for root in (self.home, self.host)
+            for path in root.glob(pattern)
+        ]
+        return sorted(path for path in paths if can_be_damaged(path, kind))
 
     def name(self, path: Path) -> str:
         """A file's path in the home or in FaceFusion."""
@@ -156,8 +179,6 @@ TOLD: dict[Arguments, tuple[str, ...]] = {
     ),
 }
 """By listing: the files whose damage it names."""
-UNSEEN = (("empty", "crops.jsonl"),)
-"""Kinds of damage that are none: nothing was found in the footage."""
 
 
 @pytest.fixture
@@ -245,6 +266,149 @@ def test_what_is_aimed_at_damage_fails_in_words(kind: str, world: World, command
         assert "\n  why:  " in err
         assert "\n  do:   " in err
         assert max(map(len, err.splitlines())) < len(str(path)) + MAX_REASON + 150
+
+
+CROPS, CONFIG = f"people/{DAMAGED}/crops.jsonl", f"{RUNS}/config.toml"
+CHOICES, SOURCES = f"people/{DAMAGED}/choices.json", f"people/{DAMAGED}/sources.jsonl"
+HOSTS, ELSEWHERE = f"people/{DAMAGED}/hosts.json", f"people/{DAMAGED}/elsewhere.json"
+REPORT, MODEL = f"{RUNS}/report.json", f"{RUNS}/model.onnx"
+JOBS = f"people/{DAMAGED}/jobs/*/*.json"
+ACTIVE = f".assets/models/finetuned/{DAMAGED}-1.*"
+READING: dict[Arguments, tuple[str, ...]] = {
+    ("person", "add", DAMAGED, "--renew", "--consent-note", "still"): (RECORD,),
+    ("person", "remove", DAMAGED): (RECORD, HOSTS, ELSEWHERE),
+    ("dataset", "show", DAMAGED): (RECORD, CROPS),
+    ("dataset", "review", DAMAGED): (RECORD, CROPS),
+    ("dataset", "reject", DAMAGED, "CROP"): (RECORD, CROPS, CHOICES),
+    ("dataset", "restore", DAMAGED, "CROP"): (RECORD, CROPS, CHOICES),
+    ("extract", DAMAGED, "none.mp4"): (RECORD, CROPS, SOURCES, CHOICES),
+    ("train", DAMAGED, "--base", "demo"): (RECORD, CROPS),
+    ("train", DAMAGED, "--base", "demo", "--dry-run"): (RECORD, CROPS),
+    ("train", DAMAGED, "--base", "demo", "--preset", "own.toml"): ("own.toml",),
+    ("train", DAMAGED, "--resume"): (RECORD, CROPS, CONFIG),
+    ("evaluate", f"{DAMAGED}@1"): (RECORD, CROPS, CONFIG, MODEL, REPORT),
+    ("models", "show", DAMAGED): (RECORD, CONFIG, MODEL, ACTIVE),
+    ("models", "activate", f"{DAMAGED}@1", "--force"): (RECORD, CONFIG, MODEL, HOSTS),
+    ("models", "verify", DAMAGED): (RECORD, ACTIVE),
+    ("models", "remove", f"{DAMAGED}@2"): (RECORD, CONFIG, HOSTS),
+    ("models", "export", f"{DAMAGED}@1", "--output", "OUTPUT"): (RECORD, CONFIG, MODEL, ELSEWHERE),
+    ("models", "import", "SENT"): (RECORD,),
+    ("jobs", "show", "ID"): (JOBS,),
+    ("jobs", "stop", "ID"): (JOBS,),
+    ("link", "HOST"): ("host.json",),
+    ("unlink",): ("host.json",),
+    ("models", "deactivate", DAMAGED): (RECORD, ACTIVE),
+}
+"""By command: the files that it reads, all of them in turn; in an order in which one leaves what
+the next needs."""
+
+
+@pytest.mark.parametrize("kind", KINDS[:-1])
+def test_every_command_that_reads_damage_ends_in_words(
+    kind: str,
+    world: World,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    analyser: DemoAnalyser,
+) -> None:
+    own = _copy(world, tmp_path)
+    monkeypatch.setenv(home.HOME_VARIABLE, str(own.home))
+    monkeypatch.setenv("FACEFUSION_PATH", str(own.host))
+    monkeypatch.setattr(analysers, "open_analyser", lambda *options: analyser)
+    names = {
+        "ID": min(path.name for path in (own.person / "jobs").iterdir()),
+        "CROP": min(path.stem for path in (own.person / "crops").glob("*.png"))[:16],
+        **{"OUTPUT": str(own.spare / "out.onnx"), "SENT": str(own.spare.parent / "ada.onnx")},
+        **{"HOST": str(own.host), "own.toml": str(own.home / "own.toml")},
+    }
+    for arguments, patterns in READING.items():
+        given = [names.get(argument, argument) for argument in arguments]
+        for path in filter(Path.exists, own.find(patterns, kind)):
+            monkeypatch.setattr(sys, "stdin", io.StringIO("n\n"))
+            with damaged(path, kind, own.spare):
+                code, _, err = run_command(monkeypatch, capsys, *given)
+            assert code in (0, 1, 2), (arguments, path)
+            assert "Traceback" not in err, (arguments, path, err)
+            assert code == 0 or "error: " in err or "Abort" in err, (arguments, path, err)
+            assert max(map(len, err.splitlines()), default=0) < 1000, err
+
+
+def _use_crops(person: Person) -> None:
+    records = read_manifest(person)
+    coverage_text.describe(person.name, measure_coverage(records))
+    list_tiles(records)
+    digest_dataset(records)
+
+
+def _use_report(person: Person) -> None:
+    report = read_report(find_run(person, 1))
+    assert report is not None
+    for figure in sort_figures(report.figures):
+        describe_figure(figure)
+
+
+def _use_jobs(person: Person) -> None:
+    for job in queue.scan_jobs(person.name):
+        if isinstance(job, DamagedJob):
+            raise job.error
+        if damage := job.find_damage():
+            raise damage
+        if (left := job.state.seconds_left) is not None:
+            format_seconds(left)
+        job.request.read_arguments()
+    find_time("demo", "fast")
+
+
+USES: dict[str, Callable[[Person], object]] = {
+    RECORD: lambda person: load_person(person.name).require_consent(),
+    f"people/{DAMAGED}/runs/3/config.toml": lambda person: find_run(person, 3).config,
+    CROPS: _use_crops,
+    SOURCES: lambda person: read_known_sources(person, []),
+    CHOICES: curation.read_choices,
+    HOSTS: lambda person: elsewhere.list_hosts(person.directory),
+    ELSEWHERE: lambda person: elsewhere.list_locations(person.directory),
+    f"people/{DAMAGED}/runs/1/report.json": _use_report,
+    f"people/{DAMAGED}/jobs/*/job.json": _use_jobs,
+    f"people/{DAMAGED}/jobs/*/state.json": _use_jobs,
+}
+"""By file: what it is read for."""
+WRONG: tuple[Any, ...] = (True, -1, 10**400, 1e308, float("nan"), "x\0", [], [[7]], {"a": {}})
+
+
+@pytest.mark.parametrize("pattern", USES)
+def test_every_value_in_turn_is_of_another_type_or_size(
+    pattern: str, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is damage and what could be said of a value, the reader decides, in words."""
+    monkeypatch.setenv(home.HOME_VARIABLE, str(world.home))
+    person, refused = load_person(DAMAGED), []
+    path = min(world.find([pattern], "other types"))
+    whole = path.read_bytes()
+    try:
+        for content in change_every_value(whole, path.suffix, WRONG):
+            path.write_bytes(content)
+            try:
+                USES[pattern](person)
+            except FinetuneError as error:
+                refused.append(error)
+    finally:
+        path.write_bytes(whole)
+    assert refused
+    for error in refused:
+        assert len(str(error)) < len(str(path)) + MAX_REASON + 200
+
+
+def _copy(world: World, folder: Path) -> World:
+    """A world that commands may change."""
+    copy = World(folder / "home", folder / "facefusion", folder / "spare")
+    copy.spare.mkdir()
+    shutil.copytree(world.home, copy.home)
+    shutil.copytree(world.host, copy.host)
+    shutil.copy(world.home.parent / f"{DAMAGED}.onnx", folder)
+    (copy.home / "host.json").write_text(json.dumps({"path": str(copy.host)}))
+    shutil.copy(Path(preset.__file__).with_name("fast.toml"), copy.home / "own.toml")
+    return copy
 
 
 def test_other_versions_of_the_person_can_be_used(world: World, command: Command) -> None:

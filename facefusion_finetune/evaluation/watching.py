@@ -6,10 +6,11 @@ They must not be used for any decision, since the final evaluation uses the same
 import contextlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.runs.run import Run
@@ -21,9 +22,9 @@ SCORES_FILE = "held_out.jsonl"
 class Score:
     """Mean L1 to the true frames inside the face over the shown pairs, in grey levels."""
 
-    step: int
-    base: float
-    tuned: float
+    step: Annotated[int, Field(ge=0)]
+    base: Annotated[float, Field(allow_inf_nan=False)]
+    tuned: Annotated[float, Field(allow_inf_nan=False)]
 
 
 _SCORE = TypeAdapter(Score)

@@ -3,12 +3,14 @@
 Heavy modules are imported where they are needed.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facefusion_finetune import analysers
+from facefusion_finetune.errors import JobError
 from facefusion_finetune.jobs.arguments import (
     EvaluateArguments,
     ExtractArguments,
@@ -88,7 +90,7 @@ def train(job: Job, reporter: Reporter) -> dict[str, Any]:
     if request.resume:
         run = recipe.find_unfinished(person)
         reporter.set_version(run.record.version)
-        targets = request.targets or tuple(_paths(_find_targets(job, run)))
+        targets = request.targets or tuple(_find_targets(job, run))
         request = request.model_copy(update={"targets": targets})
     analyser = _open_analyser(job, [*request.targets, *request.others], reporter, run)
     reporter.set_stage("Preparing")
@@ -164,16 +166,20 @@ def _paths(texts: Sequence[str]) -> list[Path]:
     return [Path(text) for text in texts]
 
 
-def _find_targets(job: Job, run: "Run") -> list[str]:
+def _find_targets(job: Job, run: "Run") -> list[Path]:
     """Targets of the job that started a run, in case it ended before they were copied to the run.
 
     Copying them again is harmless, as the result is the same.
     """
     for earlier in reversed(list_jobs(job.request.person)):
-        targets = earlier.request.arguments.get("targets")
         is_meant = earlier.request.kind == "train" and earlier.state.version == run.record.version
-        if is_meant and targets and earlier.id != job.id:
-            return [path for path in targets if Path(path).exists()]
+        if not is_meant or earlier.id == job.id:
+            continue
+        with contextlib.suppress(JobError):
+            request = earlier.request.read_arguments()
+            assert isinstance(request, TrainRequest)
+            if request.targets:
+                return [path for path in request.targets if path.exists()]
     return []
 
 

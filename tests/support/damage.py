@@ -1,12 +1,16 @@
 """Ways in which a file can be damaged, and put back."""
 
+import json
 import re
 import shutil
-from collections.abc import Callable, Iterator
+import tomllib
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy
+import tomli_w
 
 RECORDS = frozenset({".toml", ".json", ".jsonl"})
 MODELS = frozenset({".onnx", ".hash"})
@@ -54,6 +58,78 @@ def _write_value(value: bytes, suffix: str) -> bytes:
     return (b"name = " if suffix == ".toml" else b"") + value + b"\n"
 
 
+def _rewrite(change: Callable[[Any], Any]) -> Damage:
+    """Damage of every value of a record, in a file of valid syntax."""
+
+    def rewrite(content: bytes, suffix: str) -> bytes:
+        text = content.decode("utf-8")
+        if suffix == ".toml":
+            return tomli_w.dumps(change(tomllib.loads(text))).encode("utf-8")
+        lines = text.splitlines() if suffix == ".jsonl" else [text]
+        return "".join(json.dumps(change(json.loads(line))) + "\n" for line in lines).encode()
+
+    return rewrite
+
+
+def replace_by_other_type(value: Any) -> Any:
+    """A value of another type than this one."""
+    others: dict[type, Any] = {str: [], bool: "yes", list: {"a": 1}, dict: 7, type(None): {}}
+    return others.get(type(value), {"a": []})
+
+
+def _change_types(values: Any) -> Any:
+    if isinstance(values, list):
+        return list(map(replace_by_other_type, values))
+    return {key: replace_by_other_type(value) for key, value in values.items()}
+
+
+def _exaggerate(value: Any) -> Any:
+    """Every number larger than anything; those in a text, too, as cards have them."""
+    if isinstance(value, dict):
+        return {key: _exaggerate(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return list(map(_exaggerate, value))
+    if isinstance(value, str) and re.fullmatch(r"[\[{\d].*[\]}\d]", value):
+        try:
+            return json.dumps(_exaggerate(json.loads(value)))
+        except ValueError:
+            return value
+    return 1e308 if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def change_every_value(content: bytes, suffix: str, wrong: Iterable[Any]) -> Iterator[bytes]:
+    """A record with one of its values replaced, each by each of the wrong ones in turn.
+
+    Args:
+        content: Of a whole file; of several lines, the first is changed.
+        suffix: Of the file.
+        wrong: Values to put in.
+    """
+    first = content.splitlines()[0] if suffix == ".jsonl" else content
+    values = tomllib.loads(content.decode()) if suffix == ".toml" else json.loads(first)
+    for holder, key in _list_places(values):
+        before = holder[key]
+        for value in wrong:
+            holder[key] = value
+            yield tomli_w.dumps(values).encode() if suffix == ".toml" else _dump(values)
+        holder[key] = before
+
+
+def _list_places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value of a record, as what holds it and its key; the first two of many alike."""
+    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
+    if isinstance(value, list) or all(isinstance(part, dict) for part in value.values()):
+        keys = keys[:2]
+    for key in keys:
+        yield value, key
+        if isinstance(value[key], dict | list):
+            yield from _list_places(value[key])
+
+
+def _dump(values: Any) -> bytes:
+    return json.dumps(values).encode() + b"\n"
+
+
 CONTENTS: dict[str, Damage] = {
     "empty": lambda content, suffix: b"",
     "half": _cut,
@@ -62,18 +138,34 @@ CONTENTS: dict[str, Damage] = {
     "no UTF-8": _spoil_text,
     "6,000 digits": _lengthen_number,
     "100,000 deep": _nest,
+    "other types": _rewrite(_change_types),
+    "huge numbers": _rewrite(_exaggerate),
 }
-OF_RECORDS = frozenset({"another type", "no UTF-8", "6,000 digits", "100,000 deep"})
+OF_RECORDS = frozenset(
+    {
+        *("another type", "no UTF-8", "6,000 digits", "100,000 deep"),
+        *("other types", "huge numbers"),
+    }
+)
 """Those that make sense for text with a syntax only."""
 OF_CONTENTS = frozenset({"empty", "half", "random"})
 """Those that make sense for what some listing opens only."""
 KINDS = (*CONTENTS, "folder", "removed", "removed meanwhile")
+UNSEEN = frozenset(
+    {("empty", "crops.jsonl"), *(("huge numbers", name) for name in ("job.json", "state.json"))}
+)
+"""Kinds and files that no listing calls damaged: nothing was found in the footage; what a job is to
+do, and what it found, may be any numbers."""
 
 
 def can_be_damaged(path: Path, kind: str) -> bool:
     """Whether a kind of damage means something for a file."""
     if kind == "no UTF-8":
         return path.suffix in RECORDS and b'"' in path.read_bytes()
+    if kind == "huge numbers" and path.suffix in RECORDS:
+        content = path.read_bytes()
+        same = _rewrite(lambda values: values)(content, path.suffix)
+        return CONTENTS[kind](content, path.suffix) != same
     if kind in OF_CONTENTS:
         return path.suffix in RECORDS | MODELS
     return kind not in OF_RECORDS or path.suffix in RECORDS

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
 from facefusion_finetune.dataset.manifest import (
+    Count,
     CropRecord,
     crops_directory,
     file_names,
@@ -23,9 +24,9 @@ class KnownSource(BaseModel):
     sha256: str
     path: str
     """Its path, links resolved."""
-    frames: int
+    frames: Count
     """Number of frames processed."""
-    faces: int
+    faces: Count
     """Number of faces found, of anyone."""
     shot: str | None
     """Name of its last shot, to which the folder's next picture may also belong."""

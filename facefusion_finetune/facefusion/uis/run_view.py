@@ -1,5 +1,6 @@
 """The curves and pictures of a run during training."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,8 +130,10 @@ def _read_steps(path: Path) -> list[tuple[int, float]]:
     for line in lines:
         try:
             values = parse_json(line)
-            found.append((int(values["step"]), float(values["loss"])))
+            step, loss = int(values["step"]), float(values["loss"])
         except (ValueError, KeyError, TypeError, OverflowError):
             # The last line may be incomplete, and some lines have no loss.
             continue
+        if math.isfinite(loss):
+            found.append((step, loss))
     return found
