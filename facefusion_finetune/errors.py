@@ -14,7 +14,7 @@ _MEMORY_WORDS = (
 """Parts of messages of PyTorch, ONNX Runtime, CUDA, cuDNN (the last one also if a batch is too
 large), MPS and HPU."""
 
-MAX_PART = 600
+MAX_PART = 500
 """Characters of one part of a message; names and values quoted in it may be of any length."""
 
 

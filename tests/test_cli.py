@@ -192,7 +192,14 @@ def test_a_note_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [
-        (["person", "show", "x" * 5000], 2),
+        *((["person", "show", name], 2) for name in ("x" * 300, "../../evil", "a/b", "a\0b")),
+        *((["extract", name, "x.png"], 2) for name in ("x" * 300, "../../evil", "a/b", "a\0b")),
+        (["person", "remove", "../../evil", "--yes"], 2),
+        (["person", "add", "../../evil", "--consent-note", "yes"], 2),
+        (["train", "../../evil"], 2),
+        (["dataset", "show", "../../evil"], 2),
+        (["models", "deactivate", "../../evil"], 2),
+        (["models", "import", "x.onnx", "--as", "../../evil"], 2),
         (["models", "show", "jane@" + "9" * 5000], 2),
         (["models", "activate", "jane@" + "[" * 5000], 2),
         (["train", "ada", "--preset", "x" * 5000], 2),

@@ -86,7 +86,7 @@ def _print_result(name: str, result: "ExtractionResult") -> None:
     from facefusion_finetune.dataset.extraction.others import ANOTHER_FACE
 
     for note in result.notes:
-        typer.echo(note, err=True)
+        typer.echo(to_line(note), err=True)
     rejected = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
     typer.echo(
         f"{name}: kept {result.kept} crops of {result.faces} faces in {result.frames} frames and"

@@ -222,5 +222,5 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def print_lines(lines: Iterable[str], otherwise: str) -> None:
-    """Print lines, or `otherwise` if there are none."""
-    typer.echo("\n".join(lines) or otherwise)
+    """Print lines, or `otherwise` if there are none; they may quote file names."""
+    typer.echo("\n".join(map(to_line, lines)) or otherwise)

@@ -16,8 +16,8 @@ from pydantic import (
     ValidationError,
 )
 
-from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, explain, read_file
+from facefusion_finetune import damage, home
+from facefusion_finetune.damage import DamageError, explain
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
 
@@ -124,8 +124,8 @@ class CropRecord(BaseModel):
         extra="ignore", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
     )
 
-    id: Annotated[str, Field(pattern="^[0-9a-f]{16}$")]
-    """16 hex digits from the source's digest, the time and the face."""
+    id: Annotated[str, Field(pattern="^[0-9A-Za-z_-]{1,64}$")]
+    """16 hex digits from the source's digest, the time and the face; becomes a file name."""
     source: str
     """Absolute path of the file, links resolved; undecodable bytes are written as `\\xNN`."""
     source_sha256: str
@@ -266,7 +266,7 @@ def read_lines(path: Path, remedy: str) -> list[bytes]:
         DatasetError: The file cannot be read.
     """
     try:
-        return read_file(path, bytes.splitlines)
+        return damage.read_lines(path)
     except FileNotFoundError:
         return []
     except DamageError as error:

@@ -12,7 +12,7 @@ import numpy
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
-from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.damage import DamageError, read_lines
 from facefusion_finetune.runs.run import Run
 
 SCORES_FILE = "held_out.jsonl"
@@ -51,7 +51,7 @@ def write_score(
 def read_scores(run: Run) -> list[Score]:
     """The scores by step; for a step repeated after a stop, the later one."""
     try:
-        lines = read_file(run.directory / SCORES_FILE, bytes.splitlines)
+        lines = read_lines(run.directory / SCORES_FILE)
     except (FileNotFoundError, DamageError):
         return []
     scores: dict[int, Score] = {}

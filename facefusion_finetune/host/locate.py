@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from facefusion_finetune.damage import parse_json
+from facefusion_finetune.damage import parse_json, read_file
 from facefusion_finetune.errors import HostError, UsageError
 from facefusion_finetune.home import (
     create_private_directory,
@@ -133,7 +133,7 @@ def forget(host: Host) -> None:
 def recall() -> Path | None:
     """Folder of the host linked last; None if there is none or the record is damaged."""
     try:
-        return Path(parse_json(_record_path().read_bytes())["path"])
+        return Path(read_file(_record_path(), parse_json)["path"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

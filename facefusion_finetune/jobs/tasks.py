@@ -90,7 +90,7 @@ def train(job: Job, reporter: Reporter) -> dict[str, Any]:
     if request.resume:
         run = recipe.find_unfinished(person)
         reporter.set_version(run.record.version)
-        targets = request.targets or tuple(_find_targets(job, run))
+        targets = request.targets or tuple(_paths(_find_targets(job, run)))
         request = request.model_copy(update={"targets": targets})
     analyser = _open_analyser(job, [*request.targets, *request.others], reporter, run)
     reporter.set_stage("Preparing")
@@ -166,7 +166,7 @@ def _paths(texts: Sequence[str]) -> list[Path]:
     return [Path(text) for text in texts]
 
 
-def _find_targets(job: Job, run: "Run") -> list[Path]:
+def _find_targets(job: Job, run: "Run") -> list[str]:
     """Targets of the job that started a run, in case it ended before they were copied to the run.
 
     Copying them again is harmless, as the result is the same.
@@ -179,7 +179,7 @@ def _find_targets(job: Job, run: "Run") -> list[Path]:
             request = earlier.request.read_arguments()
             assert isinstance(request, TrainRequest)
             if request.targets:
-                return [path for path in request.targets if path.exists()]
+                return [str(path) for path in request.targets if path.exists()]
     return []
 
 

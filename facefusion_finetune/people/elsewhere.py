@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.damage import DamageError, read_content, read_file
 from facefusion_finetune.errors import RegistryError
 
 Kind = Literal["export", "cache", "tracker"]
@@ -172,8 +172,8 @@ def _write(directory: Path, entries: list[Location]) -> None:
 def _salvage(path: Path) -> list[Path]:
     """The absolute paths in a damaged file."""
     try:
-        text = path.read_text("utf-8", errors="replace")
-    except OSError:
+        text = read_content(path).decode("utf-8", errors="replace")
+    except (OSError, DamageError):
         return []
     found = []
     for match in _STRING.finditer(text):

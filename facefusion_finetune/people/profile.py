@@ -11,7 +11,7 @@ import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, parse_toml, read_file
+from facefusion_finetune.damage import DamageError, explain, parse_toml, read_content, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
@@ -156,11 +156,11 @@ def create_consent(
         )
     if file is not None:
         try:
-            content = file.read_bytes()
-        except OSError as error:
+            content = read_content(file, limit=None)
+        except (OSError, DamageError) as error:
             raise ConsentError(
                 f"consent file {file}",
-                f"it cannot be read ({error.strerror}).",
+                f"it cannot be read ({explain(error)}).",
                 "Give an existing, readable file.",
             ) from error
         kind: Literal["note", "file"] = "file"

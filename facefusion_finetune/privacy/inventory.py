@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.damage import DamageError, read_lines
 from facefusion_finetune.dataset.manifest import is_record
 from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 from facefusion_finetune.people import elsewhere
@@ -168,7 +168,7 @@ def _read_record(name: str) -> tuple[dict[str, Any] | None, list[str]]:
 def _find_damaged_lines(directory: Path) -> list[str]:
     path = directory / home.MANIFEST_FILE
     try:
-        lines = read_file(path, bytes.splitlines)
+        lines = read_lines(path)
         damaged = sum(1 for line in lines if line.strip() and not is_record(line))
     except FileNotFoundError:
         return []

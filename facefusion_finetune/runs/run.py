@@ -15,7 +15,7 @@ import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, parse_json, parse_toml, read_file
+from facefusion_finetune.damage import DamageError, parse_json, parse_toml, read_content, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
 from facefusion_finetune.people.profile import Consent, Person, confirm_consent
 from facefusion_finetune.presets.preset import Preset
@@ -167,8 +167,8 @@ class Run:
     def forget_metrics_after(self, step: int) -> None:
         """Remove metrics of steps that a resumed run will repeat."""
         path = self.metrics_path
-        if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
+        if path.is_file():
+            lines = read_content(path, limit=None).splitlines(keepends=True)
             kept = [line for line in lines if line.endswith(b"\n") and _read_step(line) <= step]
             home.write_bytes(path, b"".join(kept))
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.damage import DamageError, explain, parse_json, read_file
+from facefusion_finetune.damage import DamageError, explain, parse_json, read_content
 from facefusion_finetune.errors import RegistryError, UsageError
 
 PREFIX = "facefusion_finetune."
@@ -193,7 +193,7 @@ def decode_card(text: str | bytes, origin: str) -> ModelCard:
 def read_card(path: Path) -> ModelCard:
     """Read the `.json` next to a model; errors as in `decode_metadata`, also if it is missing."""
     try:
-        content = read_file(path, bytes)
+        content = read_content(path)
     except (FileNotFoundError, DamageError) as error:
         why = f"the model card cannot be read ({explain(error)})."
         raise RegistryError(str(path), why, "Activate the model again.") from error

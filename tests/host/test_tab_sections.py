@@ -249,7 +249,7 @@ def test_pictures_of_the_gallery_are_served_from_where_they_lie(
     assert not is_static_file(str(next((ruth.directory / "crops").glob("*.png"))))
 
 
-ELSEWHERE = ("../../evil", "..", "/", "*", "x" * 5000)
+ELSEWHERE = ("../../evil", "a/b", "..", "/", "*", "a\0b", "x" * 300, "jane@" + "9" * 5000)
 """What a forged request may give as the name of a person."""
 
 

@@ -1,8 +1,12 @@
 """Ways in which a file can be damaged, and put back."""
 
+import functools
 import json
+import math
+import os
 import re
 import shutil
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -17,8 +21,10 @@ MODELS = frozenset({".onnx", ".hash"})
 DIGITS = 6000
 """Of a number: more than Python turns into text."""
 DEPTH = 100_000
+LINE = 50 << 20
+"""Bytes of one line."""
 
-_NUMBERS = (re.compile(rb'(": ?|= )\d+(?=[\s,}])'), re.compile(rb'(": ")\d+(?=")'))
+_DIGITS = (re.compile(rb'(": ?|= )\d+(?=[\s,}])'), re.compile(rb'(": ")\d+(?=")'))
 """A number; and one in a text, as cards have them."""
 Damage = Callable[[bytes, str], bytes]
 """Content and suffix of a whole file to the content of a damaged one."""
@@ -43,7 +49,7 @@ def _spoil_text(content: bytes, suffix: str) -> bytes:
 
 
 def _lengthen_number(content: bytes, suffix: str) -> bytes:
-    for pattern in _NUMBERS:
+    for pattern in _DIGITS:
         longer, count = pattern.subn(rb"\g<1>" + b"9" * DIGITS, content, count=1)
         if count:
             return longer
@@ -52,6 +58,12 @@ def _lengthen_number(content: bytes, suffix: str) -> bytes:
 
 def _nest(content: bytes, suffix: str) -> bytes:
     return _write_value(b"[" * DEPTH + b"]" * DEPTH, suffix)
+
+
+def _nest_tables(content: bytes, suffix: str) -> bytes:
+    if suffix == ".toml":
+        return b"[" + b"a." * DEPTH + b"a]\n"
+    return b'{"a":' * DEPTH + b"1" + b"}" * DEPTH + b"\n"
 
 
 def _write_value(value: bytes, suffix: str) -> bytes:
@@ -83,18 +95,24 @@ def _change_types(values: Any) -> Any:
     return {key: replace_by_other_type(value) for key, value in values.items()}
 
 
-def _exaggerate(value: Any) -> Any:
-    """Every number larger than anything; those in a text, too, as cards have them."""
+def _replace_numbers(number: float, value: Any) -> Any:
+    """Every number replaced; those in a text, too, as cards have them."""
     if isinstance(value, dict):
-        return {key: _exaggerate(part) for key, part in value.items()}
+        return {key: _replace_numbers(number, part) for key, part in value.items()}
     if isinstance(value, list):
-        return list(map(_exaggerate, value))
+        return [_replace_numbers(number, part) for part in value]
     if isinstance(value, str) and re.fullmatch(r"[\[{\d].*[\]}\d]", value):
         try:
-            return json.dumps(_exaggerate(json.loads(value)))
+            return json.dumps(_replace_numbers(number, json.loads(value)))
         except ValueError:
             return value
-    return 1e308 if isinstance(value, int | float) and not isinstance(value, bool) else value
+    return number if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _set_numbers(number: float) -> Damage:
+    change = _rewrite(functools.partial(_replace_numbers, number))
+    # Python's own word for what others write as 1e999.
+    return lambda content, suffix: change(content, suffix).replace(b"Infinity", b"1e999")
 
 
 def change_every_value(content: bytes, suffix: str, wrong: Iterable[Any]) -> Iterator[bytes]:
@@ -130,6 +148,7 @@ def _dump(values: Any) -> bytes:
     return json.dumps(values).encode() + b"\n"
 
 
+_NUMBERS_BY_KIND = {"huge numbers": 1e308, "no numbers": math.nan, "endless numbers": math.inf}
 CONTENTS: dict[str, Damage] = {
     "empty": lambda content, suffix: b"",
     "half": _cut,
@@ -139,20 +158,28 @@ CONTENTS: dict[str, Damage] = {
     "6,000 digits": _lengthen_number,
     "100,000 deep": _nest,
     "other types": _rewrite(_change_types),
-    "huge numbers": _rewrite(_exaggerate),
+    "tables 100,000 deep": _nest_tables,
+    "null": lambda content, suffix: _write_value(b'""' if suffix == ".toml" else b"null", suffix),
+    **{kind: _set_numbers(number) for kind, number in _NUMBERS_BY_KIND.items()},
 }
-OF_RECORDS = frozenset(
-    {
-        *("another type", "no UTF-8", "6,000 digits", "100,000 deep"),
-        *("other types", "huge numbers"),
-    }
-)
-"""Those that make sense for text with a syntax only."""
 OF_CONTENTS = frozenset({"empty", "half", "random"})
 """Those that make sense for what some listing opens only."""
-KINDS = (*CONTENTS, "folder", "removed", "removed meanwhile")
+OF_RECORDS = frozenset({*CONTENTS, "50 MB in a line"}) - OF_CONTENTS
+"""Those that make sense for text with a syntax only."""
+KINDS = (
+    *CONTENTS,
+    "50 MB in a line",
+    "folder",
+    "pipe",
+    "removed",
+    "removed but for a link",
+    "removed meanwhile",
+)
 UNSEEN = frozenset(
-    {("empty", "crops.jsonl"), *(("huge numbers", name) for name in ("job.json", "state.json"))}
+    {
+        ("empty", "crops.jsonl"),
+        *((kind, name) for kind in _NUMBERS_BY_KIND for name in ("job.json", "state.json")),
+    }
 )
 """Kinds and files that no listing calls damaged: nothing was found in the footage; what a job is to
 do, and what it found, may be any numbers."""
@@ -162,7 +189,7 @@ def can_be_damaged(path: Path, kind: str) -> bool:
     """Whether a kind of damage means something for a file."""
     if kind == "no UTF-8":
         return path.suffix in RECORDS and b'"' in path.read_bytes()
-    if kind == "huge numbers" and path.suffix in RECORDS:
+    if kind in _NUMBERS_BY_KIND and path.suffix in RECORDS:
         content = path.read_bytes()
         same = _rewrite(lambda values: values)(content, path.suffix)
         return CONTENTS[kind](content, path.suffix) != same
@@ -180,19 +207,30 @@ def damaged(path: Path, kind: str, spare: Path) -> Iterator[None]:
         kind: One of `KINDS`.
         spare: A folder on the same disk for the whole file.
     """
-    whole = spare / "whole"
+    folder = Path(tempfile.mkdtemp(dir=spare))
+    whole = folder / "whole"
     path.rename(whole)
     try:
         if kind == "folder":
             path.mkdir()
             (path / "inside.txt").write_text("in the way")
+        elif kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "removed but for a link":
+            path.symlink_to(spare / "nothing")
+        elif kind == "50 MB in a line":
+            line = spare / f"line{path.suffix}"
+            if not line.exists():
+                line.write_bytes(_write_value(b'"' + b"x" * LINE + b'"', path.suffix))
+            path.hardlink_to(line)
         elif kind in CONTENTS:
             path.write_bytes(CONTENTS[kind](whole.read_bytes(), path.suffix))
         elif kind == "removed meanwhile":
             shutil.copy2(whole, path)
         yield
     finally:
-        if path.is_dir():
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
         path.unlink(missing_ok=True)
         whole.rename(path)
+        folder.rmdir()

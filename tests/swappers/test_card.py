@@ -143,7 +143,7 @@ def test_values_that_make_no_sense_are_damage(key: str, value: object, reason: s
 )
 def test_what_is_deep_or_huge_but_valid_is_damage(value: str) -> None:
     entries = encode_metadata(create_card()) | {PREFIX + "judge_result": value}
-    with pytest.raises(RegistryError, match=r"no readable model card .*(nested|digits)"):
+    with pytest.raises(RegistryError, match=r"no readable model card .*(nested|too large)"):
         decode_metadata(entries, "jane-1.onnx")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import explain
 from facefusion_finetune.dataset.manifest import (
     Count,
     CropRecord,
@@ -59,7 +60,7 @@ def read_known_sources(person: Person, records: list[CropRecord]) -> dict[str, K
         except ValidationError as error:
             raise DatasetError(
                 f"{path}, line {number}",
-                "the line is damaged.",
+                f"the line is damaged ({explain(error)}).",
                 "Delete it: that footage is then processed again if it is given again.",
             ) from error
         known[source.sha256] = source

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, parse_json, read_file
+from facefusion_finetune.damage import DamageError, parse_json, read_lines
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.evaluation.watching import read_scores
 from facefusion_finetune.facefusion.uis.page import translate
@@ -123,7 +123,7 @@ def create_curves(run: Run | None) -> Curves:
 
 def _read_steps(path: Path) -> list[tuple[int, float]]:
     try:
-        lines = read_file(path, bytes.splitlines)
+        lines = read_lines(path)
     except (FileNotFoundError, DamageError):
         return []
     found = []

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Annotated
 
 import torch
-from pydantic import Field, TypeAdapter
+from pydantic import ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import explain, parse_json
+from facefusion_finetune.damage import explain, open_regular, parse_json
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.runs.run import RunConfig
 
@@ -46,6 +46,8 @@ class Identity:
 @dataclass(frozen=True)
 class Progress:
     """A run's progress. Batches depend only on seed and step, so no generator state is stored."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     step: Annotated[int, Field(ge=0)]
     """Completed steps."""
@@ -132,6 +134,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     groups: dict[str, TensorSet] = {group: {} for group in _GROUPS}
     tensors: TensorSet = {}
     try:
+        # safetensors waits for a named pipe, and has no words for a folder.
+        open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             for key in file.keys():  # noqa: SIM118 - not a dict
