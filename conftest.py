@@ -1,3 +1,3 @@
 """Fixtures of all tests."""
 
-pytest_plugins = ["tests.support.demo_world"]
+pytest_plugins = ["tests.support.damaged_home", "tests.support.demo_world"]

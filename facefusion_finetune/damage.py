@@ -4,26 +4,83 @@ Callers turn that error into one of `errors`, with the path and what to do.
 """
 
 import json
+import os
+import re
+import stat
 import tomllib
 from collections.abc import Callable
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from facefusion_finetune.errors import cut_middle
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
 Parsed = TypeVar("Parsed")
 
+MAX_BYTES = 16 << 20
+"""Of a record; this package writes some hundred kilobytes for a person of 20,000 crops."""
 MAX_REASON = 200
 """Characters; a parser's message may quote any amount of the file."""
+MAX_DEPTH = 50
+"""Tables and lists in each other; this package writes four."""
+_DEEP_KEY = re.compile(
+    rb"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % MAX_DEPTH
+)
+MAX_NUMBER = 1 << 63
+"""Larger integers overflow where they are computed with."""
 
 
 class DamageError(ValueError):
     """A file's content is not what was written; the message gives the reason in one line."""
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """Open a regular file, and nothing else, for reading.
+
+    Raises:
+        OSError: It is not a regular file, or cannot be read.
+    """
+    file = open(path, "rb", opener=_open_nonblocking)  # noqa: SIM115 - closed by the caller
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError("it is not a regular file")
+    return file
+
+
+def _open_nonblocking(name: str, flags: int) -> int:
+    # A named pipe would otherwise block until someone writes to it.
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def read_content(path: Path, limit: int | None = MAX_BYTES) -> bytes:
+    """The bytes of a file written by this package, which may have been damaged or replaced.
+
+    Args:
+        path: The file.
+        limit: Most bytes; None for a file of lines, of which there may be any number.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamageError: It cannot be read, or is too large.
+    """
+    try:
+        with open_regular(path) as file:
+            if limit is not None and os.fstat(file.fileno()).st_size > limit:
+                raise DamageError(f"it is larger than {limit >> 20} MiB")
+            return file.read()
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise DamageError("it is a link to a file that does not exist") from error
+        raise
+    except OSError as error:
+        raise DamageError(explain(error)) from error
+
+
 def read_file(path: Path, parse: Callable[[bytes], Parsed]) -> Parsed:
-    """Read a file written by this package, which may have been damaged or replaced.
+    """Read a record; see `read_content`.
 
     Args:
         path: The file.
@@ -34,27 +91,60 @@ def read_file(path: Path, parse: Callable[[bytes], Parsed]) -> Parsed:
         FileNotFoundError: There is no such file.
         DamageError: It cannot be read or parsed.
     """
+    content = read_content(path)
     try:
-        return parse(path.read_bytes())
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError) as error:
+        return parse(content)
+    except (ValueError, RecursionError) as error:
         raise DamageError(explain(error)) from error
+
+
+def read_lines(path: Path) -> list[bytes]:
+    """The lines of a file with one record per line; errors as in `read_content`."""
+    return read_content(path, limit=None).splitlines()
 
 
 def parse_json(content: bytes | str) -> Any:
     """The value of a JSON text.
 
     Raises:
-        DamageError: It is not valid JSON, nested too deeply, or contains a number that is too long.
+        DamageError: It is not valid JSON; and as `check_bounds`.
     """
     return _parse(json.loads, content)
 
 
 def parse_toml(content: bytes) -> dict[str, Any]:
     """The tables of a TOML text; errors as in `parse_json`."""
-    tables: dict[str, Any] = _parse(lambda text: tomllib.loads(text.decode("utf-8")), content)
+    tables: dict[str, Any] = _parse(_load_toml, content)
     return tables
+
+
+def _load_toml(content: bytes) -> dict[str, Any]:
+    # tomllib takes time that grows with the square of a key's parts.
+    if _DEEP_KEY.search(content):
+        raise DamageError("it is nested too deeply")
+    return tomllib.loads(content.decode("utf-8"))
+
+
+def check_bounds(value: Any) -> Any:
+    """A value parsed from a file, of which any depth and any number would be valid syntax.
+
+    Raises:
+        DamageError: It is nested too deeply, or contains an integer of `MAX_NUMBER` or more.
+    """
+    level, depth = [value], 0
+    while level:
+        if depth > MAX_DEPTH:
+            raise DamageError("it is nested too deeply")
+        below: list[Any] = []
+        for part in level:
+            if isinstance(part, dict):
+                below += part.values()
+            elif isinstance(part, list | tuple):
+                below += part
+            elif isinstance(part, int) and abs(part) >= MAX_NUMBER:
+                raise DamageError("a number in it is too large")
+        level, depth = below, depth + 1
+    return value
 
 
 def explain(error: Exception) -> str:
@@ -73,7 +163,7 @@ def explain(error: Exception) -> str:
     else:
         text = str(error) or type(error).__name__
     line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
-    return line if len(line) <= MAX_REASON else line[: MAX_REASON - 3] + "..."
+    return cut_middle(line, MAX_REASON)
 
 
 def describe_fault(error: "ValidationError", number: int = 0) -> tuple[str, str]:
@@ -93,6 +183,6 @@ def _parse(parse: Callable[[Any], Any], content: bytes | str) -> Any:
     if not content.strip():
         raise DamageError("it is empty")
     try:
-        return parse(content)
+        return check_bounds(parse(content))
     except (ValueError, RecursionError) as error:
         raise DamageError(explain(error)) from error

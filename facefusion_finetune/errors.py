@@ -14,9 +14,34 @@ _MEMORY_WORDS = (
 """Parts of messages of PyTorch, ONNX Runtime, CUDA, cuDNN (the last one also if a batch is too
 large), MPS and HPU."""
 
+MAX_PART = 500
+"""Characters of one part of a message; names and values quoted in it may be of any length."""
+
+
+def cut_middle(text: str, length: int) -> str:
+    """A text of at most `length` characters; the middle is cut if it is longer."""
+    if len(text) <= length:
+        return text
+    kept = max(0, length - 3)
+    return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+
+
+def to_line(text: str) -> str:
+    """A text that quotes users and files, as one line: what cannot be printed becomes `?`."""
+    return "".join(
+        " " if sign in "\r\n\t" else sign if sign.isprintable() else "?" for sign in text
+    )
+
+
+def to_message(text: str) -> str:
+    """Like `to_line`, of at most `MAX_PART` characters."""
+    return cut_middle(to_line(text), MAX_PART)
+
 
 class FinetuneError(Exception):
     """An operation failed. The command line prints the error and exits with `exit_code`.
+
+    Each part becomes one printable line of limited length; see `to_message`.
 
     Args:
         given: What was given, with its name or path.
@@ -27,10 +52,8 @@ class FinetuneError(Exception):
     exit_code = 1
 
     def __init__(self, given: str, why: str, todo: str) -> None:
-        self.given = given
-        self.why = why
-        self.todo = todo
-        super().__init__(f"{given}: {why} {todo}")
+        self.given, self.why, self.todo = map(to_message, (given, why, todo))
+        super().__init__(f"{self.given}: {self.why} {self.todo}")
 
     def __reduce__(self) -> tuple[type["FinetuneError"], tuple[str, str, str]]:
         # An exception is rebuilt from its `args`, which hold the whole sentence, not the parts.

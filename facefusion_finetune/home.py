@@ -10,6 +10,8 @@ from typing import BinaryIO
 
 import platformdirs
 
+from facefusion_finetune.errors import UsageError
+
 HOME_VARIABLE = "FACEFUSION_FINETUNE_HOME"
 
 PERSON_FILE = "person.toml"
@@ -34,11 +36,56 @@ COPY_CHUNK = 1 << 20
 
 
 def home_directory() -> Path:
-    """The data folder: `FACEFUSION_FINETUNE_HOME`, else one in the platform's user data folder."""
+    """The data folder: `FACEFUSION_FINETUNE_HOME`, else one in the platform's user data folder.
+
+    Raises:
+        UsageError: It cannot be told, since the user has no home folder.
+    """
     configured = os.environ.get(HOME_VARIABLE)
     if configured:
-        return Path(configured).expanduser().resolve()
-    return Path(platformdirs.user_data_dir("facefusion-finetune", appauthor=False))
+        return resolve_path(configured, f"{HOME_VARIABLE}={configured}")
+    with contextlib.suppress(RuntimeError):
+        path = Path(platformdirs.user_data_dir("facefusion-finetune", appauthor=False))
+        # In older versions of platformdirs, `~` stays, and would become a folder's name.
+        if path.is_absolute():
+            return path
+    raise UsageError(
+        "data folder",
+        "this user has no home folder: HOME is not set, and the system knows none.",
+        f"Set {HOME_VARIABLE} to the path of a folder.",
+    )
+
+
+def expand_path(path: str | Path, given: str | None = None) -> Path:
+    """A path given by the user, with `~` expanded.
+
+    Args:
+        path: The path.
+        given: What the user gave, for the error message; by default, the path.
+
+    Raises:
+        UsageError: It begins with the home folder of a user who has none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            given or str(path), "there is no such home folder.", "Give the whole path."
+        ) from error
+
+
+def resolve_path(path: str | Path, given: str | None = None) -> Path:
+    """Like `expand_path`, but absolute, and with links followed.
+
+    Raises:
+        UsageError: As `expand_path`; or its links lead in a circle, or it has a null character.
+    """
+    try:
+        return expand_path(path, given).resolve()
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(
+            given or str(path), f"it cannot be resolved ({error}).", "Give another path."
+        ) from error
 
 
 @contextlib.contextmanager

@@ -1,15 +1,19 @@
 """The commands as a user types them: what they print, where, and how they end."""
 
 import functools
+import io
 import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
 
-from facefusion_finetune import analysers
-from facefusion_finetune.cli.shared import choose_analyser
+from facefusion_finetune import analysers, home
+from facefusion_finetune.cli.extract import _show_progress as show_files
+from facefusion_finetune.cli.shared import choose_analyser, create_console, show_progress
+from facefusion_finetune.dataset.extraction.extract import Progress
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.runs.run import Run
@@ -147,3 +151,95 @@ def test_a_missing_extra_says_how_to_install_it(name: str, tmp_path: Path) -> No
     assert f"the Python module {name}" in done.stderr
     assert "pip install 'facefusion-finetune[demo]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+ODD = "/my [clips]/[/b] :warning: [red]x[/red] {task} \\[a" + "/long" * 30
+"""What Rich would take for markup, for pictures, or break."""
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_notes_stages_and_files_are_printed_as_they_are(
+    is_terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if is_terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+        monkeypatch.setenv("COLUMNS", "300")
+        monkeypatch.setenv("TERM", "xterm")
+    with show_progress() as observer:
+        observer.on_note(f"note {ODD}")
+        observer.on_stage(f"stage {ODD}")
+    with show_files() as on_progress:
+        on_progress(Progress("extracting", f"file {ODD}", 1, 2, 3, 4))
+    err = capsys.readouterr().err
+    for word in ("note", "stage", "file"):
+        assert f"{word} {ODD}" in err
+
+
+def test_tables_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    table = Table(title="[title]")
+    table.add_row("[/b] :key:", "[red]x")
+    create_console().print(table)
+    out = capsys.readouterr().out
+    assert all(text in out for text in ("[title]", "[/b] :key:", "[red]x"))
+
+
+def test_a_note_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with show_progress() as observer:
+        observer.on_note("\x1b[2J\x07\udcff a\nb")
+    assert capsys.readouterr().err == "?[2J?? a b\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        *((["person", "show", name], 2) for name in ("x" * 300, "../../evil", "a/b", "a\0b")),
+        *((["extract", name, "x.png"], 2) for name in ("x" * 300, "../../evil", "a/b", "a\0b")),
+        (["person", "remove", "../../evil", "--yes"], 2),
+        (["person", "add", "../../evil", "--consent-note", "yes"], 2),
+        (["train", "../../evil"], 2),
+        (["dataset", "show", "../../evil"], 2),
+        (["models", "deactivate", "../../evil"], 2),
+        (["models", "import", "x.onnx", "--as", "../../evil"], 2),
+        (["models", "show", "jane@" + "9" * 5000], 2),
+        (["models", "activate", "jane@" + "[" * 5000], 2),
+        (["train", "ada", "--preset", "x" * 5000], 2),
+        (["train", "ada", "--preset", "x" * 5000 + ".toml"], 2),
+        (["train", "ada", "--cache-size", "9" * 5000], 2),
+        (["train", "ada", "--cache-size", "9999999999T"], 2),
+        (["train", "ada", "--seed", "9" * 40], 2),
+        (["train", "ada", "--base", "x" * 5000 + ".onnx"], 1),
+        (["extract", "ada", "x" * 5000], 1),
+        (["extract", "ada", "x.png", "--fps", "nan"], 2),
+        (["inspect", "x" * 5000 + ".onnx"], 1),
+        (["jobs", "show", "x" * 5000], 1),
+        (["evaluate", "ada@" + "1" * 10], 2),
+        (["dataset", "reject", "ada", "x" * 5000], 2),
+    ],
+)
+def test_arguments_of_any_length_and_size_end_in_a_short_sentence(
+    run, person: Person, arguments: list[str], code: int
+) -> None:
+    ended, out, err = run(*arguments)
+    assert (ended, out) == (code, "")
+    assert "Traceback" not in err
+    assert len(err) < 2000
+
+
+def test_names_that_the_terminal_cannot_encode(
+    run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(home.HOME_VARIABLE, str(tmp_path / "caf\u00e9 \udcff"))
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", out)
+        code, *_ = run("person", "add", "ada", "--consent-note", "yes")
+    out.seek(0)
+    assert code == 0
+    assert "caf\u00e9 \\udcff/people/ada/person.toml" in out.read()
+
+
+def test_a_text_that_cannot_be_recorded(run) -> None:
+    code, out, err = run("person", "add", "ada", "--consent-note", "signed \udcff")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: signed ?\n  why:  it has characters that are no Unicode text")
+    assert run("person", "list")[1] == "No persons are on record.\n"

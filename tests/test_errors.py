@@ -10,7 +10,13 @@ import torch
 from onnxruntime.capi.onnxruntime_pybind11_state import RuntimeException
 
 import facefusion_finetune
-from facefusion_finetune.errors import FinetuneError, TrainingError, is_out_of_memory
+from facefusion_finetune.errors import (
+    MAX_PART,
+    FinetuneError,
+    TrainingError,
+    cut_middle,
+    is_out_of_memory,
+)
 
 
 def list_error_modules() -> set[str]:
@@ -95,3 +101,22 @@ def test_a_lack_of_memory_is_recognised(error: Exception) -> None:
 )
 def test_other_errors_are_not(error: BaseException | None) -> None:
     assert not is_out_of_memory(error)
+
+
+def test_what_a_message_quotes_is_shortened_and_printable() -> None:
+    error = FinetuneError("a" * 5000 + ".mp4", "\x1b[2J\ud800 is\nno   name.", "b" * MAX_PART)
+    assert len(error.given) == MAX_PART
+    assert error.given.startswith("aaa")
+    assert error.given.endswith("a.mp4")
+    assert error.why == "?[2J? is no   name."
+    assert error.todo == "b" * MAX_PART
+    assert str(error) == f"{error.given}: {error.why} {error.todo}"
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("text", "length", "cut"),
+    [("abcdefgh", 8, "abcdefgh"), ("abcdefgh", 7, "ab...gh"), ("abcdefgh", 6, "ab...h")],
+)
+def test_the_middle_is_cut(text: str, length: int, cut: str) -> None:
+    assert cut_middle(text, length) == cut

@@ -1,5 +1,6 @@
 """The command line. Heavy modules are imported inside the commands, so that `--help` is fast."""
 
+import io
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -65,28 +66,42 @@ def _options(
 
 def main() -> None:
     """Run a command; prints errors to stderr, exits with 0, 1 (failure) or 2 (wrong use)."""
+    for stream in (sys.stdout, sys.stderr):
+        # File names may have characters that the terminal or pipe cannot encode.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except FinetuneError as error:
-        _fail(f"{error.given}\n  why:  {error.why}\n  do:   {error.todo}", error.exit_code)
+        _fail(error)
     except ModuleNotFoundError as error:
         if error.name not in {"cv2", "onnxruntime"}:
             raise
         _fail(
-            f"the Python module {error.name}\n"
-            "  why:  it is not installed; FaceFusion's environment includes it.\n"
-            "  do:   run in that environment, or: pip install 'facefusion-finetune[demo]'",
-            1,
+            FinetuneError(
+                f"the Python module {error.name}",
+                "it is not installed; FaceFusion's environment includes it.",
+                "run in that environment, or: pip install 'facefusion-finetune[demo]'",
+            )
+        )
+    except UnicodeEncodeError as error:
+        _fail(
+            FinetuneError(
+                str(error.object),
+                "it has characters that are no Unicode text, so it cannot be recorded.",
+                "rename the file, or write the text differently; nothing was changed.",
+            )
         )
     except OSError as error:
         _fail(
-            f"{error.filename or 'a file'}\n  why:  {error.strerror or error}.\n"
-            "  do:   check the path, its permissions and the free disk space; existing files are"
-            " kept.",
-            1,
+            FinetuneError(
+                str(error.filename or "a file"),
+                f"{error.strerror or error}.",
+                "check the path, its permissions and the free disk space; existing files are kept.",
+            )
         )
 
 
-def _fail(text: str, exit_code: int) -> None:
-    typer.echo(f"error: {text}", err=True)
-    sys.exit(exit_code)
+def _fail(error: FinetuneError) -> None:
+    typer.echo(f"error: {error.given}\n  why:  {error.why}\n  do:   {error.todo}", err=True)
+    sys.exit(error.exit_code)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,7 +16,14 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from facefusion_finetune.cli.dataset import print_advice
-from facefusion_finetune.cli.shared import FacesOption, HostOption, SetOption, choose_analyser
+from facefusion_finetune.cli.shared import (
+    FacesOption,
+    HostOption,
+    SetOption,
+    choose_analyser,
+    create_console,
+)
+from facefusion_finetune.errors import to_line
 
 if TYPE_CHECKING:
     from facefusion_finetune.dataset.extraction.extract import ExtractionResult, Progress
@@ -80,7 +86,7 @@ def _print_result(name: str, result: "ExtractionResult") -> None:
     from facefusion_finetune.dataset.extraction.others import ANOTHER_FACE
 
     for note in result.notes:
-        typer.echo(note, err=True)
+        typer.echo(to_line(note), err=True)
     rejected = ", ".join(f"{count} {reason}" for reason, count in result.rejected.items())
     typer.echo(
         f"{name}: kept {result.kept} crops of {result.faces} faces in {result.frames} frames and"
@@ -108,14 +114,14 @@ def _print_result(name: str, result: "ExtractionResult") -> None:
 @contextlib.contextmanager
 def _show_progress() -> "Iterator[Callable[[Progress], None]]":
     """A progress bar on stderr, or one line per file if that is not a terminal."""
-    console = Console(stderr=True)
+    console = create_console(stderr=True)
     if not console.is_terminal:
         latest: list[tuple[str, int]] = []
 
         def on_file(progress: "Progress") -> None:
             if latest != [(progress.stage, progress.number)]:
                 latest[:] = [(progress.stage, progress.number)]
-                console.print(_describe(progress), highlight=False, markup=False)
+                console.print(_describe(progress), soft_wrap=True)
 
         yield on_file
         return
@@ -142,4 +148,4 @@ def _show_progress() -> "Iterator[Callable[[Progress], None]]":
 
 def _describe(progress: "Progress") -> str:
     verb = "Checking" if progress.stage == "checking" else "Extracting"
-    return f"{verb} {progress.name} ({progress.number} of {progress.total})"
+    return to_line(f"{verb} {progress.name} ({progress.number} of {progress.total})")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from facefusion_finetune.cli.shared import Json
+from facefusion_finetune.cli.shared import Json, create_console
 from facefusion_finetune.errors import FinetuneError, UsageError
 from facefusion_finetune.inspection.words import (
     clean,
@@ -84,7 +84,7 @@ def _draw(inspection: "Inspection", path: Path) -> None:
 
 
 def _print(inspection: "Inspection") -> None:
-    console = Console(highlight=False)
+    console = create_console()
     with console.capture() as capture:
         _print_head(inspection, console)
         console.print(_list_blocks(inspection, console.width))

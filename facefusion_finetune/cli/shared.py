@@ -17,7 +17,7 @@ from rich.progress import (
 )
 
 from facefusion_finetune import analysers
-from facefusion_finetune.errors import UsageError
+from facefusion_finetune.errors import UsageError, to_line
 from facefusion_finetune.people.profile import Person, load_person, split_reference
 from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.training.request import JUDGE_VARIABLE
@@ -119,6 +119,14 @@ def _refuse_with_insightface(host: Path | None, settings: list[str] | None) -> N
         )
 
 
+def create_console(stderr: bool = False) -> Console:
+    """A console that prints texts of users and files as they are.
+
+    By default, Rich takes `[clips]` for markup and `:key:` for a picture.
+    """
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
 def load_reference(model: str) -> tuple[Person, int | None]:
     """Person and version of `NAME[@VERSION]`."""
     name, version = split_reference(model)
@@ -140,10 +148,10 @@ def show_progress() -> "Iterator[Observer]":
     if not is_first_process():
         yield Observer()
         return
-    console = Console(stderr=True)
+    console = create_console(stderr=True)
 
     def on_note(text: str) -> None:
-        console.print(text, highlight=False)
+        console.print(to_line(text), soft_wrap=True)
 
     if not console.is_terminal:
         yield Observer(
@@ -151,17 +159,17 @@ def show_progress() -> "Iterator[Observer]":
         )
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[figures]}"),
+        TextColumn("{task.fields[figures]}", markup=False),
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("Starting", total=None, figures="")
 
         def on_stage(text: str) -> None:
-            progress.reset(task, description=text, total=None, figures="")
+            progress.reset(task, description=to_line(text), total=None, figures="")
 
         def on_step(step: int, total: int, values: dict[str, float]) -> None:
             progress.update(task, completed=step, total=total, figures=_describe_step(values))
@@ -172,7 +180,7 @@ def show_progress() -> "Iterator[Observer]":
 def _print_step(console: Console, step: int, total: int, values: dict[str, float]) -> None:
     """Without a terminal, print a line every 10 % of the steps."""
     if step * 10 // total > (step - 1) * 10 // total:
-        console.print(f"step {step} of {total}: {_describe_step(values)}", highlight=False)
+        console.print(f"step {step} of {total}: {_describe_step(values)}")
 
 
 def _describe_step(values: dict[str, float]) -> str:
@@ -214,5 +222,5 @@ def describe(values: dict[str, Any]) -> str:
 
 
 def print_lines(lines: Iterable[str], otherwise: str) -> None:
-    """Print lines, or `otherwise` if there are none."""
-    typer.echo("\n".join(lines) or otherwise)
+    """Print lines, or `otherwise` if there are none; they may quote file names."""
+    typer.echo("\n".join(map(to_line, lines)) or otherwise)

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from facefusion_finetune.cli.shared import (
     FacesOption,
@@ -15,6 +14,7 @@ from facefusion_finetune.cli.shared import (
     SetOption,
     TargetsOption,
     choose_analyser,
+    create_console,
     is_first_process,
     load_reference,
     print_report,
@@ -82,7 +82,7 @@ def _print_dry_run(dry_run: "DryRun", as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(dry_run.as_dict(), indent=2, sort_keys=True))
     else:
-        Console().print(create_table(dry_run))
+        create_console().print(create_table(dry_run))
 
 
 def train(

@@ -13,6 +13,7 @@ from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.faces.images import read_png
 from facefusion_finetune.faces.protocol import FaceGeometry, Mask, Matrix, VisionFrame
+from facefusion_finetune.faces.warp import find_inside
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.swappers.catalogue import RecogniserOptions, SwapperOptions
 
@@ -83,6 +84,8 @@ def load_folder(
         aligned, _ = analyser.warp_face(masks, landmark_5, options.template, options.size)
         shares = aligned.astype(numpy.float32) / numpy.float32(255)
         features, visible, face = shares[..., 0], shares[..., 1], shares[..., 2]
+        # Beyond the frame, the crop repeats the frame's border, and so do its masks.
+        visible = visible * find_inside(cutout.shape[1::-1], matrix, options.size)
         crops.append(AlignedCrop(record, cutout, crop, matrix, face * visible, features * visible))
     return crops
 

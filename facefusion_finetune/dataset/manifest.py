@@ -7,47 +7,64 @@ from typing import Annotated, Any, Literal
 
 import numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, PlainSerializer, PlainValidator, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
 
-from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, explain, read_file
+from facefusion_finetune import damage, home
+from facefusion_finetune.damage import DamageError, explain
 from facefusion_finetune.errors import DatasetError
 from facefusion_finetune.people.profile import Person
+
+Number = Annotated[float, Field(ge=-1e6, le=1e6)]
+"""Larger than any picture's side, angle or share."""
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Point = tuple[Number, Number]
 
 
 class CropMeasures(BaseModel):
     """Measured once, when a face is found. Angles in degrees; None for what cannot be measured."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=False)
 
-    size: float
+    size: Number
     """Shorter side of the bounding box, in pixels of the frame."""
-    sharpness: float
+    sharpness: Number
     """0 (blurred) to 1 (sharp) at the face's own resolution, whatever its size."""
-    brightness: float
+    brightness: Number
     """Mean luma inside the face, 0 to 255."""
-    contrast: float
+    contrast: Number
     """Standard deviation of the luma inside the face, in grey levels."""
-    dark: float
+    dark: Number
     """Share of the face that is black, 0 to 1."""
-    bright: float
+    bright: Number
     """Share of the face that is overexposed, 0 to 1."""
-    visible: float
-    """Share of the face that is not occluded, 0 to 1."""
-    yaw: float | None
+    visible: Number
+    """Share of the face that is in the frame and not occluded, 0 to 1."""
+    outside: Number | None = None
+    """Share of the aligned crop that lies outside the frame, 0 to 1; None if it was not measured,
+    as in older records."""
+    face_outside: Number | None = None
+    """Share of the face that lies outside the frame; None likewise."""
+    yaw: Number | None
     """0 faces the camera; positive is turned to the picture's right."""
-    pitch: float | None
+    pitch: Number | None
     """Positive is down."""
-    roll: float
+    roll: Number
     """Angle of the line of the eyes; 0 is upright, positive is clockwise in the picture."""
-    eye_opening: tuple[float | None, float | None]
+    eye_opening: tuple[Number | None, Number | None]
     """Eyes on the picture's left and right: distance of the lids over the eye's width."""
-    mouth_opening: float | None
+    mouth_opening: Number | None
     """Distance of the lips' inner edges over the mouth's width; 0 is closed."""
-    light: tuple[float, float]
+    light: tuple[Number, Number]
     """Direction of the light, right and down in the picture: difference of the luma of the face's
     halves over its mean. 0 is even light, 0.3 a strong side light."""
-    glasses: float | None
+    glasses: Number | None
     """Share of the face behind glasses, 0 to 1; None if the analyser cannot tell."""
 
 
@@ -65,8 +82,8 @@ def _decode_vector(value: Any) -> NDArray[numpy.float32]:
     if isinstance(value, str):
         value = numpy.frombuffer(base64.b64decode(value), dtype="<f4")
     vector = numpy.asarray(_check_array(value), dtype=numpy.float32)
-    if vector.shape != (512,):
-        raise ValueError("not 512 values")
+    if vector.shape != (512,) or not numpy.isfinite(vector).all():
+        raise ValueError("not 512 finite values")
     return vector
 
 
@@ -103,30 +120,32 @@ class CropRecord(BaseModel):
     """One face of one frame. Positions are in pixels of the whole frame."""
 
     # Unknown entries are ignored, so that crops of other versions of the package can be read.
-    model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="ignore", frozen=True, arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
-    id: str
-    """16 hex digits from the source's digest, the time and the face."""
+    id: Annotated[str, Field(pattern="^[0-9A-Za-z_-]{1,64}$")]
+    """16 hex digits from the source's digest, the time and the face; becomes a file name."""
     source: str
     """Absolute path of the file, links resolved; undecodable bytes are written as `\\xNN`."""
     source_sha256: str
-    frame: int
+    frame: Count
     """Index of the sample within the source."""
-    time: float | None
+    time: Annotated[float, Field(ge=-1e9, le=1e9)] | None
     """Seconds from the start of a video."""
     shot: str
     """Frames with the same value were taken in one shot."""
     track: str = ""
     """Faces with the same value follow each other in one shot and show one person."""
-    offset: tuple[int, int]
+    offset: tuple[Count, Count]
     """x, y of the cut-out's first pixel."""
-    size: tuple[int, int]
+    size: tuple[Count, Count]
     """Width and height of the cut-out."""
-    bounding_box: tuple[float, float, float, float]
-    landmark_5: list[tuple[float, float]]
-    landmark_68: list[tuple[float, float]]
-    detector_score: float
-    landmarker_score: float
+    bounding_box: tuple[Number, Number, Number, Number]
+    landmark_5: Annotated[list[Point], Field(min_length=5, max_length=5)]
+    landmark_68: Annotated[list[Point], Field(max_length=68)]
+    detector_score: Number
+    landmarker_score: Number
     embedding: Vector | None
     """(512,), not normalised; in the file, base64 of little-endian float32. None for a face that
     is not the person's: no one else's biometric data is kept."""
@@ -139,7 +158,7 @@ class CropRecord(BaseModel):
     kept: bool
     reason: str
     """Why it was kept or rejected, in words."""
-    sha256: str = ""
+    sha256: Annotated[str, Field(pattern="^([0-9a-f]{64})?$")] = ""
     """Of the cut-out's PNG; empty if none was written."""
     fingerprint: Fingerprint | None = None
     """Of the aligned picture; see `duplicates`. None for other people's faces."""
@@ -227,6 +246,15 @@ def read_records(path: Path) -> list[CropRecord]:
     return records
 
 
+def is_record(line: bytes) -> bool:
+    """Whether a line is a readable record."""
+    try:
+        CropRecord.model_validate_json(line)
+    except ValidationError:
+        return False
+    return True
+
+
 def read_lines(path: Path, remedy: str) -> list[bytes]:
     """The lines of a file of records; empty if there is no file.
 
@@ -238,7 +266,7 @@ def read_lines(path: Path, remedy: str) -> list[bytes]:
         DatasetError: The file cannot be read.
     """
     try:
-        return read_file(path, bytes.splitlines)
+        return damage.read_lines(path)
     except FileNotFoundError:
         return []
     except DamageError as error:

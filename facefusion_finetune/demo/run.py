@@ -69,7 +69,7 @@ def run_demo(output: Path, preset: str, seed: int, observer: Observer | None = N
     """
     observer = observer or Observer()
     load_preset(preset)
-    output = output.expanduser().resolve()
+    output = home.resolve_path(output)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UsageError(
             f"--output {output}",

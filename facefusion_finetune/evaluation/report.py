@@ -6,11 +6,11 @@ shown without loading the code that creates it.
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.damage import MAX_NUMBER, DamageError, read_file
 from facefusion_finetune.errors import EvaluationError
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ Role = Literal["primary", "non-inferiority", "condition"]
 """A primary outcome, a figure that must not get worse, or a required condition."""
 Outcome = Literal["won", "lost", "held", "open", "not measured", "failed"]
 Verdict = Literal["better", "worse", "no difference", "not judged"]
+Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class _Part(BaseModel):
@@ -45,11 +47,11 @@ class Check(_Part):
 class Change(_Part):
     """After minus before, averaged over pairs, in the figure's unit, with five digits."""
 
-    mean: float | None
+    mean: Number | None
     """None if no pair could be measured."""
-    low: float | None
+    low: Number | None
     """Ends of the 95 % interval; None if there are too few blocks."""
-    high: float | None
+    high: Number | None
 
 
 class ReportedFigure(_Part):
@@ -58,22 +60,22 @@ class ReportedFigure(_Part):
     title: str
     group: str
     """Figures of one group are shown together."""
-    order: int
+    order: Count
     """Position among all figures."""
     unit: str
     """For example `grey levels` (0 to 255), `cosine`, `degrees` or `share` (0 to 1)."""
     better: Better
     explanation: str
-    before: float | None
+    before: Number | None
     """The base's mean over pairs; None if only a change was measured, or nothing."""
-    after: float | None
+    after: Number | None
     """The same for the tuned model."""
     change: Change
-    ceiling: float | None = None
+    ceiling: Number | None = None
     """Score of the person's real frames."""
-    pairs: int
+    pairs: Count
     """Number of compared pairs of pictures."""
-    blocks: int
+    blocks: Count
     """Number of independent stretches of footage they are from."""
 
 
@@ -86,9 +88,9 @@ class PairScores(_Part):
     """The clip of each pair."""
     parts: tuple[str, ...] | None = None
     """The part of the clip: pairs of the same clip and part form a block."""
-    before: tuple[float | None, ...]
+    before: tuple[Number | None, ...]
     """None if it could not be measured."""
-    after: tuple[float | None, ...]
+    after: tuple[Number | None, ...]
 
     @model_validator(mode="after")
     def _check_lengths(self) -> "PairScores":
@@ -128,24 +130,24 @@ class TargetCounts(_Part):
 
     kind: Literal["people", "stand-in"]
     """Frames of other people, or held-out frames of the person as stand-ins."""
-    frames: int
-    shots: int
+    frames: Count
+    shots: Count
 
 
 class MaterialCounts(_Part):
     """Amount of material; all values are counts."""
 
-    train: int
+    train: Count
     """Training crops."""
-    train_shots: int
+    train_shots: Count
     """Shots of the training crops used in this evaluation."""
-    held_out: int
+    held_out: Count
     """Held-out crops used."""
-    held_out_shots: int
-    left_out: int
+    held_out_shots: Count
+    left_out: Count
     """Held-out crops that were too similar to training crops."""
     targets: TargetCounts | None = None
-    other_vectors: int
+    other_vectors: Count
     """Number of other people swapped in."""
 
 
@@ -172,7 +174,7 @@ class Report(_Part):
     model: str
     """`NAME@VERSION`."""
     person: str
-    version: int
+    version: Count
     verdict: Verdict
     sentence: str
     """The verdict as a sentence."""
@@ -185,7 +187,7 @@ class Report(_Part):
     notes: tuple[str, ...]
     """Notes on the material for the reader."""
     preset: str
-    seed: int
+    seed: Annotated[int, Field(ge=0, lt=MAX_NUMBER)]
     analyser: str
     """The analyser that found and aligned the faces, with its version."""
     package_version: str

@@ -11,7 +11,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import parse_json
+from facefusion_finetune.damage import parse_json, read_file
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import EvaluationError
@@ -114,7 +114,7 @@ def load_truths(run: Run, targets: int) -> Truths | None:
     if not folder.is_dir():
         return None
     try:
-        rows = numpy.array(parse_json((folder / "rows.json").read_bytes()), numpy.int64)
+        rows = numpy.array(read_file(folder / "rows.json", parse_json), numpy.int64)
         rows = rows.reshape(-1, 2)
         vectors = numpy.load(folder / "others.npy", allow_pickle=False)
         if rows.min() < 0 or (rows.max(axis=0) >= (targets, len(vectors))).any():

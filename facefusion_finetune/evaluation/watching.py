@@ -6,12 +6,13 @@ They must not be used for any decision, since the final evaluation uses the same
 import contextlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Annotated
 
 import numpy
 from numpy.typing import NDArray
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
-from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.damage import DamageError, read_lines
 from facefusion_finetune.runs.run import Run
 
 SCORES_FILE = "held_out.jsonl"
@@ -21,9 +22,9 @@ SCORES_FILE = "held_out.jsonl"
 class Score:
     """Mean L1 to the true frames inside the face over the shown pairs, in grey levels."""
 
-    step: int
-    base: float
-    tuned: float
+    step: Annotated[int, Field(ge=0)]
+    base: Annotated[float, Field(allow_inf_nan=False)]
+    tuned: Annotated[float, Field(allow_inf_nan=False)]
 
 
 _SCORE = TypeAdapter(Score)
@@ -50,7 +51,7 @@ def write_score(
 def read_scores(run: Run) -> list[Score]:
     """The scores by step; for a step repeated after a stop, the later one."""
     try:
-        lines = read_file(run.directory / SCORES_FILE, bytes.splitlines)
+        lines = read_lines(run.directory / SCORES_FILE)
     except (FileNotFoundError, DamageError):
         return []
     scores: dict[int, Score] = {}

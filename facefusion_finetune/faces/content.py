@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.ffmpeg import decode_frames, probe_video
 from facefusion_finetune.faces.protocol import VisionFrame
+from facefusion_finetune.home import expand_path
 from facefusion_finetune.swappers.known import is_whole
 from facefusion_finetune.swappers.sessions import create_session
 
@@ -198,4 +199,4 @@ def find_content_directory(otherwise: Path, given: Path | None = None) -> Path:
         given: A folder given by the user.
     """
     configured = given or os.environ.get(CONTENT_VARIABLE)
-    return Path(configured).expanduser() if configured else otherwise
+    return expand_path(configured) if configured else otherwise

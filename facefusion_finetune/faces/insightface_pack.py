@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune.errors import HostError
+from facefusion_finetune.home import expand_path
 
 PACK_VARIABLE = "FACEFUSION_FINETUNE_INSIGHTFACE"
 DEFAULT_PACK = Path("~/.insightface/models/buffalo_l")
@@ -44,7 +45,7 @@ def find_pack(given: Path | None = None) -> Pack:
         HostError: There is no such folder, or required files are missing.
     """
     configured = given or os.environ.get(PACK_VARIABLE)
-    directory = Path(configured or DEFAULT_PACK).expanduser().absolute()
+    directory = expand_path(configured or DEFAULT_PACK).absolute()
     origin = "as given" if given else f"{PACK_VARIABLE} {'is' if configured else 'is not'} set"
     if not directory.is_dir():
         raise HostError(

@@ -121,6 +121,21 @@ def paste_back(
     return pasted
 
 
+def find_inside(
+    frame_size: tuple[int, int], matrix: Matrix, size: tuple[int, int]
+) -> NDArray[numpy.bool_]:
+    """(H, W): which pixels of a crop show the frame; the others only repeat its border.
+
+    Args:
+        frame_size: Width and height of the frame.
+        matrix: From the frame to the crop.
+        size: Width and height of the crop.
+    """
+    frame = numpy.ones((frame_size[1], frame_size[0]), numpy.uint8)
+    shown = cv2.warpAffine(frame, matrix, size, flags=cv2.INTER_NEAREST)
+    return numpy.asarray(shown, dtype=numpy.bool_)
+
+
 def create_box_mask(crop: VisionFrame) -> Mask:
     """FaceFusion's box mask with its default blur and padding: 1 inside, falling off outwards."""
     height, width = crop.shape[:2]

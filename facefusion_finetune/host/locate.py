@@ -1,5 +1,6 @@
 """Finds the FaceFusion folder and its version."""
 
+import contextlib
 import json
 import os
 import re
@@ -7,9 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from facefusion_finetune.damage import parse_json
-from facefusion_finetune.errors import HostError
-from facefusion_finetune.home import create_private_directory, home_directory, write_text
+from facefusion_finetune.damage import parse_json, read_file
+from facefusion_finetune.errors import HostError, UsageError
+from facefusion_finetune.home import (
+    create_private_directory,
+    home_directory,
+    resolve_path,
+    write_text,
+)
 
 PATH_VARIABLE = "FACEFUSION_PATH"
 MIN_VERSION = (3, 4)
@@ -49,11 +55,11 @@ def locate(given: Path | None = None) -> Host:
         HostError: None was found, the given folder is not a FaceFusion, or it is too old.
     """
     if given is not None:
-        return read_host(given.expanduser().resolve(), str(given))
+        return read_host(_resolve(given, str(given)), str(given))
     configured = os.environ.get(PATH_VARIABLE)
     if configured:
-        path = Path(configured).expanduser().resolve()
-        return read_host(path, f"{PATH_VARIABLE}={configured}")
+        origin = f"{PATH_VARIABLE}={configured}"
+        return read_host(_resolve(configured, origin), origin)
 
     looked_at = []
     for origin, path in _list_usual_places():
@@ -127,9 +133,16 @@ def forget(host: Host) -> None:
 def recall() -> Path | None:
     """Folder of the host linked last; None if there is none or the record is damaged."""
     try:
-        return Path(parse_json(_record_path().read_bytes())["path"])
+        return Path(read_file(_record_path(), parse_json)["path"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _resolve(path: str | Path, given: str) -> Path:
+    try:
+        return resolve_path(path, given)
+    except UsageError as error:
+        raise HostError(error.given, error.why, error.todo) from error
 
 
 def _list_usual_places() -> Iterator[tuple[str, Path]]:
@@ -137,7 +150,9 @@ def _list_usual_places() -> Iterator[tuple[str, Path]]:
     if linked is not None:
         yield "linked last", linked
     yield "the current folder", Path.cwd()
-    yield "the home folder", Path.home() / "facefusion"
+    # A service's user may have no home folder.
+    with contextlib.suppress(RuntimeError):
+        yield "the home folder", Path.home() / "facefusion"
 
 
 def _record_path() -> Path:
@@ -151,7 +166,7 @@ def _metadata_path(path: Path) -> Path:
 def _read_version(path: Path) -> tuple[tuple[int, ...], str]:
     match = _VERSION_ENTRY.search(_metadata_path(path).read_text("utf-8", errors="replace"))
     text = match[1] if match else ""
-    numbers = re.match(r"\d+(?:\.\d+)*", text)
+    numbers = re.match(r"\d{1,9}(?:\.\d{1,9})*", text, re.ASCII)
     if not numbers:
         return UNNUMBERED_VERSION, text
     return tuple(map(int, numbers[0].split("."))), text

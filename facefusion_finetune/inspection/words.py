@@ -10,6 +10,8 @@ from functools import cache, partial
 from itertools import repeat, takewhile
 from typing import TYPE_CHECKING
 
+from facefusion_finetune.errors import cut_middle
+
 if TYPE_CHECKING:
     from facefusion_finetune.inspection.blocks import Block
 
@@ -26,11 +28,7 @@ def clean(text: str) -> str:
 
 def shorten(text: str, length: int) -> str:
     """A printable text of at most `length` characters; the middle is cut if it is longer."""
-    text = clean(text)
-    if len(text) <= length:
-        return text
-    kept = max(0, length - len(GAP))
-    return _cut(text, kept - kept // 2, kept // 2)
+    return cut_middle(clean(text), length)
 
 
 def shorten_names(rows: Sequence[Sequence[str]], length: int) -> dict[str, str]:

@@ -15,7 +15,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class _Arguments(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ExtractArguments(_Arguments):
@@ -25,14 +25,14 @@ class ExtractArguments(_Arguments):
     """Absolute paths of images, folders and videos."""
     references: list[str] = []
     frames_per_second: float | None = Field(None, ge=0.1, le=60)
-    most_frames: int | None = Field(None, ge=1)
+    most_frames: int | None = Field(None, ge=1, le=1 << 53)
     keep_others: bool = False
 
 
 class EvaluateArguments(_Arguments):
     """Arguments of `evaluate`; see `evaluate_run`."""
 
-    version: int = Field(ge=1)
+    version: int = Field(ge=1, le=1 << 53)
     judge: str | None = None
     targets: list[str] = []
 

@@ -31,7 +31,7 @@ from facefusion_finetune.jobs.record import (
     JobRequest,
     load_job,
 )
-from facefusion_finetune.people.profile import Person, confirm_consent
+from facefusion_finetune.people.profile import Person, confirm_consent, person_directory
 
 LOCK_NAME = "queue.lock"
 RUNNER = "facefusion_finetune.jobs.runner"
@@ -108,7 +108,7 @@ def submit(
         person=person.name,
         kind=kind,
         created=datetime.now(UTC),
-        host=None if host is None else str(host.expanduser().resolve()),
+        host=None if host is None else str(home.resolve_path(host)),
         settings=dict(settings or {}),
         faces=faces,
         arguments=checked.model_dump(mode="json"),
@@ -140,8 +140,9 @@ def list_jobs(person_name: str | None = None) -> list[Job]:
 def scan_jobs(person_name: str | None = None) -> list[Job | DamagedJob]:
     """Like `list_jobs`, but including unreadable jobs."""
     found: list[Job | DamagedJob] = []
-    for path in home.people_directory().glob(
-        f"{person_name or '*'}/{home.JOBS_FOLDER}/*/{REQUEST_FILE}"
+    people = [person_directory(person_name)] if person_name else home.people_directory().glob("*")
+    for path in (
+        path for person in people for path in person.glob(f"{home.JOBS_FOLDER}/*/{REQUEST_FILE}")
     ):
         # It may have been removed in the meantime.
         with contextlib.suppress(FileNotFoundError):

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from facefusion_finetune import home
 from facefusion_finetune.analysers import Faces
-from facefusion_finetune.damage import DamageError, read_file
-from facefusion_finetune.errors import FinetuneError, JobError
+from facefusion_finetune.damage import DamageError, check_bounds, read_file
+from facefusion_finetune.errors import FinetuneError, JobError, to_message
 from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.arguments import Arguments, check_arguments
 from facefusion_finetune.jobs.arguments import Kind as Kind
@@ -36,6 +36,8 @@ UPLOAD_FOLDERS = (FOOTAGE_FOLDER, TARGETS_FOLDER, REFERENCES_FOLDER)
 evaluation; pictures of the person."""
 
 Count = Annotated[int, Field(ge=0, le=1 << 53)]
+Values = Annotated[dict[str, Any], AfterValidator(check_bounds)]
+Message = Annotated[str, AfterValidator(to_message)]
 
 LOG_TAIL = 2000
 """Bytes at the end of a log that are used to explain a crash."""
@@ -53,11 +55,11 @@ class JobRequest(BaseModel):
     created: AwareDatetime
     host: str | None = None
     """FaceFusion's folder; if None, it is located."""
-    settings: dict[str, Any] = {}
+    settings: Values = {}
     """FaceFusion's settings, by their names in its state."""
     faces: Faces | None = None
     """The analyser; `demo` supports only synthetic footage."""
-    arguments: dict[str, Any] = {}
+    arguments: Values = {}
 
     def read_arguments(self) -> Arguments:
         """The validated arguments.
@@ -71,9 +73,9 @@ class JobRequest(BaseModel):
 class Failure(BaseModel):
     """Why a job failed, as text."""
 
-    given: str
-    why: str
-    todo: str
+    given: Message
+    why: Message
+    todo: Message
 
     @classmethod
     def of(cls, error: FinetuneError) -> "Failure":
@@ -88,7 +90,7 @@ class JobState(BaseModel):
     model_config = ConfigDict(extra="ignore")
 
     status: Status = "queued"
-    pid: int | None = None
+    pid: Count | None = None
     """Process id of its worker, which may have ended."""
     started: AwareDatetime | None = None
     ended: AwareDatetime | None = None
@@ -104,9 +106,9 @@ class JobState(BaseModel):
     """Unusual events that were handled; for a stopped job, how to resume it."""
     error: Failure | None = None
     """Set for a failed job."""
-    result: dict[str, Any] = {}
+    result: Values = {}
     """Result of a finished job; see `tasks`."""
-    version: int | None = None
+    version: Count | None = None
     """Version of the run that is trained or evaluated."""
 
     @property

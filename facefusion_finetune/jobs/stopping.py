@@ -13,6 +13,7 @@ from facefusion_finetune.jobs.record import (
     STOP_FILE,
     read_state,
 )
+from facefusion_finetune.people.profile import person_directory
 
 STOP_SECONDS = 10.0
 """How long a job may take to stop on request before it is terminated."""
@@ -37,7 +38,7 @@ def stop_all(person_name: str, seconds: float = STOP_SECONDS) -> list[str]:
         Ids of jobs whose process is still alive, which is rare.
     """
     folders = []
-    for folder in (home.people_directory() / person_name / home.JOBS_FOLDER).glob("*"):
+    for folder in (person_directory(person_name) / home.JOBS_FOLDER).glob("*"):
         state = read_state(folder / STATE_FILE)
         if folder.is_symlink() or not folder.is_dir() or (state and state.is_ended):
             continue

@@ -3,12 +3,14 @@
 Heavy modules are imported where they are needed.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facefusion_finetune import analysers
+from facefusion_finetune.errors import JobError
 from facefusion_finetune.jobs.arguments import (
     EvaluateArguments,
     ExtractArguments,
@@ -170,10 +172,14 @@ def _find_targets(job: Job, run: "Run") -> list[str]:
     Copying them again is harmless, as the result is the same.
     """
     for earlier in reversed(list_jobs(job.request.person)):
-        targets = earlier.request.arguments.get("targets")
         is_meant = earlier.request.kind == "train" and earlier.state.version == run.record.version
-        if is_meant and targets and earlier.id != job.id:
-            return [path for path in targets if Path(path).exists()]
+        if not is_meant or earlier.id == job.id:
+            continue
+        with contextlib.suppress(JobError):
+            request = earlier.request.read_arguments()
+            assert isinstance(request, TrainRequest)
+            if request.targets:
+                return [str(path) for path in request.targets if path.exists()]
     return []
 
 

@@ -7,7 +7,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from facefusion_finetune.errors import JobError, StoppedError
+from facefusion_finetune.errors import FinetuneError, JobError, StoppedError
 from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.failures import explain
 from facefusion_finetune.jobs.queue import release_uploads
@@ -61,8 +61,9 @@ def _carry_out(job: Job) -> int:
         except _EndedError:
             changes = _describe_end(job, reporter)
         except Exception as error:
-            with contextlib.suppress(OSError):
-                traceback.print_exc()
+            if not isinstance(error, FinetuneError):
+                with contextlib.suppress(OSError):
+                    traceback.print_exc()
             failure = explain(error, f"job {job.id}")
             log(f"failed: {failure.given}: {failure.why} {failure.todo}")
             changes = {"status": "failed", "error": failure}

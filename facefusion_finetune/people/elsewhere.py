@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.damage import DamageError, read_content, read_file
 from facefusion_finetune.errors import RegistryError
 
 Kind = Literal["export", "cache", "tracker"]
@@ -25,12 +25,24 @@ T = TypeVar("T")
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 
 
+def _check_folder(path: Path) -> Path:
+    if not path.is_absolute() or "\0" in str(path):
+        raise ValueError("it is not the path of a folder")
+    return path
+
+
+def _check_path(path: str) -> str:
+    if "\0" in path:
+        raise ValueError("it is not a path")
+    return path
+
+
 class Location(BaseModel):
     """One place outside the person's folder that holds the person's data."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    path: str
+    path: Annotated[str, AfterValidator(_check_path)]
     """An absolute path; for a tracker, its address."""
     kind: Kind
     about: str
@@ -49,7 +61,7 @@ class Locations:
     """One error per unreadable record file; what could be salvaged is in the lists."""
 
 
-_HOSTS = TypeAdapter(list[Path])
+_HOSTS = TypeAdapter(list[Annotated[Path, AfterValidator(_check_folder)]])
 _ENTRIES = TypeAdapter(list[Location])
 
 
@@ -160,8 +172,8 @@ def _write(directory: Path, entries: list[Location]) -> None:
 def _salvage(path: Path) -> list[Path]:
     """The absolute paths in a damaged file."""
     try:
-        text = path.read_text("utf-8", errors="replace")
-    except OSError:
+        text = read_content(path).decode("utf-8", errors="replace")
+    except (OSError, DamageError):
         return []
     found = []
     for match in _STRING.finditer(text):
@@ -169,7 +181,7 @@ def _salvage(path: Path) -> list[Path]:
             value = Path(json.loads(match[0]))
         except ValueError:
             continue
-        if value.is_absolute():
+        if value.is_absolute() and "\0" not in str(value):
             found.append(value)
     return found
 

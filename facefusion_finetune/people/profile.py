@@ -11,10 +11,11 @@ import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, parse_toml, read_file
+from facefusion_finetune.damage import DamageError, explain, parse_toml, read_content, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
+_VERSION = re.compile(r"0{0,9}[1-9][0-9]{0,8}")
 _RESERVED = {"con", "prn", "aux", "nul"} | {
     f"{device}{number}" for device in ("com", "lpt") for number in range(10)
 }
@@ -26,7 +27,7 @@ def validate_name(name: str) -> str:
     Raises:
         UsageError: It is empty, too long, or has characters other than letters, digits, `_-.`.
     """
-    if not _NAME.fullmatch(name) or name.split(".")[0].lower() in _RESERVED:
+    if not _is_name(name):
         raise UsageError(
             f"person name {name!r}",
             "it becomes a folder and file name, so it must have 1 to 64 characters, start with a"
@@ -34,6 +35,10 @@ def validate_name(name: str) -> str:
             "Choose another name, for example 'jane_doe'.",
         )
     return name
+
+
+def _is_name(name: str) -> bool:
+    return bool(_NAME.fullmatch(name)) and name.split(".")[0].lower() not in _RESERVED
 
 
 def split_reference(reference: str) -> tuple[str, int | None]:
@@ -46,7 +51,7 @@ def split_reference(reference: str) -> tuple[str, int | None]:
     validate_name(name)
     if not mark:
         return name, None
-    if not version.isdecimal() or int(version) < 1:
+    if not _VERSION.fullmatch(version):
         raise UsageError(
             f"model {reference!r}",
             "the part after '@' is not a version number.",
@@ -151,11 +156,11 @@ def create_consent(
         )
     if file is not None:
         try:
-            content = file.read_bytes()
-        except OSError as error:
+            content = read_content(file, limit=None)
+        except (OSError, DamageError) as error:
             raise ConsentError(
                 f"consent file {file}",
-                f"it cannot be read ({error.strerror}).",
+                f"it cannot be read ({explain(error)}).",
                 "Give an existing, readable file.",
             ) from error
         kind: Literal["note", "file"] = "file"
@@ -179,8 +184,12 @@ def create_consent(
 
 
 def person_directory(name: str) -> Path:
-    """The folder of a person with this name; it may not exist."""
-    return home.people_directory() / name
+    """The folder of a person with this name; it may not exist.
+
+    Raises:
+        UsageError: It is no person's name, and might lead to a folder elsewhere.
+    """
+    return home.people_directory() / validate_name(name)
 
 
 def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
@@ -194,7 +203,6 @@ def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
     Raises:
         UsageError: The name is invalid or taken (with `renew`: unknown).
     """
-    validate_name(name)
     path = person_directory(name) / home.PERSON_FILE
     if renew:
         person = load_person(name).model_copy(update={"consent": consent})
@@ -216,10 +224,9 @@ def load_person(name: str) -> Person:
     """Read a person's record.
 
     Raises:
-        UsageError: There is no such person.
+        UsageError: The name is invalid, or there is no such person.
         ConsentError: The record is damaged, so consent cannot be proven.
     """
-    validate_name(name)
     path = person_directory(name) / home.PERSON_FILE
     try:
         person = read_file(path, lambda content: Person.model_validate(parse_toml(content)))
@@ -237,20 +244,18 @@ def load_person(name: str) -> Person:
 
 def list_names() -> list[str]:
     """Names of all persons on record, sorted."""
-    return sorted(
-        path.parent.name for path in home.people_directory().glob(f"*/{home.PERSON_FILE}")
-    )
+    return sorted(filter(_is_name, _list_folders(home.PERSON_FILE)))
 
 
 def scan_people() -> list[Person | DamagedPerson]:
     """All persons data is held about, by name, including those without a readable record."""
     found: list[Person | DamagedPerson] = []
-    on_record = set(list_names())
-    for name in sorted(on_record | _list_folders()):
+    on_record = _list_folders(home.PERSON_FILE)
+    for name in sorted(on_record | set(filter(_is_name, _list_folders("*")))):
         try:
             found.append(load_person(name))
         except FinetuneError as error:
-            path = person_directory(name) / home.PERSON_FILE
+            path = home.people_directory() / name / home.PERSON_FILE
             if path.exists():
                 found.append(DamagedPerson(name, error))
             elif name not in on_record:
@@ -259,10 +264,9 @@ def scan_people() -> list[Person | DamagedPerson]:
     return found
 
 
-def _list_folders() -> set[str]:
-    """Names of folders that are not empty."""
-    names = {path.parent.name for path in home.people_directory().glob("*/*")}
-    return {name for name in names if _NAME.fullmatch(name)}
+def _list_folders(file: str) -> set[str]:
+    """Names of the folders that hold a file of this name, or any for `*`."""
+    return {path.parent.name for path in home.people_directory().glob(f"*/{file}")}
 
 
 def find_directory(name: str) -> Path:
@@ -271,7 +275,7 @@ def find_directory(name: str) -> Path:
     Raises:
         UsageError: There is no such person.
     """
-    directory = person_directory(validate_name(name))
+    directory = person_directory(name)
     if not directory.is_dir() and not directory.is_symlink():
         raise _create_unknown_error(name)
     return directory

@@ -11,13 +11,15 @@ from facefusion_finetune.damage import DamageError, describe_fault, explain, par
 from facefusion_finetune.errors import UsageError
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0, le=1e6)]
+Rate = Annotated[float, Field(gt=0, le=1e3)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 
 
 class PairMix(BaseModel):
     """Relative number of pairs of each kind in a batch."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     cycle: Weight = 0
     """Input: the base's swap of someone else onto the person's frame; truth: the frame."""
@@ -33,7 +35,7 @@ class PairMix(BaseModel):
 class LossWeights(BaseModel):
     """Weight of each loss term; 0 omits it."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     l1: Weight = 0
     high_pass: Weight = 0
@@ -57,24 +59,24 @@ class LossWeights(BaseModel):
 class VectorStage(BaseModel):
     """Tuning of the person's vector, before any weight is trained."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    steps: Annotated[int, Field(ge=1)]
-    learning_rate: Annotated[float, Field(gt=0)]
+    steps: Count
+    learning_rate: Rate
     """Learning rate of Adam, for a vector of unit norm."""
 
 
 class Preset(BaseModel):
     """The settings of a training recipe. Every key is explained in docs/presets.md."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     description: str
-    minimum_crops: Annotated[int, Field(ge=1)]
+    minimum_crops: Count
     """Training is refused with fewer training crops."""
     layers: str
     """The layers to train; see `swappers.graphs.graph.select_layers`."""
-    lora_rank: Annotated[int, Field(ge=0)] = 0
+    lora_rank: Annotated[int, Field(ge=0, le=4096)] = 0
     """Train low-rank changes of this rank instead of the weights; 0 trains the weights."""
     gated: bool = False
     """Scale the changes by an identity gate, i.e. by how similar the source is to the person, so
@@ -92,11 +94,11 @@ class Preset(BaseModel):
     """Weight of a pixel inside the face."""
     outside_weight: Weight
     """Weight of a pixel outside the face."""
-    batch_size: Annotated[int, Field(ge=1)]
-    steps: Annotated[int, Field(ge=1)] | None = None
-    epochs: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[int, Field(ge=1, le=4096)]
+    steps: Count | None = None
+    epochs: Count | None = None
     """Epochs over the training crops; give either steps or epochs."""
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Rate
     rate: Literal["absolute", "relative"] = "absolute"
     """`absolute`: Adam's learning rate for every weight. `relative`: the largest share by which one
     step can change a layer's output, independent of the layer's width and weights."""
@@ -106,14 +108,14 @@ class Preset(BaseModel):
     ema: Share
     """Decay of the exponential moving average of the weights that is exported; 0 exports the
     last weights."""
-    clip_norm: Annotated[float, Field(gt=0)]
-    validate_every: Annotated[int, Field(ge=0)] = 0
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=True)]
+    validate_every: Annotated[int, Field(ge=0, le=10**9)] = 0
     """Steps between two evaluations on the validation set, a training shot that is set aside if
     there are enough shots; the best averaged weights are exported. 0 turns validation off."""
-    patience: Annotated[int, Field(ge=1)] = 3
+    patience: Count = 3
     """Early stopping: evaluations without improvement before training stops."""
-    checkpoint_every: Annotated[int, Field(ge=1)]
-    preview_every: Annotated[int, Field(ge=1)]
+    checkpoint_every: Count
+    preview_every: Count
 
     @model_validator(mode="after")
     def _check_whole(self) -> "Preset":

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, read_file
+from facefusion_finetune.damage import DamageError, read_lines
+from facefusion_finetune.dataset.manifest import is_record
 from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import find_directory, load_person
@@ -139,7 +140,7 @@ def take_inventory(name: str) -> Inventory:
     return Inventory(
         name=name,
         record=record,
-        problems=problems + _find_damaged_lines(directory, len(records)),
+        problems=problems + _find_damaged_lines(directory),
         folder=directory,
         size=_measure(traces.walk_files(directory)),
         parts=_list_parts(directory),
@@ -164,10 +165,11 @@ def _read_record(name: str) -> tuple[dict[str, Any] | None, list[str]]:
         return None, [error.cause]
 
 
-def _find_damaged_lines(directory: Path, readable: int) -> list[str]:
+def _find_damaged_lines(directory: Path) -> list[str]:
     path = directory / home.MANIFEST_FILE
     try:
-        damaged = sum(1 for line in read_file(path, bytes.splitlines) if line.strip()) - readable
+        lines = read_lines(path)
+        damaged = sum(1 for line in lines if line.strip() and not is_record(line))
     except FileNotFoundError:
         return []
     except DamageError as error:

@@ -58,6 +58,12 @@ def describe_removal(done: "Removal") -> Iterator[str]:
     if left:
         yield "not deleted, please check:"
         yield from (f"  {found.path} {found.what}. {found.todo}" for found in left)
+    remains = [f"{path} ({why})" for path, why in done.failed.items()]
+    remains += [f"{found.path} ({found.what})" for found in done.findings if found.remains]
+    if remains:
+        # The error has room for some of them only.
+        yield "could not be removed:"
+        yield from (f"  {line}" for line in remains)
     yield f"{name}: {len(done.removed)} files were deleted."
     if done.files_searched is not None:
         yield (
@@ -65,7 +71,7 @@ def describe_removal(done: "Removal") -> Iterator[str]:
             f" folders were searched for the name, {len(traces.vectors)} face embeddings and"
             f" {len(traces.cutouts)} cut-outs."
         )
-    if not done.failed and not any(found.remains for found in done.findings):
+    if not remains:
         yield f"{name}: nothing is held about this person" + (
             " except for the above." if left else "."
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import open_regular
 
 _VECTOR = re.compile(rb"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{2731}=(?!=)")
 """(512,) float32 in base64, as in manifests and model cards."""
@@ -56,7 +57,7 @@ def collect_traces(name: str, directory: Path) -> Traces:
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """The JSON objects of a file with one per line; other lines are skipped."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for line in file:
                 try:
                     record = json.loads(line)
@@ -105,7 +106,8 @@ def open_content(path: Path) -> Iterator[mmap.mmap | bytes]:
     Raises:
         OSError: It cannot be read, or is not a regular file.
     """
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+    flags = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_BINARY", "O_NONBLOCK"))
+    handle = os.open(path, sum(flags, os.O_RDONLY))
     with open(handle, "rb") as file:
         if os.fstat(file.fileno()).st_size == 0:
             yield b""

@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import DamageError, open_regular, read_content
 from facefusion_finetune.errors import RegistryError, SwapperError
 from facefusion_finetune.host.models import (
     card_path,
@@ -225,8 +226,8 @@ def check_cards(path: Path) -> ModelCard:
 def _read_hash(path: Path) -> str:
     """Contents of the `.hash` next to a model; empty if it cannot be read."""
     try:
-        return hash_path(path).read_text("ascii", errors="replace")
-    except OSError:
+        return read_content(hash_path(path)).decode("ascii", errors="replace")
+    except (OSError, DamageError):
         return ""
 
 
@@ -267,7 +268,7 @@ def list_model_files(name: str, host: Path) -> list[Path]:
 
 def _checksum(path: Path) -> int:
     checksum = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(CHUNK):
             checksum = zlib.crc32(chunk, checksum)
     return checksum

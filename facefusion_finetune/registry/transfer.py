@@ -4,7 +4,6 @@ An imported file is untrusted: it is copied first and only the copy is read, its
 field by field, and a claim to be proven is not believed.
 """
 
-import math
 import os
 import re
 import shutil
@@ -46,7 +45,6 @@ from facefusion_finetune.swappers.files.writeback import Weights, save_model
 from facefusion_finetune.swappers.sessions import create_session
 
 MAX_TEXT = 500
-MAX_SIDE = 4096
 ASK_AGAIN = "Request a new file, made with `facefusion-finetune models export`."
 
 
@@ -64,12 +62,9 @@ def read_claimed_card(path: Path, source: Path | None = None) -> ModelCard:
     try:
         card = read_card(path)
         find_family(card.type, "its card")
-        datetime.fromisoformat(card.created)
     except (RegistryError, SwapperError) as error:
         raise RegistryError(given, error.why, ASK_AGAIN) from error
-    except ValueError as error:
-        raise RegistryError(given, "its card is damaged (invalid date).", ASK_AGAIN) from error
-    problem = _find_problem(card)
+    problem = _find_bad_text(asdict(replace(card, person_picture=None)))
     if problem is not None:
         raise RegistryError(given, f"its card is damaged ({problem}).", ASK_AGAIN)
     return card
@@ -90,19 +85,6 @@ def adopt_card(claimed: ModelCard, person: Person) -> ModelCard:
             "proven_elsewhere": bool(judged.get("proven_elsewhere", judged.get("proven"))),
         },
     )
-
-
-def _find_problem(card: ModelCard) -> str | None:
-    if not re.fullmatch("[0-9a-f]{64}", card.base_sha256):
-        return "its base's sha256 is invalid"
-    if card.version < 1 or not all(0 < side <= MAX_SIDE for side in card.size):
-        return "its version or crop size is invalid"
-    numbers = [*card.mean, *card.standard_deviation]
-    if not all(map(math.isfinite, numbers)) or min(card.standard_deviation) <= 0:
-        return "its normalisation is invalid"
-    if not card.get_vector().any():
-        return "its person's vector is zero"
-    return _find_bad_text(asdict(replace(card, person_picture=None)))
 
 
 def _find_bad_text(value: object) -> str | None:

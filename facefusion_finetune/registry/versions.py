@@ -134,7 +134,7 @@ def list_versions(host: Path | None, name: str | None = None) -> Listing:
 
 def fingerprint_versions(host: Path | None, name: str | None = None) -> list[object]:
     """A value that changes whenever the result of `list_versions` does; fast enough for polling."""
-    folders = [home.people_directory() / name] if name else home.people_directory().glob("*")
+    folders = [profile.person_directory(name)] if name else home.people_directory().glob("*")
     paths = [
         path
         for folder in folders

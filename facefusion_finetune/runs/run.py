@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
-from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, parse_json, parse_toml, read_file
+from facefusion_finetune.damage import DamageError, parse_json, parse_toml, read_content, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
 from facefusion_finetune.people.profile import Consent, Person, confirm_consent
 from facefusion_finetune.presets.preset import Preset
@@ -33,7 +33,7 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     person: str
-    version: int
+    version: Annotated[int, Field(ge=1)]
     created: AwareDatetime
     package_version: str
     base_name: str
@@ -70,7 +70,7 @@ class RunConfig(RunRecord):
     analyser: str
     base_argument: str
     """The base as given: a name, or the absolute path of a file."""
-    seed: int
+    seed: Annotated[int, Field(ge=0)]
     train: list[str]
     """Ids of the training crops."""
     held_out: list[str]
@@ -167,8 +167,8 @@ class Run:
     def forget_metrics_after(self, step: int) -> None:
         """Remove metrics of steps that a resumed run will repeat."""
         path = self.metrics_path
-        if path.exists():
-            lines = path.read_bytes().splitlines(keepends=True)
+        if path.is_file():
+            lines = read_content(path, limit=None).splitlines(keepends=True)
             kept = [line for line in lines if line.endswith(b"\n") and _read_step(line) <= step]
             home.write_bytes(path, b"".join(kept))
 

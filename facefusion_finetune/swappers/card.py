@@ -7,23 +7,32 @@ picture.
 
 import base64
 import json
+import math
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune.damage import DamageError, explain, parse_json, read_file
-from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.damage import DamageError, explain, parse_json, read_content
+from facefusion_finetune.errors import RegistryError, UsageError
 
 PREFIX = "facefusion_finetune."
 Value = TypeVar("Value")
 
 FORMAT = 1
 VECTORS = frozenset({"person_vector", "person_source"})
+MAX_VERSION = 10**9
+MAX_SIDE = 4096
+MAX_NORM = 1e4
+"""Of a vector; recognisers give 1 to 40."""
+MAX_MEAN = 1e3
+"""Also of a deviation, whose least value is its inverse; pictures have 0 to 1 or 0 to 255."""
 
 _PNG_START = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 _TODO = "Use a model made by facefusion-finetune of this version or an older one."
@@ -158,9 +167,11 @@ def decode_metadata(entries: Mapping[str, str], origin: str) -> ModelCard:
         why = f"the file has no readable model card ({explain(error)})."
         raise RegistryError(origin, why, _TODO) from error
     try:
-        return _read_strictly(ModelCard, content)
+        card = _read_strictly(ModelCard, content)
+        _check_values(card)
     except ValueError as error:
         raise RegistryError(origin, f"its card is damaged ({explain(error)}).", _TODO) from error
+    return card
 
 
 def encode_card(card: ModelCard) -> str:
@@ -181,11 +192,42 @@ def decode_card(text: str | bytes, origin: str) -> ModelCard:
 def read_card(path: Path) -> ModelCard:
     """Read the `.json` next to a model; errors as in `decode_metadata`, also if it is missing."""
     try:
-        content = read_file(path, bytes)
+        content = read_content(path)
     except (FileNotFoundError, DamageError) as error:
         why = f"the model card cannot be read ({explain(error)})."
         raise RegistryError(str(path), why, "Activate the model again.") from error
     return decode_card(content, str(path))
+
+
+def _check_values(card: ModelCard) -> None:
+    """Check that a card of the right types also makes sense.
+
+    Raises:
+        ValueError: It does not.
+    """
+    # It loads pydantic; see below.
+    from facefusion_finetune.people.profile import validate_name
+
+    try:
+        validate_name(card.person)
+    except UsageError as error:
+        raise ValueError(error.cause) from error
+    if not 1 <= card.version <= MAX_VERSION:
+        raise ValueError("its version is invalid")
+    if not card.base_name or Path(card.base_name).name != card.base_name:
+        raise ValueError("its base's name is a path")
+    if not re.fullmatch("[0-9a-f]{64}", card.base_sha256):
+        raise ValueError("its base's sha256 is invalid")
+    if not all(0 < side <= MAX_SIDE for side in card.size):
+        raise ValueError("its crop size is invalid")
+    if not all(abs(mean) <= MAX_MEAN for mean in card.mean) or not all(
+        1 / MAX_MEAN <= deviation <= MAX_MEAN for deviation in card.standard_deviation
+    ):
+        raise ValueError("its normalisation is invalid")
+    for vector in (card.person_vector, card.person_source):
+        if vector is not None and not 0 < math.hypot(*vector) <= MAX_NORM:
+            raise ValueError("its person's vector is zero or too long")
+    datetime.fromisoformat(card.created)
 
 
 def _read_strictly(kind: type[Value], content: str | bytes) -> Value:

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from facefusion_finetune.errors import SwapperError
-from facefusion_finetune.home import home_directory
+from facefusion_finetune.home import expand_path, home_directory
 from facefusion_finetune.swappers.catalogue import Precision, SwapperOptions
 
 MODELS_VARIABLE = "FACEFUSION_FINETUNE_MODELS"
@@ -208,7 +208,7 @@ def find_models_directory(given: Path | None = None) -> Path:
             `models` in this package's home.
     """
     configured = given or os.environ.get(MODELS_VARIABLE)
-    return Path(configured).expanduser() if configured else home_directory() / "models"
+    return expand_path(configured) if configured else home_directory() / "models"
 
 
 def get_known_swapper(name: str, directory: Path, path: Path | None = None) -> SwapperOptions:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from facefusion_finetune import __version__
+from facefusion_finetune import __version__, home
 from facefusion_finetune.dataset.manifest import digest_dataset
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
@@ -82,7 +82,7 @@ def plan_run(
         kept_back=[crop.record.id for crop in crops.validation],
         preset=preset,
         judge=judge,
-        others=[str(path.expanduser().resolve()) for path in request.others],
+        others=[str(home.resolve_path(path)) for path in request.others],
     )
     return Plan(config, options, graph, crops)
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from facefusion_finetune.damage import describe_fault
+from facefusion_finetune.damage import MAX_NUMBER, describe_fault
 from facefusion_finetune.errors import UsageError
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -27,6 +27,8 @@ JUDGE_VARIABLE = "FACEFUSION_FINETUNE_JUDGE"
 CACHE_VARIABLE = "FACEFUSION_FINETUNE_CACHE"
 """Cache folder; the default of `cache`."""
 
+MAX_DIGITS = 19
+"""Of a size as text; more overflow where it is computed with."""
 _UNITS = "KMGT"
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.ASCII)
 
@@ -38,7 +40,7 @@ def parse_size(text: str) -> int:
         UsageError: It is not a size.
     """
     match = _SIZE.fullmatch(text.strip().upper())
-    if match is None or (match[3] and not match[2]):
+    if match is None or (match[3] and not match[2]) or len(match[1]) > MAX_DIGITS:
         raise UsageError(
             f"size {text!r}", "it is not a valid size.", "Use for example 4GB, 512MB or 1.5GiB."
         )
@@ -60,7 +62,7 @@ class TrainRequest(BaseModel):
     """FaceFusion's name for a swapper, or the path of an ONNX file; see `resolve_base`."""
     preset: str = "balanced"
     """A preset's name, or the path of a .toml file."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=MAX_NUMBER)
     """Seed of all random numbers."""
     resume: bool = False
     """Resume the person's last unfinished run with its own base, preset, seed and others."""
@@ -76,7 +78,9 @@ class TrainRequest(BaseModel):
     """Precision of the forward and backward passes; the weights stay in fp32."""
     cache: Path | None = None
     """Folder of the cache of the frozen layers' activations; None for the run's own folder."""
-    cache_size: Annotated[int, BeforeValidator(_read_size), Field(ge=0)] = parse_size(DEFAULT_CACHE)
+    cache_size: Annotated[int, BeforeValidator(_read_size), Field(ge=0, lt=MAX_NUMBER)] = (
+        parse_size(DEFAULT_CACHE)
+    )
     """Maximum cache size in bytes, as a number or as text such as `4GB`; 0 turns the cache off."""
     trackers: tuple[str, ...] = ()
     """Experiment trackers in addition to metrics.jsonl: `tensorboard`, `mlflow`."""

@@ -1,6 +1,7 @@
 """What the sections of the finetune tab say and do, by their own functions."""
 
 import importlib
+import shutil
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespa
     gradio = importlib.import_module("gradio")
     from facefusion_finetune.facefusion.uis import (
         crops_view,
+        embed,
         page,
         people_text,
         progress,
@@ -36,10 +38,13 @@ def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespa
         run_view,
     )
     from facefusion_finetune.facefusion.uis.components import (
+        finetune_export,
         finetune_footage,
         finetune_person,
         finetune_recipe,
+        finetune_report,
         finetune_training,
+        finetune_versions,
     )
     from facefusion_finetune.facefusion.uis.layouts import finetune
 
@@ -54,6 +59,8 @@ def uis(processor: ModuleType, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespa
         **{"progress": progress, "run_view": run_view, "page": page, "said": said},
         **{"footage": finetune_footage, "recipe": finetune_recipe},
         **{"person": finetune_person, "training": finetune_training, "gradio": gradio},
+        **{"report": finetune_report, "versions": finetune_versions, "export": finetune_export},
+        embed=embed,
     )
 
 
@@ -240,6 +247,78 @@ def test_pictures_of_the_gallery_are_served_from_where_they_lie(
     # and nothing else of the person is
     assert not is_static_file(str(ruth.directory / "person.toml"))
     assert not is_static_file(str(next((ruth.directory / "crops").glob("*.png"))))
+
+
+ELSEWHERE = ("../../evil", "a/b", "..", "/", "*", "a\0b", "x" * 300, "jane@" + "9" * 5000)
+"""What a forged request may give as the name of a person."""
+
+
+@pytest.mark.parametrize("name", ELSEWHERE)
+def test_no_name_shows_what_lies_elsewhere(
+    uis: SimpleNamespace, ruth: Person, home_folder: Path, name: str
+) -> None:
+    """The folder that the name leads to has all that a person's has."""
+    evil = home_folder.parent / "evil"
+    shutil.copytree(ruth.directory, evil)
+    assert (home_folder / "people" / "../../evil/coverage.png").is_file()
+    _submit(ruth, "extract")
+    served = set(uis.embed.SERVED)
+    assert uis.crops_view.create_view(name, "all").html == ""
+    assert uis.versions.follow_person(name, None, None) == uis.gradio.skip()
+    assert uis.export.refresh(f"{name}@1", "")[uis.export.EXPORT_LINKS_HTML] == ""
+    for use in (
+        uis.crops_view.draw_coverage,
+        uis.crops_view.fingerprint_crops,
+        lambda name: uis.footage.show_crops(name, "all"),
+        uis.footage.show_job,
+        uis.training.show_job,
+        uis.run_view.fingerprint_run,
+        uis.run_view.can_resume,
+        uis.people_text.fingerprint_person,
+        uis.people_text.require_person,
+        uis.report.choose,
+    ):
+        with pytest.raises(UsageError, match="only letters, digits") as caught:
+            use(*([name, None] if use is uis.report.choose else [name]))
+        assert len(str(caught.value)) < 1000
+    for version in ("ruth@" + "9" * 5000, "ruth@", "ruth@x", "@", "ruth"):
+        assert uis.export.refresh(version, "")[uis.export.EXPORT_LINKS_HTML] == ""
+    assert served == uis.embed.SERVED
+
+
+@pytest.mark.parametrize(
+    ("base", "preset"),
+    [
+        ("/etc/hosts.onnx", "fast"),
+        ("inswapper_128", "/etc/own.toml"),
+        ("inswapper_128", "../x.toml"),
+    ],
+)
+def test_no_file_is_read_as_a_base_or_a_preset(
+    uis: SimpleNamespace, ruth: Person, base: str, preset: str
+) -> None:
+    chosen = (base, preset, *CHOSEN[2:], None, None)
+    for use in (
+        lambda: uis.recipe.show("ruth", base, preset),
+        lambda: uis.recipe.measure_time("ruth", base, preset),
+        lambda: uis.training.start("ruth", *chosen),
+    ):
+        with pytest.raises(UsageError, match="the page does not offer them"):
+            use()
+    assert queue.list_jobs("ruth") == []
+
+
+@pytest.mark.parametrize("seed", [None, -1, 1.5, float("nan"), float("inf"), 1e308])
+def test_a_seed_that_is_none_is_said(uis: SimpleNamespace, ruth: Person, seed: Any) -> None:
+    with pytest.raises(FinetuneError, match="train with seed"):
+        uis.training.start("ruth", *CHOSEN[:2], seed, *CHOSEN[3:], None, None)
+    assert queue.list_jobs("ruth") == []
+
+
+def test_a_selection_that_is_no_list_of_ids_is_said(uis: SimpleNamespace, ruth: Person) -> None:
+    for ids in ([7], [None], [["a"]]):
+        with pytest.raises(UsageError, match="none are selected"):
+            uis.footage.reject("ruth", ids)
 
 
 # jobs

@@ -1,5 +1,6 @@
 """Persons and their consent."""
 
+import shutil
 import stat
 from datetime import date, timedelta
 from pathlib import Path
@@ -8,10 +9,13 @@ import pytest
 
 from facefusion_finetune.errors import ConsentError, UsageError
 from facefusion_finetune.people.profile import (
+    DamagedPerson,
     add_person,
     create_consent,
     list_names,
     load_person,
+    person_directory,
+    scan_people,
     split_reference,
 )
 from facefusion_finetune.privacy.removal import remove_person
@@ -118,5 +122,26 @@ def test_removal_leaves_nothing(home_folder: Path) -> None:
 def test_reference_with_version() -> None:
     assert split_reference("jane") == ("jane", None)
     assert split_reference("jane@12") == ("jane", 12)
-    with pytest.raises(UsageError, match="not a version number"):
-        split_reference("jane@latest")
+    assert split_reference("jane@002") == ("jane", 2)
+    for version in ("latest", "0", "-1", "1.5", "1e3", "\u0663", "9" * 5000, "0" * 5000 + "1"):
+        with pytest.raises(UsageError, match="not a version number") as caught:
+            split_reference(f"jane@{version}")
+        assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "name", ["../../evil", "..", "", "/etc", "a/b", "*", "a\0b", "con.x", "x" * 5000, "jane\n"]
+)
+def test_no_name_leads_out_of_the_people_s_folder(name: str) -> None:
+    for use in (person_directory, load_person):
+        with pytest.raises(UsageError, match="only letters, digits"):
+            use(name)
+
+
+def test_a_folder_with_a_name_that_nobody_can_have(home_folder: Path) -> None:
+    jane = add_person("jane", create_consent(None, "yes"))
+    odd = home_folder / "people" / "old copy"
+    shutil.copytree(jane.directory, odd)
+    assert list_names() == ["jane"]
+    found = {person.name: isinstance(person, DamagedPerson) for person in scan_people()}
+    assert found == {"jane": False, "old copy": True}

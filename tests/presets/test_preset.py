@@ -49,6 +49,18 @@ def test_missing_preset_file() -> None:
         ("cycle = 2\nself = 1\nprior = 1", "", "all pairs are 0"),
         ("l1 = 1.0", "l1 = -1.0", "losses.l1: Input should be greater"),
         ("steps = 8", "steps = [", "it is not valid TOML"),
+        ("steps = 8", "steps = " + "[" * 60 + "]" * 60, "it is nested too deeply"),
+        ("steps = 8", "steps = " + "[" * 5000 + "]" * 5000, "it is nested too deeply"),
+        ("steps = 8", "steps = 8\n" + ".".join("a" * 5000) + " = 1", "it is nested too deeply"),
+        ("steps = 8", "steps = " + "9" * 6000, "Exceeds the limit"),
+        ("steps = 8", "steps = " + "9" * 4000, "a number in it is too large"),
+        ("steps = 8", "steps = 9999999999", "steps: Input should be less than or equal to"),
+        ("steps = 8", "steps = inf", "steps: Input should be a finite number"),
+        ("l1 = 1.0", "l1 = nan", "losses.l1: Input should be a finite number"),
+        ("l1 = 1.0", "l1 = inf", "losses.l1: Input should be a finite number"),
+        ("l1 = 1.0", "l1 = 1e308", "losses.l1: Input should be less than or equal to"),
+        ("l1 = 1.0", "l1 = {a = 1}", "losses.l1: Input should be a valid number"),
+        ("steps = 8", "steps = 8\n" + "x" * 5000 + " = 1", "unknown key 'xxx"),
     ],
 )
 def test_wrong_preset(old: str, new: str, message: str) -> None:
@@ -58,3 +70,4 @@ def test_wrong_preset(old: str, new: str, message: str) -> None:
     assert message in str(caught.value)
     assert "mine.toml" in str(caught.value)
     assert "Value error" not in str(caught.value), "pydantic's own words are not the user's"
+    assert len(str(caught.value)) < 1000

@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy
 import pytest
+from numpy.typing import NDArray
 
 from facefusion_finetune.errors import RegistryError
 from facefusion_finetune.swappers.card import (
@@ -26,6 +27,10 @@ OLD_KEYS = {
 
 PICTURE = numpy.random.default_rng(0).integers(0, 255, (112, 96, 3), dtype=numpy.uint8)
 PNG = base64.b64encode(cv2.imencode(".png", PICTURE)[1].tobytes()).decode("ascii")
+
+
+def _encode(vector: NDArray[numpy.float64]) -> str:
+    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")
 
 
 def test_a_card_of_an_inswapper_is_what_an_older_version_reads() -> None:
@@ -96,6 +101,48 @@ def test_entries_of_another_type_are_damage(key: str, value: object) -> None:
 def test_entries_that_python_cannot_read_are_damage(value: str) -> None:
     entries = encode_metadata(create_card()) | {PREFIX + "judge_result": value}
     with pytest.raises(RegistryError, match="no readable model card"):
+        decode_metadata(entries, "jane-1.onnx")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "reason"),
+    [
+        ("mean", [1e308, 0, 0], "normalisation"),
+        ("mean", [float("nan"), 0, 0], "normalisation"),
+        ("mean", [0, float("-inf"), 0], "normalisation"),
+        ("standard_deviation", [1e308, 1, 1], "normalisation"),
+        ("standard_deviation", [1, 0, 1], "normalisation"),
+        ("standard_deviation", [1, 1, -1], "normalisation"),
+        ("standard_deviation", [1e-300, 1, 1], "normalisation"),
+        ("size", [-256, 256], "crop size"),
+        ("size", [0, 256], "crop size"),
+        ("size", [256, 10**12], "crop size"),
+        ("version", 0, "version"),
+        ("version", -1, "version"),
+        ("version", 10**18, "version"),
+        ("person", "../../evil", "only letters, digits"),
+        ("base_name", "../../evil", "a path"),
+        ("base_name", "/etc/evil", "a path"),
+        ("base_name", "", "a path"),
+        ("base_sha256", "../../evil", "sha256"),
+        ("created", "yesterday", "isoformat"),
+        ("person_vector", _encode(numpy.zeros(512)), "vector is zero"),
+        ("person_vector", _encode(numpy.full(512, 1e38)), "too long"),
+        ("person_source", _encode(numpy.full(512, 1e4)), "too long"),
+    ],
+)
+def test_values_that_make_no_sense_are_damage(key: str, value: object, reason: str) -> None:
+    entries = encode_metadata(create_card()) | {PREFIX + key: json.dumps(value)}
+    with pytest.raises(RegistryError, match=rf"its card is damaged \(.*{reason}"):
+        decode_metadata(entries, "jane-1.onnx")
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 60 + "]" * 60, '{"a": ' * 300 + "1" + "}" * 300, "9" * 4000, "-" + "9" * 20]
+)
+def test_what_is_deep_or_huge_but_valid_is_damage(value: str) -> None:
+    entries = encode_metadata(create_card()) | {PREFIX + "judge_result": value}
+    with pytest.raises(RegistryError, match=r"no readable model card .*(nested|too large)"):
         decode_metadata(entries, "jane-1.onnx")
 
 

@@ -117,6 +117,8 @@ class Coverage:
     """Shorter side of the face's box, in frame pixels; None if nothing was measured."""
     sharpness: Spread | None
     """0 is blurred, 1 sharp."""
+    outside: Spread | None
+    """Share of the aligned crop that lies outside the frame; None if nothing was measured."""
     shots: tuple[Shot, ...]
 
     def count_yaw(self, column: int) -> int:
@@ -160,6 +162,7 @@ def measure_coverage(records: Sequence[CropRecord]) -> Coverage:
         same_light=max(lights.values(), default=0),
         size=_spread([values.size for values in measured]),
         sharpness=_spread([values.sharpness for values in measured]),
+        outside=_spread([values.outside for values in measured if values.outside is not None]),
         shots=list_shots(kept),
     )
 

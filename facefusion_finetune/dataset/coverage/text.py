@@ -33,6 +33,7 @@ def describe(name: str, coverage: Coverage) -> str:
         lines.append(f"{title:<{LABEL}}{', '.join(words)}")
     lines.append(f"{'face size':<{LABEL}}{describe_spread(coverage.size, 0)} pixels")
     lines.append(f"{'sharpness':<{LABEL}}{describe_spread(coverage.sharpness, 2)}")
+    lines.append(f"{'outside':<{LABEL}}{describe_spread(coverage.outside, 2)} of the crop")
     if coverage.reasons:
         words = (f"{reason} {number}" for reason, number in coverage.reasons.items())
         lines.append(f"{'rejected':<{LABEL}}{', '.join(words)}")

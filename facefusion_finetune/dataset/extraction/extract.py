@@ -5,6 +5,7 @@ at its end. If it was interrupted, or the disk was full, it continues when start
 refused, it leaves nothing.
 """
 
+import math
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -32,8 +33,8 @@ from facefusion_finetune.dataset.footage.background import BackgroundTasks
 from facefusion_finetune.dataset.footage.sources import Source
 from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
-from facefusion_finetune.dataset.review.curation import apply_choices
-from facefusion_finetune.errors import FootageError, UnreadableError
+from facefusion_finetune.dataset.review.curation import apply_choices, read_choices
+from facefusion_finetune.errors import FootageError, UnreadableError, UsageError
 from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
@@ -52,6 +53,19 @@ class ExtractSettings:
     """Largest number of frames per video, spread over its shots."""
     keep_others: bool = False
     """Whether other people's faces are kept, for training as footage of others."""
+
+    def __post_init__(self) -> None:
+        """Check the numbers.
+
+        Raises:
+            UsageError: One is not positive, or not finite.
+        """
+        if not 0 < self.frames_per_second < math.inf or self.most_frames < 1:
+            raise UsageError(
+                f"{self.frames_per_second:g} frames per second, at most {self.most_frames}",
+                "both must be positive numbers.",
+                "Use for example 6 and 1800.",
+            )
 
 
 @dataclass(frozen=True)
@@ -147,6 +161,8 @@ class _Extraction:
         self.footage = ", ".join(map(sources.show_path, paths))
         self.records = manifest.read_manifest(person)
         self.known = read_known_sources(person, self.records)
+        # Only applied at the end, but damage is told before hours of work.
+        read_choices(person)
         for digest in find_incomplete(person, self.records):
             # Such footage is processed again if it is given again.
             del self.known[digest]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from facefusion_finetune.dataset.manifest import CropMeasures
 from facefusion_finetune.faces.attributes import measure_landmarks
 from facefusion_finetune.faces.protocol import DetectedFace, FaceMasks, Matrix, VisionFrame
+from facefusion_finetune.faces.warp import find_inside
 
 SHARPNESS_SIDE = 128
 """Larger faces are measured at this size: swappers do not see finer detail."""
@@ -29,7 +30,7 @@ def measure_face(
     """Measure a face.
 
     Args:
-        vision_frame: The frame, or a cut-out with the whole face.
+        vision_frame: The frame.
         face: The face, in pixels of `vision_frame`.
         crop: The aligned face, (H, W, 3).
         matrix: From `vision_frame` to `crop`.
@@ -37,6 +38,7 @@ def measure_face(
     """
     attributes = measure_landmarks(vision_frame, face.landmark_68)
     hull = draw_hull(face, matrix, crop.shape[:2])
+    shown = find_inside(vision_frame.shape[1::-1], matrix, crop.shape[1::-1])
     luma = cv2.cvtColor(crop, cv2.COLOR_BGR2GRAY)
     inside = luma[hull]
     x1, y1, x2, y2 = face.bounding_box
@@ -48,7 +50,9 @@ def measure_face(
         contrast=round(float(inside.std()), 2),
         dark=round(float((inside < BLACK).mean()), 4),
         bright=round(float((inside > BURNT).mean()), 4),
-        visible=round(float(masks.visible[hull].mean()), 4),
+        visible=round(float((masks.visible * shown)[hull].mean()), 4),
+        outside=round(float(1 - shown.mean()), 4),
+        face_outside=round(float(1 - shown[hull].mean()), 4),
         yaw=_read(attributes.yaw),
         pitch=_read(attributes.pitch),
         roll=round(math.degrees(math.atan2(across[1], across[0])), 2),

@@ -5,7 +5,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import explain
 from facefusion_finetune.dataset.manifest import (
+    Count,
     CropRecord,
     crops_directory,
     file_names,
@@ -23,9 +25,9 @@ class KnownSource(BaseModel):
     sha256: str
     path: str
     """Its path, links resolved."""
-    frames: int
+    frames: Count
     """Number of frames processed."""
-    faces: int
+    faces: Count
     """Number of faces found, of anyone."""
     shot: str | None
     """Name of its last shot, to which the folder's next picture may also belong."""
@@ -58,7 +60,7 @@ def read_known_sources(person: Person, records: list[CropRecord]) -> dict[str, K
         except ValidationError as error:
             raise DatasetError(
                 f"{path}, line {number}",
-                "the line is damaged.",
+                f"the line is damaged ({explain(error)}).",
                 "Delete it: that footage is then processed again if it is given again.",
             ) from error
         known[source.sha256] = source

@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from facefusion_finetune import home
 from facefusion_finetune.damage import parse_json
 from facefusion_finetune.dataset import manifest
-from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.dataset.manifest import Count, CropRecord
 from facefusion_finetune.errors import FinetuneError, StoppedError
 from facefusion_finetune.faces.images import encode_png
 from facefusion_finetune.people.profile import Person
@@ -40,7 +40,7 @@ PNG_LEVEL = 1
 class FrameEntry(BaseModel):
     """The faces found in one frame."""
 
-    number: int
+    number: Count
     shot: str
     faces: list[CropRecord]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import parse_json
+from facefusion_finetune.damage import parse_json, read_file
 from facefusion_finetune.dataset.coverage.report import write_report
 from facefusion_finetune.dataset.manifest import CropRecord, read_manifest
 from facefusion_finetune.dataset.review.sheets import MIN_ID_DIGITS, describe_state, list_tiles
@@ -114,7 +114,7 @@ def draw_coverage(name: str | None) -> str:
 
 def _read_advice(path: Path) -> list[str]:
     try:
-        return [str(sentence) for sentence in parse_json(path.read_bytes())["advice"]]
+        return [str(sentence) for sentence in read_file(path, parse_json)["advice"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from facefusion_finetune.errors import UsageError
 from facefusion_finetune.facefusion.uis.page import translate
 from facefusion_finetune.host import adapter
 from facefusion_finetune.jobs.times import find_time
 from facefusion_finetune.presets.measured import Gain, load_gain
-from facefusion_finetune.presets.preset import Preset, load_preset
+from facefusion_finetune.presets.preset import Preset, list_presets, load_preset
 from facefusion_finetune.runs.base import allows_commercial_use
 from facefusion_finetune.runs.observer import format_seconds
 from facefusion_finetune.swappers.catalogue import FAMILIES, create_options
@@ -25,6 +26,20 @@ def label_bases() -> list[tuple[str, str]]:
     }
     names = sorted(entries, key=lambda name: (not _is_downloaded(entries[name]), name))
     return [(_label(name, entries[name]), name) for name in names]
+
+
+def require_offered(base: str, preset: str) -> None:
+    """Check that a base and a preset are on the lists: both could be paths of any file.
+
+    Raises:
+        UsageError: One is not.
+    """
+    if base not in adapter.get_face_swapper_set() or preset not in list_presets():
+        raise UsageError(
+            translate("model.not_offered_given", base=base, preset=preset),
+            translate("model.not_offered_why"),
+            translate("model.not_offered_todo"),
+        )
 
 
 def describe_base(name: str) -> str:
@@ -51,7 +66,12 @@ def describe_base(name: str) -> str:
 
 
 def describe_preset(base: str, name: str) -> str:
-    """A preset's description, its time on this machine, and its measured gain."""
+    """A preset's description, its time on this machine, and its measured gain.
+
+    Raises:
+        UsageError: There is no such preset in the package.
+    """
+    require_offered(base, name)
     preset = load_preset(name)
     gain = load_gain(name)
     sentences = [

@@ -1,11 +1,12 @@
 """The curves and pictures of a run during training."""
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import DamageError, parse_json, read_file
+from facefusion_finetune.damage import DamageError, parse_json, read_lines
 from facefusion_finetune.errors import FinetuneError
 from facefusion_finetune.evaluation.watching import read_scores
 from facefusion_finetune.facefusion.uis.page import translate
@@ -122,15 +123,17 @@ def create_curves(run: Run | None) -> Curves:
 
 def _read_steps(path: Path) -> list[tuple[int, float]]:
     try:
-        lines = read_file(path, bytes.splitlines)
+        lines = read_lines(path)
     except (FileNotFoundError, DamageError):
         return []
     found = []
     for line in lines:
         try:
             values = parse_json(line)
-            found.append((int(values["step"]), float(values["loss"])))
+            step, loss = int(values["step"]), float(values["loss"])
         except (ValueError, KeyError, TypeError, OverflowError):
             # The last line may be incomplete, and some lines have no loss.
             continue
+        if math.isfinite(loss):
+            found.append((step, loss))
     return found

@@ -108,7 +108,7 @@ none, since the page may be accessible to others than the owner of the machine."
 def list_roots() -> list[Path]:
     """The folders that the page may read."""
     parts = os.environ.get(FOOTAGE_VARIABLE, "").split(os.pathsep)
-    return [Path(part).expanduser().resolve() for part in parts if part.strip()]
+    return [home.resolve_path(part) for part in parts if part.strip()]
 
 
 def resolve_folder(text: str) -> Path:
@@ -118,8 +118,10 @@ def resolve_folder(text: str) -> Path:
         UsageError: It does not exist, or is outside the folders that the page may read.
     """
     roots = list_roots()
-    path = Path(text.strip()).expanduser()
-    resolved = next((root / path for root in roots if (root / path).exists()), path).resolve()
+    path = home.expand_path(text.strip())
+    resolved = home.resolve_path(
+        next((root / path for root in roots if (root / path).exists()), path)
+    )
     if not resolved.exists() or not any(resolved.is_relative_to(root) for root in roots):
         raise UsageError(
             translate("footage.path_given", path=text),

@@ -5,7 +5,6 @@ the folder before anything is read from it.
 """
 
 import os
-import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
+from facefusion_finetune.damage import open_regular
 from facefusion_finetune.errors import SwapperError
 from facefusion_finetune.swappers.files import wire
 from facefusion_finetune.swappers.files.checks import check_tensor
@@ -73,16 +73,9 @@ def open_file(path: Path) -> Iterator[tuple[BufferedReader, Stamp]]:
     Raises:
         OSError: It is not a regular file, or cannot be read.
     """
-    with open(path, "rb", opener=_open_nonblocking) as file:
+    with open_regular(path) as file:
         status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is not a regular file")
         yield file, (status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def _open_nonblocking(name: str, flags: int) -> int:
-    # A named pipe would otherwise block until someone writes to it.
-    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_payload(stored: StoredTensor) -> NDArray[numpy.generic]:

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from facefusion_finetune import home
+from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.errors import TrainingError
 
 HEADER_FILE, DATA_FILE = "frontier-cache.json", "frontier-cache.bin"
@@ -116,8 +117,8 @@ def write_header(folder: Path, header: CacheHeader) -> None:
 def read_owner(folder: Path) -> str | None:
     """Reference of the run whose cache is in a folder; None without a readable header."""
     try:
-        return CacheHeader.model_validate_json((folder / HEADER_FILE).read_bytes()).origin.run
-    except (OSError, ValidationError):
+        return read_file(folder / HEADER_FILE, CacheHeader.model_validate_json).origin.run
+    except (FileNotFoundError, DamageError):
         return None
 
 

@@ -10,14 +10,16 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import torch
+from pydantic import ConfigDict, Field, TypeAdapter
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 from facefusion_finetune import home
-from facefusion_finetune.damage import parse_json
+from facefusion_finetune.damage import explain, open_regular, parse_json
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.runs.run import RunConfig
 
@@ -45,20 +47,25 @@ class Identity:
 class Progress:
     """A run's progress. Batches depend only on seed and step, so no generator state is stored."""
 
-    step: int
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    step: Annotated[int, Field(ge=0)]
     """Completed steps."""
-    micro_batch: int
+    micro_batch: Annotated[int, Field(ge=1)]
     """Samples per forward and backward pass of a process."""
-    rate_factor: float = 1.0
+    rate_factor: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Factor on the preset's learning rate since the last rollback."""
-    returns: int = 0
+    returns: Annotated[int, Field(ge=0)] = 0
     """Rollbacks since the last progress."""
-    failed_at: int = -1
+    failed_at: Annotated[int, Field(ge=-1)] = -1
     """The furthest failed step."""
     scores: tuple[tuple[int, float], ...] = ()
     """Step and score of every validation; lower is better."""
-    scaler: Mapping[str, float] = field(default_factory=dict)
+    scaler: Mapping[str, int | float] = field(default_factory=dict)
     """State of the fp16 gradient scaler."""
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 @dataclass(frozen=True)
@@ -127,6 +134,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     groups: dict[str, TensorSet] = {group: {} for group in _GROUPS}
     tensors: TensorSet = {}
     try:
+        # safetensors waits for a named pipe, and has no words for a folder.
+        open_regular(path).close()
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             for key in file.keys():  # noqa: SIM118 - not a dict
@@ -136,19 +145,31 @@ def load_checkpoint(path: Path) -> Checkpoint:
             raise ValueError("its digest does not match")
         state = parse_json(header["state"])
         identity = Identity(state.pop("base"), state.pop("settings"))
-        scores = tuple((step, score) for step, score in state.pop("scores"))
-        progress = Progress(**state, scores=scores)
+        progress = _PROGRESS.validate_python(state)
+        _check_moments(groups["moments"], groups["weights"])
     except FileNotFoundError as error:
         raise DamagedCheckpointError(
             str(path),
             "the run was interrupted before its first checkpoint.",
             "Train without --resume; only those steps are lost.",
         ) from error
-    except (SafetensorError, KeyError, ValueError, TypeError, OSError) as error:
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, OSError) as error:
         raise DamagedCheckpointError(
-            str(path), f"the checkpoint is damaged ({error}).", "Train again without --resume."
+            str(path),
+            f"the checkpoint is damaged ({explain(error)}).",
+            "Train again without --resume.",
         ) from error
     return Checkpoint(identity, progress, **groups)
+
+
+def _check_moments(moments: TensorSet, weights: TensorSet) -> None:
+    names = {key.partition("/")[2] for key in moments}
+    if moments.keys() != {f"{moment}/{name}" for moment in _MOMENTS for name in names}:
+        raise ValueError("moments are missing")
+    for key, tensor in moments.items():
+        moment, _, name = key.partition("/")
+        if tensor.shape != (() if moment == "step" else weights[name].shape):
+            raise ValueError("the moments have other shapes than the weights")
 
 
 def restore_checkpoint(

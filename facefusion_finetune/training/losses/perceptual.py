@@ -109,7 +109,7 @@ def find_vgg_weights() -> Path | None:
     folder, otherwise torchvision's file in torch's cache; None if there are none."""
     configured = os.environ.get(VGG_VARIABLE)
     if configured:
-        return Path(configured).expanduser()
+        return home.expand_path(configured, f"{VGG_VARIABLE}={configured}")
     folder = home.home_directory() / "weights"
     own = [path for pattern in PATTERNS for path in sorted(folder.glob(pattern))]
     cached = Path(torch.hub.get_dir()) / "checkpoints" / VGG_FILE

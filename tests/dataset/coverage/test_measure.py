@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import astuple
 from typing import Any
 
 import numpy
@@ -121,6 +122,18 @@ def test_eyes_mouth_and_exposure() -> None:
     assert find_exposure(make_measures(brightness=60.0)) == "good"
     assert find_exposure(make_measures(dark=0.3)) == "dark"
     assert find_exposure(make_measures(bright=0.1)) == "bright"
+
+
+def test_what_lies_outside_the_frame_is_told_of_kept_crops() -> None:
+    shares = (0.0, 0.1, 0.2, None)
+    kept = [make_record(n, make_measures(outside=share)) for n, share in enumerate(shares)]
+    cut_off = make_record(9, make_measures(outside=0.5)).decide(["cut off by the border"], None)
+    coverage = measure_coverage([*kept, cut_off])
+    assert coverage.outside is not None
+    assert astuple(coverage.outside) == pytest.approx((0.02, 0.1, 0.18))
+    assert coverage.reasons == {"cut off by the border": 1}
+    assert "outside      0.10 (0.02 to 0.18) of the crop" in describe("ada", coverage)
+    assert measure_coverage([make_record(0, make_measures())]).outside is None
 
 
 def test_counts_of_a_mixed_set() -> None:

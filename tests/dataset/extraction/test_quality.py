@@ -19,7 +19,7 @@ from facefusion_finetune.dataset.extraction.quality import (
     find_alignment_fault,
     find_faults,
 )
-from facefusion_finetune.dataset.manifest import CropRecord
+from facefusion_finetune.dataset.manifest import CropMeasures, CropRecord
 from facefusion_finetune.faces.protocol import DetectedFace, FaceMasks
 from tests.support.records import make_measures, make_record
 
@@ -113,6 +113,61 @@ def test_what_is_covered_and_behind_glasses(picture: NDArray[numpy.uint8]) -> No
     beside = numpy.zeros((SIZE, SIZE), numpy.float32)
     beside[45:155, 45:155] = 1
     assert _measure(picture, visible=beside).visible == 1
+
+
+def _cut_off(picture: NDArray[numpy.uint8], side: str, cut: int, down: int = 0) -> CropMeasures:
+    """Measures of a frame whose crop lacks so many of its 200 rows or columns on one side.
+
+    Args:
+        picture: The whole frame, and the whole crop.
+        side: Of the frame.
+        cut: Rows or columns.
+        down: How much lower than in the middle the face is.
+    """
+    left, top = (cut if side == name else 0 for name in ("left", "top"))
+    right, bottom = (SIZE - cut if side == name else SIZE for name in ("right", "bottom"))
+    frame = picture[top:bottom, left:right]
+    matrix = numpy.array([[1.0, 0.0, left], [0.0, 1.0, top]])
+    crop = cv2.warpAffine(frame, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+    face, moved = _face(), numpy.array([-left, down - top])
+    face = _face(
+        bounding_box=face.bounding_box + numpy.tile(moved, 2),
+        landmark_5=face.landmark_5 + moved,
+        landmark_68=face.landmark_68 + moved,
+    )
+    whole = numpy.ones((SIZE, SIZE), numpy.float32)
+    return measure_face(frame, face, crop, matrix, FaceMasks(whole, whole, whole))
+
+
+@pytest.mark.parametrize("side", ["left", "right", "top", "bottom"])
+def test_what_the_border_cuts_off(picture: NDArray[numpy.uint8], side: str) -> None:
+    for cut, share, faults in (
+        (0, 0, []),
+        (10, 0, []),
+        (50, 0, []),
+        (54, 0.012, ["cut off by the border"]),
+        # 20 of the circle's 100 pixels in height: 14 % of its area.
+        (70, 0.145, ["cut off by the border"]),
+    ):
+        measures = _cut_off(picture, side, cut)
+        assert measures.outside == cut / SIZE
+        assert measures.face_outside == pytest.approx(share, abs=0.01)
+        assert measures.visible == pytest.approx(1 - share, abs=0.01)
+        assert find_faults(measures) == faults
+
+
+def test_a_chin_that_the_border_cuts_off(picture: NDArray[numpy.uint8]) -> None:
+    for cut, faults in ((18, []), (32, ["cut off by the border"])):
+        measures = _cut_off(picture, "bottom", cut, down=30)
+        assert measures.outside == cut / SIZE
+        assert find_faults(measures) == faults
+    assert measures.face_outside == pytest.approx(0.07, abs=0.01)
+
+
+def test_a_crop_of_an_older_version_has_no_share_outside() -> None:
+    measures = make_measures()
+    assert (measures.outside, measures.face_outside) == (None, None)
+    assert find_faults(measures) == []
 
 
 @pytest.mark.parametrize(("angle", "is_fault"), [(0, False), (40, False), (50, True), (180, True)])

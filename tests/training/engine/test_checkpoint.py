@@ -1,8 +1,10 @@
 """Checkpoints: a run killed at any moment ends as one that was never stopped."""
 
+import contextlib
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +13,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 
+from facefusion_finetune.damage import MAX_REASON
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.training.engine import checkpoint as module
 from facefusion_finetune.training.engine.checkpoint import (
@@ -22,6 +27,7 @@ from facefusion_finetune.training.engine.checkpoint import (
     restore_checkpoint,
     save_checkpoint,
 )
+from tests.support.damage import DEPTH, DIGITS, LINE, damaged
 from tests.support.forked import ForkServer
 from tests.support.tiny_training import (
     TinyWorld,
@@ -224,3 +230,84 @@ def test_checkpoint_of_other_tensors(tmp_path: Path) -> None:
     save_checkpoint(path, replace(last, average={"one.bias": torch.zeros(6)}))
     with pytest.raises(TrainingError, match="other weights than this run trains"):
         TinyWorld(tmp_path, steps=8).train(resume=True)
+
+
+WRONG_STATES = {
+    "nested": {"scores": [[[[1]]]]},
+    "deep": {"scaler": json.loads('{"a": ' * 60 + "1" + "}" * 60)},
+    "huge number": {"step": 10**400},
+    "infinite": {"rate_factor": float("inf")},
+    "negative": {"step": -1},
+    "no samples": {"micro_batch": 0},
+    "other type": {"step": "many"},
+    "list": {"scaler": [1]},
+    "unknown": {"mood": "sunny"},
+}
+"""By kind: what is wrong in a state whose digest is right."""
+
+
+@pytest.mark.parametrize("kind", [*WRONG_STATES, "a list", "moments", "shape", "missing"])
+def test_a_checkpoint_that_makes_no_sense_is_damage(tmp_path: Path, kind: str) -> None:
+    path = _train_some(tmp_path).run.checkpoint_path
+    with safe_open(path, framework="pt") as file:
+        state = json.loads(file.metadata()["state"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
+    key = next(key for key in tensors if key.startswith("moments/exp_avg/"))
+    if kind == "moments":
+        del tensors[key]
+    elif kind == "shape":
+        tensors[key] = torch.zeros(3, 5)
+    elif kind == "missing":
+        del state["step"]
+    text = json.dumps([] if kind == "a list" else state | WRONG_STATES.get(kind, {}))
+    header = {"state": text, "sha256": module._digest(text, tensors)}
+    path.write_bytes(save(tensors, header))
+    with pytest.raises(DamagedCheckpointError, match="the checkpoint is damaged") as caught:
+        load_checkpoint(path)
+    assert len(str(caught.value)) < len(str(path)) + 400
+    again = TinyWorld(tmp_path, steps=8)
+    again.train(resume=True)
+    assert "Resuming from the previous one, step 6." in again.notes[0]
+
+
+def _write_header(header: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header
+
+
+WRONG_FILES = {
+    **{"empty": b"", "one line": b"x" * LINE, "no header": struct.pack("<Q", 1 << 62) + b"{}"},
+    "deep header": _write_header(b'{"a":' * DEPTH + b"1" + b"}" * DEPTH),
+    "deep list": _write_header(b"[" * DEPTH + b"]" * DEPTH),
+    "digits": _write_header(b'{"a": ' + b"9" * DIGITS + b"}"),
+    "endless": _write_header(b'{"a": {"dtype": "F32", "shape": [1e999], "data_offsets": [0, 0]}}'),
+    "large": _write_header(
+        b'{"a": {"dtype": "F32", "shape": [9223372036854775807, 4], "data_offsets": [0, 4]}}'
+    ),
+    "list": _write_header(b"[]"),
+    "null": _write_header(b"null"),
+    "no UTF-8": _write_header(b'{"\xff": 1}'),
+    "other metadata": _write_header(b'{"__metadata__": [1]}'),
+    "no metadata": _write_header(b"{}"),
+    **{
+        f"state {kind}": save({}, {"state": text, "sha256": module._digest(text, {})})
+        for kind, text in {
+            "deep": "[" * DEPTH + "]" * DEPTH,
+            "digits": '{"step": ' + "9" * DIGITS + "}",
+            "null": "null",
+            "empty": "",
+        }.items()
+    },
+}
+"""By kind: the content of a file that is no checkpoint."""
+
+
+@pytest.mark.parametrize("kind", [*WRONG_FILES, "folder", "pipe"])
+def test_a_file_that_is_no_checkpoint_is_damage(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(WRONG_FILES.get(kind, b"x"))
+    with contextlib.ExitStack() as stack:
+        if kind not in WRONG_FILES:
+            stack.enter_context(damaged(path, kind, tmp_path))
+        with pytest.raises(DamagedCheckpointError, match="the checkpoint is damaged") as caught:
+            load_checkpoint(path)
+    assert len(str(caught.value)) < len(str(path)) + MAX_REASON + 100

@@ -1,5 +1,6 @@
 """Compares two models on one frame."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ Sides = tuple[str | None, str | None]
 
 BASE = "base"
 """Stands for the base of the left model."""
+
+MAX_FRAME = 1 << 31
+"""More than any video has."""
 
 COMPARE_LEFT_DROPDOWN: gradio.Dropdown
 COMPARE_RIGHT_DROPDOWN: gradio.Dropdown
@@ -189,7 +193,9 @@ def show_both(
         else compare.Side(require_version(adapter.HOST_PATH, right).run)
     )
     sides = [first, second]
-    pictures = compare.draw_comparison(first, second, compare.read_frame(path, int(number or 0)))
+    pictures = compare.draw_comparison(
+        first, second, compare.read_frame(path, _read_number(number))
+    )
     for side in sides:
         embed.serve_shown(side.load_person())
     names = [_name(side) for side in sides]
@@ -198,6 +204,11 @@ def show_both(
         label=translate("compare.slider", left=names[0], right=names[1]),
         visible=True,
     )
+
+
+def _read_number(number: float | None) -> int:
+    """Index of the chosen frame."""
+    return round(min(max(number, 0), MAX_FRAME)) if number and not math.isnan(number) else 0
 
 
 def _name(side: compare.Side) -> str:

@@ -10,7 +10,7 @@ from facefusion_finetune.facefusion.uis import embed, page, versions_text
 from facefusion_finetune.facefusion.uis.page import connect, translate
 from facefusion_finetune.facefusion.uis.people_text import fingerprint_file
 from facefusion_finetune.host import adapter
-from facefusion_finetune.people.profile import load_person
+from facefusion_finetune.people.profile import load_person, split_reference
 from facefusion_finetune.registry.transfer import export_privately, exports_directory, list_exports
 from facefusion_finetune.registry.versions import require_version
 
@@ -127,14 +127,16 @@ def _list_exports(reference: str | None) -> list[Path]:
     """The exports of a version, which are served in place."""
     if not reference:
         return []
-    name, _, number = reference.partition("@")
     try:
+        name, number = split_reference(reference)
         person = load_person(name)
     except FinetuneError:
         # Removed, or damaged, which the list of models reports.
         return []
+    if number is None:
+        return []
     embed.serve_folder(exports_directory(person))
-    return list_exports(person, int(number))
+    return list_exports(person, number)
 
 
 def _fingerprint(reference: str | None, paths: list[Path]) -> str:

@@ -202,9 +202,9 @@ def extract(
             {
                 "paths": typed + footage,
                 "references": looks,
-                "frames_per_second": float(frames_per_second),
-                "most_frames": int(most_frames),
-                "keep_others": bool(keep_others),
+                "frames_per_second": frames_per_second,
+                "most_frames": most_frames,
+                "keep_others": keep_others,
             }
         )
     return {
@@ -275,7 +275,7 @@ def _decide(
     text: str,
 ) -> None:
     person = people_text.require_person(name)
-    if not ids:
+    if not ids or not all(isinstance(identifier, str) for identifier in ids):
         raise UsageError(
             translate("footage.no_crops_given"),
             translate("footage.no_crops_why"),

@@ -151,6 +151,7 @@ def show(name: str | None, base: str, preset: str) -> dict[Any, Any]:
 def measure_time(name: str | None, base: str, preset: str) -> dict[Any, Any]:
     """Queue a dry run of this training, which estimates its duration."""
     person = people_text.require_person(name)
+    recipe_text.require_offered(base, preset)
     with submitting.Draft(person, "estimate") as draft:
         draft.submit({"base": base, "preset": preset})
     return show(name, base, preset)

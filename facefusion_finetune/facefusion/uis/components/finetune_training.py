@@ -12,6 +12,7 @@ from facefusion_finetune.facefusion.uis import (
     following,
     page,
     people_text,
+    recipe_text,
     submitting,
     uploads,
 )
@@ -160,13 +161,14 @@ def start(
 ) -> dict[Any, Any]:
     """Queue a training with the selected settings; uploaded files are moved to the job."""
     person = people_text.require_person(name)
+    recipe_text.require_offered(base, preset)
     _require_no_job(person.name)
     with submitting.Draft(person, "train") as draft:
         draft.submit(
             {
                 "base": base,
                 "preset": preset,
-                "seed": int(seed),
+                "seed": seed,
                 **_read_options(precision, commercial, cache_size, trackers),
                 "judge": os.environ.get(JUDGE_VARIABLE) or None,
                 "targets": draft.take_folder(uploads.list_uploads(targets), record.TARGETS_FOLDER),
@@ -187,9 +189,11 @@ def resume(
     person = people_text.require_person(name)
     _require_no_job(person.name)
     former = find_latest_job(name, KINDS)
-    arguments = dict(former.request.arguments) if former else {}
+    earlier = former.request.read_arguments() if former else TrainRequest()
+    assert isinstance(earlier, TrainRequest)
+    arguments = earlier.model_dump(mode="json")
     # Uploads are in the former job's folder until the training succeeds.
-    targets = [path for path in arguments.get("targets", []) if Path(path).exists()]
+    targets = [str(path) for path in earlier.targets if path.exists()]
     with submitting.Draft(person, "train") as draft:
         draft.submit(
             {

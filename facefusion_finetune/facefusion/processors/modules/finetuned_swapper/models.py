@@ -12,6 +12,7 @@ from typing import Any
 import facefusion.face_helper
 import onnx
 
+from facefusion_finetune.damage import open_regular, read_content
 from facefusion_finetune.errors import FinetuneError, RegistryError
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper import choices
 from facefusion_finetune.facefusion.processors.modules.finetuned_swapper.types import ActiveModel
@@ -89,10 +90,10 @@ def check_digest(path: Path) -> str:
         FinetuneError: A file cannot be read, or the crc32 differs.
     """
     try:
-        expected = hash_path(path).read_text("utf-8").strip()
+        expected = read_content(hash_path(path)).decode("utf-8").strip()
         stat = path.stat()
         digest = calculate_static_digest(path, stat.st_mtime_ns, stat.st_size)
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise create_error("unreadable", name=path.stem, reason=error) from error
     if digest != expected:
         raise create_error("wrong_hash", name=path.stem, digest=digest, expected=expected)
@@ -103,7 +104,7 @@ def check_digest(path: Path) -> str:
 def calculate_static_digest(path: Path, _modified: int, _size: int) -> str:
     """crc32 as 8 hex digits; recomputed only if the file's time or size changed."""
     crc = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while chunk := file.read(CHUNK_SIZE):
             crc = zlib.crc32(chunk, crc)
     return f"{crc:08x}"
