@@ -2,11 +2,11 @@
 
     python -m benchmarks.soak [--frames 2000] [--samples soak] [--draw docs/images/soak.png]
 
-A copy of FaceFusion with small stand-in models swaps a video of so many different frames: with a
-tuned model, with its own face swapper, and with a tuned model while its store of faces is emptied
-every 25 frames; and its preview shows a quarter as many frames, with another person every ten. Each
-in one process. Prints figures of the first and the last sample, and by how much memory grows over
-the second half; draws the curves. A curve whose samples are complete is not measured again.
+A copy of FaceFusion with small stand-in models swaps a video of so many different frames, each time
+in one process: with a tuned model, with its own face swapper, and with a tuned model by one thread
+while its store of faces is emptied every 25 frames. Its preview shows a quarter as many frames, of
+another person every ten. Prints figures of the first and the last sample, and by how much memory
+grows over the second half; draws the curves. Curves with complete samples are not measured again.
 """
 
 import argparse
@@ -42,7 +42,8 @@ class Curve:
     processor: str
     colour: str
     forget: bool = False
-    """Whether FaceFusion's store of faces is emptied at every sample."""
+    """Whether FaceFusion's store of faces is emptied at every sample, with one thread: how much
+    the frames in work take with several of them is chance."""
     preview: bool = False
     """Previews of several people in turn instead of a video; a quarter as many frames."""
 
@@ -50,7 +51,13 @@ class Curve:
 CURVES = (
     Curve("tuned", "tuned model, video", TUNED, "#1f6fb2"),
     Curve("own", "FaceFusion's own face swapper, video", OWN, "#8a8f98"),
-    Curve("forget", "tuned model, FaceFusion's store of faces emptied", TUNED, "#2a9d57", True),
+    Curve(
+        "forget",
+        "tuned model, one thread, store of faces emptied",
+        TUNED,
+        "#2a9d57",
+        True,
+    ),
     Curve("preview", "previews, five people in turn", TUNED, "#d1761f", preview=True),
 )
 
@@ -83,13 +90,15 @@ def measure(curve: Curve, host: Path, video: Path, frames: int, samples: Path) -
     if curve.preview:
         options += ["--previews", frames // 4, "--people", *PEOPLE]
     model = ["--finetuned-swapper-model", PEOPLE[0]]
+    threads = ["--execution-thread-count", "1"] if curve.forget else []
     if curve.processor == OWN:
         source = support.find_footage("headpose_m", "headpose_m.mp4")
         picture = support.extract_frame(source, 1, host.parent / "source.png")
         model = ["--face-swapper-model", "inswapper_128", "--source-paths", str(picture)]
     command = [
         *(sys.executable, "-m", "benchmarks.soak_inside", samples, curve.processor, *options, "--"),
-        *("headless-run", "--processors", curve.processor, *model, *support.BENCH_OPTIONS),
+        *("headless-run", "--processors", curve.processor, *model, *threads),
+        *support.BENCH_OPTIONS,
         *("-t", video, "-o", host.parent / f"{curve.name}.mp4"),
         *("--jobs-path", host.parent / f"{curve.name}-jobs"),
     ]
@@ -122,14 +131,23 @@ def describe(curve: Curve, samples: list[Sample]) -> str:
     """The curve in one line."""
     first, last = samples[0], samples[-1]
     changes = ", ".join(
-        f"{key} {first[key]} -> {last[key]}" for key in ("mib", "descriptors", "threads", "faces")
+        f"{name} {first[key]:.0f} -> {last[key]:.0f}" for name, key in FIGURES.items()
     )
     sessions = max(sample["sessions"] for sample in samples)
     return (
-        f"{curve.label}: frames {first['frames']} -> {last['frames']}, {changes}, at most"
-        f" {sessions} session(s), {measure_growth(samples):+.1f} KiB a frame in the second half"
+        f"{curve.label}: {changes}, at most {sessions} session(s),"
+        f" {measure_growth(samples):+.1f} KiB a frame in the second half"
     )
 
+
+FIGURES = {
+    "frames": "frames",
+    "MiB": "mib",
+    "descriptors": "descriptors",
+    "threads": "threads",
+    "faces": "faces",
+}
+"""Keys of a sample, by what they are called."""
 
 WIDTH, LEFT, RIGHT = 1000, 70, 20
 TOP = 40

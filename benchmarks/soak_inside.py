@@ -25,7 +25,9 @@ TURN = 10
 class Watch:
     """Counts the frames of a processor, and measures this process every so many of them."""
 
-    def __init__(self, module: ModuleType, samples: Path, every: int, forget: bool) -> None:
+    def __init__(
+        self, module: ModuleType, samples: Path, every: int, forget: bool, trim: bool
+    ) -> None:
         self.name = module.__name__
         self.samples = samples
         self.every = every
@@ -49,6 +51,8 @@ class Watch:
         """Append a line of figures to the samples."""
         from facefusion import face_store, inference_manager
 
+        if self.forget:
+            face_store.clear_faces()
         process = psutil.Process()
         pools = inference_manager.INFERENCE_POOL_SET.values()
         figures = {
@@ -62,8 +66,6 @@ class Watch:
         }
         with self.samples.open("a") as file:
             file.write(json.dumps(figures) + "\n")
-        if self.forget:
-            face_store.clear_faces()
 
 
 def make_previews(count: int, people: list[str]) -> None:
