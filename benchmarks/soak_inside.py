@@ -25,9 +25,7 @@ TURN = 10
 class Watch:
     """Counts the frames of a processor, and measures this process every so many of them."""
 
-    def __init__(
-        self, module: ModuleType, samples: Path, every: int, forget: bool, trim: bool
-    ) -> None:
+    def __init__(self, module: ModuleType, samples: Path, every: int, forget: bool) -> None:
         self.name = module.__name__
         self.samples = samples
         self.every = every
