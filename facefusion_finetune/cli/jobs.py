@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from facefusion_finetune.cli.shared import Json, print_lines
+from facefusion_finetune.errors import to_line
 from facefusion_finetune.runs.observer import format_seconds
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def show_job(job_id: JobId, as_json: Json = False) -> None:
     state = job.state
     typer.echo(f"{job.id}: {job.request.kind} of {job.request.person}, {_describe_state(state)}")
     for note in state.notes:
-        typer.echo(note)
+        typer.echo(to_line(note))
     if state.error is not None:
         error = state.error
         typer.echo(f"error: {error.given}\n  why:  {error.why}\n  do:   {error.todo}")

@@ -22,7 +22,7 @@ Role = Literal["primary", "non-inferiority", "condition"]
 """A primary outcome, a figure that must not get worse, or a required condition."""
 Outcome = Literal["won", "lost", "held", "open", "not measured", "failed"]
 Verdict = Literal["better", "worse", "no difference", "not judged"]
-Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Number = Annotated[float, Field(ge=-1e32, le=1e32)]
 Count = Annotated[int, Field(ge=0, le=10**9)]
 
 

@@ -25,6 +25,7 @@ import numpy
 
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.child import start_child
+from facefusion_finetune.faces.frames import pad_narrow
 from facefusion_finetune.faces.protocol import VisionFrame
 
 FORMATS = (
@@ -314,7 +315,8 @@ class _Run:
         content = bytearray(height * width * 3)
         if self.stdout.readinto(content) < len(content):
             return None
-        return time, numpy.frombuffer(content, numpy.uint8).reshape(height, width, 3)
+        pixels = numpy.frombuffer(content, numpy.uint8).reshape(height, width, 3)
+        return time, pad_narrow(pixels)
 
     def finish(self) -> None:
         """Wait for the end of a process whose output has ended."""

@@ -23,6 +23,7 @@ import numpy
 from numpy.typing import NDArray
 
 from facefusion_finetune.errors import UnreadableError
+from facefusion_finetune.faces.frames import pad_narrow
 from facefusion_finetune.faces.pictures.limits import MAX_PIXELS, MAX_SECONDS, MAX_WAIT
 from facefusion_finetune.faces.protocol import VisionFrame
 
@@ -171,6 +172,7 @@ class _Decoder:
             if rest:
                 raise EOFError
             self._is_answering = False
+            pixels = pad_narrow(pixels)
             return Picture(pixels, tuple(answer["size"]), float(answer["duration"]) / 1000)
         except (OSError, EOFError, ValueError) as error:
             raise self._explain(path, time.monotonic() - start) from error

@@ -12,7 +12,7 @@ from facefusion_finetune.errors import UsageError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Weight = Annotated[float, Field(ge=0, le=1e6)]
-Rate = Annotated[float, Field(gt=0, le=1e3)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 
 

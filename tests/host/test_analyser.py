@@ -13,6 +13,7 @@ import pytest
 
 from facefusion_finetune.errors import HostError, SwapperError, UsageError
 from facefusion_finetune.faces.facefusion import FaceFusionAnalyser
+from facefusion_finetune.faces.frames import pad_narrow
 from facefusion_finetune.faces.protocol import FaceAnalyser, VisionFrame
 from facefusion_finetune.host.locate import Host, read_host
 from facefusion_finetune.host.models import hash_path
@@ -312,3 +313,10 @@ def test_a_failed_common_check_ends(
     state.init_item("face_detector_model", "retinaface")
     assert not processor.pre_check()
     assert importlib.import_module("facefusion.process_manager").is_pending()
+
+
+@pytest.mark.parametrize("shape", [(1, 40_000, 3), (40_000, 1, 3), (1, 1, 3)])
+def test_narrow_frames(host_analyser: FaceFusionAnalyser, shape: tuple[int, int, int]) -> None:
+    frame = pad_narrow(numpy.zeros(shape, numpy.uint8))
+    assert host_analyser.is_frame_blocked(frame) is False
+    assert host_analyser.detect_faces(frame) == []

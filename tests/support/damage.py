@@ -21,7 +21,7 @@ MODELS = frozenset({".onnx", ".hash"})
 DIGITS = 6000
 """Of a number: more than Python turns into text."""
 DEPTH = 100_000
-LINE = 50 << 20
+LINE = 20 << 20
 """Bytes of one line."""
 
 _DIGITS = (re.compile(rb'(": ?|= )\d+(?=[\s,}])'), re.compile(rb'(": ")\d+(?=")'))
@@ -164,11 +164,11 @@ CONTENTS: dict[str, Damage] = {
 }
 OF_CONTENTS = frozenset({"empty", "half", "random"})
 """Those that make sense for what some listing opens only."""
-OF_RECORDS = frozenset({*CONTENTS, "50 MB in a line"}) - OF_CONTENTS
+OF_RECORDS = frozenset({*CONTENTS, "20 MB in a line"}) - OF_CONTENTS
 """Those that make sense for text with a syntax only."""
 KINDS = (
     *CONTENTS,
-    "50 MB in a line",
+    "20 MB in a line",
     "folder",
     "pipe",
     "removed",
@@ -218,7 +218,7 @@ def damaged(path: Path, kind: str, spare: Path) -> Iterator[None]:
             os.mkfifo(path)
         elif kind == "removed but for a link":
             path.symlink_to(spare / "nothing")
-        elif kind == "50 MB in a line":
+        elif kind == "20 MB in a line":
             line = spare / f"line{path.suffix}"
             if not line.exists():
                 line.write_bytes(_write_value(b'"' + b"x" * LINE + b'"', path.suffix))

@@ -26,7 +26,7 @@ CASES = [
     ("hyperswap_1a_256", "decoder"),
 ]
 GIVEN_IN_CUT = {"blendswap_256", "hififace_unofficial_256"}
-MAPPED = {"uniface_256", "hyperswap_1a_256"}
+MAPPED = {"uniface_256"}
 """Of whose graphs PyTorch maps one sample's over the samples."""
 
 
