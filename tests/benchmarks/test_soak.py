@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from benchmarks.soak import CURVES, Sample, describe, draw, measure_growth
+from benchmarks.soak.__main__ import CURVES, Sample, describe, draw, measure_growth
 
 
 def create_samples(kib: float, sessions: int = 1) -> list[Sample]:

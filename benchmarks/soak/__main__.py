@@ -96,7 +96,7 @@ def measure(curve: Curve, host: Path, video: Path, frames: int, samples: Path) -
         picture = support.extract_frame(source, 1, host.parent / "source.png")
         model = ["--face-swapper-model", "inswapper_128", "--source-paths", str(picture)]
     command = [
-        *(sys.executable, "-m", "benchmarks.soak_inside", samples, curve.processor, *options, "--"),
+        *(sys.executable, "-m", "benchmarks.soak.inside", samples, curve.processor, *options, "--"),
         *("headless-run", "--processors", curve.processor, *model, *threads),
         *support.BENCH_OPTIONS,
         *("-t", video, "-o", host.parent / f"{curve.name}.mp4"),

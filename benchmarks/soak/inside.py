@@ -1,6 +1,6 @@
 """The part of `benchmarks.soak` that runs inside FaceFusion: one process for each curve.
 
-    python -m benchmarks.soak_inside SAMPLES PROCESSOR [options] -- [arguments of facefusion.py]
+    python -m benchmarks.soak.inside SAMPLES PROCESSOR [options] -- [arguments of facefusion.py]
 
 Watches a processor's `process_frame`; all the rest FaceFusion does itself, as with its command or
 as in its page's preview.
