@@ -23,6 +23,7 @@ THUMBNAILS_FOLDER = "shown"
 EXTRACTION_FOLDER = "extraction"
 OTHERS_FOLDER = "others"
 JOBS_FOLDER = "jobs"
+WORK_FOLDER = ".work"
 RUNS_FOLDER = "runs"
 EXPORTS_FOLDER = "exports"
 HOSTS_FILE = "hosts.json"
@@ -55,17 +56,44 @@ def use_home(folder: Path) -> Iterator[None]:
             os.environ[HOME_VARIABLE] = former
 
 
+def locks_directory() -> Path:
+    """Folder of the persons' locks, outside their folders, so that these can go first."""
+    return home_directory() / "locks"
+
+
 def people_directory() -> Path:
     """Folder that holds one folder per person."""
     return home_directory() / "people"
 
 
 def create_private_directory(path: Path) -> Path:
-    """Create a folder and its missing parents, accessible only to the user."""
+    """Create a folder and its missing parents, accessible only to the user.
+
+    Inside the folder of a person or a run, use `create_inner_directory`.
+    """
     for folder in [*reversed(path.parents), path]:
         # `parents=True` would create the missing parents with the default mode.
         folder.mkdir(mode=0o700, exist_ok=True)
     return path
+
+
+def create_inner_directory(path: Path, root: Path) -> None:
+    """Create a private folder and its missing parents below `root`.
+
+    Args:
+        path: A folder below `root`.
+        root: The folder of a person, a run or a job. It is never created: what was removed in the
+            meantime must not come back.
+
+    Raises:
+        FileNotFoundError: `root` does not exist.
+    """
+    missing = []
+    while path != root and not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o600) -> None:

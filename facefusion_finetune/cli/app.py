@@ -17,6 +17,7 @@ from facefusion_finetune.cli.person import person_app
 from facefusion_finetune.cli.shared import show_progress
 from facefusion_finetune.cli.train import evaluate, train
 from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.people.work import ending_with_removal
 
 
 def demo(
@@ -66,7 +67,8 @@ def _options(
 def main() -> None:
     """Run a command; prints errors to stderr, exits with 0, 1 (failure) or 2 (wrong use)."""
     try:
-        app()
+        with ending_with_removal():
+            app()
     except FinetuneError as error:
         _fail(f"{error.given}\n  why:  {error.why}\n  do:   {error.todo}", error.exit_code)
     except ModuleNotFoundError as error:

@@ -81,7 +81,7 @@ def draw_truths(
     whole = targets_directory(run) / "truths"
     folder = whole.with_suffix(".new")
     shutil.rmtree(folder, ignore_errors=True)
-    home.create_private_directory(folder)
+    home.create_inner_directory(folder, run.directory)
 
     def draw(draw_frame: Draw, target: AlignedCrop, name: str) -> None:
         left, top = target.record.offset

@@ -15,10 +15,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from facefusion_finetune import home
+from facefusion_finetune import home, locks
 from facefusion_finetune.analysers import Faces
-from facefusion_finetune.errors import ConsentError, JobError
-from facefusion_finetune.jobs import locks, processes
+from facefusion_finetune.errors import JobError
+from facefusion_finetune.jobs import processes
 from facefusion_finetune.jobs.arguments import Kind, check_arguments
 from facefusion_finetune.jobs.record import (
     LOCK_FILE,
@@ -31,7 +31,8 @@ from facefusion_finetune.jobs.record import (
     JobRequest,
     load_job,
 )
-from facefusion_finetune.people.profile import Person, confirm_consent
+from facefusion_finetune.people.profile import Person, confirm_person
+from facefusion_finetune.people.work import lock_person
 
 LOCK_NAME = "queue.lock"
 RUNNER = "facefusion_finetune.jobs.runner"
@@ -51,13 +52,13 @@ def create_folder(person: Person, kind: Kind) -> Path:
 
     Raises:
         ConsentError: No valid consent is on record, or the person was removed.
+        BusyError: Another command is changing what is held about the person.
         OSError: The folder cannot be created.
     """
-    confirm_consent(person.name)
-    folder = person.directory / home.JOBS_FOLDER
-    try:
-        # Without parents: a person being removed must not reappear.
-        folder.mkdir(mode=0o700, exist_ok=True)
+    with lock_person(person) as current:
+        current.require_consent()
+        folder = person.directory / home.JOBS_FOLDER
+        home.create_inner_directory(folder, person.directory)
         while True:
             path = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{kind}"
             try:
@@ -65,12 +66,6 @@ def create_folder(person: Person, kind: Kind) -> Path:
                 return path
             except FileExistsError:
                 time.sleep(1e-5)
-    except FileNotFoundError as error:
-        raise ConsentError(
-            f"person {person.name!r}",
-            "the person was removed, which withdraws the consent.",
-            "To start again, ask for consent, then add the person.",
-        ) from error
 
 
 def submit(
@@ -95,14 +90,13 @@ def submit(
 
     Raises:
         ConsentError: No valid consent is on record, or the person was removed.
+        BusyError: Another command is changing what is held about the person.
         JobError: The arguments are invalid for this kind.
         OSError: The job cannot be written, and was not queued.
     """
     values = arguments.model_dump() if isinstance(arguments, BaseModel) else dict(arguments)
     checked = check_arguments(kind, values)
     directory = folder or create_folder(person, kind)
-    # Uploading may have taken a long time.
-    confirm_consent(person.name)
     request = JobRequest(
         id=directory.name,
         person=person.name,
@@ -114,12 +108,15 @@ def submit(
         arguments=checked.model_dump(mode="json"),
     )
     try:
-        home.write_text(directory / REQUEST_FILE, request.model_dump_json(indent=1) + "\n")
+        # Uploading may have taken a long time.
+        with lock_person(person) as current:
+            current.require_consent()
+            home.write_text(directory / REQUEST_FILE, request.model_dump_json(indent=1) + "\n")
     except OSError:
         if folder is None:
             shutil.rmtree(directory, ignore_errors=True)
         # The person may have been removed in the meantime.
-        confirm_consent(person.name)
+        confirm_person(person)
         raise
     ensure_runner()
     return Job(directory, request)

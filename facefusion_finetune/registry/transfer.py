@@ -21,7 +21,8 @@ import numpy
 from facefusion_finetune import home
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
 from facefusion_finetune.people import elsewhere, profile
-from facefusion_finetune.people.profile import Person, confirm_consent, validate_name
+from facefusion_finetune.people.profile import Person, confirm_person, validate_name
+from facefusion_finetune.people.work import lock_person
 from facefusion_finetune.registry.bases import (
     check_graph,
     release_home_bases,
@@ -29,7 +30,14 @@ from facefusion_finetune.registry.bases import (
     rewrite_model,
 )
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
-from facefusion_finetune.runs.run import MODEL_FILE, ImportRecord, Run, next_version, write_record
+from facefusion_finetune.runs.run import (
+    MODEL_FILE,
+    ImportRecord,
+    Run,
+    next_version,
+    require_on_record,
+    write_record,
+)
 from facefusion_finetune.swappers.branches.select import scale_branches
 from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
@@ -170,14 +178,31 @@ def export_model(
             a different model that was not judged, in a standalone file.
 
     Raises:
-        ConsentError: No valid consent is on record.
+        ConsentError: No valid consent is on record, or the person was removed.
+        BusyError: Another command is changing what is held about the person.
         UsageError: The output is a folder or an existing file; the strength is invalid, is combined
             with fp16, or the model is not gated.
+        TrainingError: The run was removed.
         RegistryError: The run has no model, its base is missing or changed, or the file cannot be
             written.
         SwapperError: The model's outputs would change too much in fp16.
     """
     person.require_consent()
+    with lock_person(person) as current:
+        current.require_consent()
+        require_on_record(run)
+        return _export(person, run, output, standalone, half, overwrite, strength)
+
+
+def _export(
+    person: Person,
+    run: Run,
+    output: Path,
+    standalone: bool,
+    half: bool,
+    overwrite: bool,
+    strength: float,
+) -> Exported:
     require_finished(run)
     _check_output(output, overwrite)
     card = read_card(run.model_path)
@@ -198,6 +223,7 @@ def export_model(
                 save_model(model, output, weights, metadata)
             else:
                 home.copy_whole(run.model_path, output)
+            _confirm_export(person, output)
     except OSError as error:
         raise RegistryError(
             str(output),
@@ -206,6 +232,15 @@ def export_model(
         ) from error
     base = None if is_plain else f"{card.base_name} (sha256 {card.base_sha256})"
     return Exported(output, output.stat().st_size, base)
+
+
+def _confirm_export(person: Person, output: Path) -> None:
+    """Undo an export if the consent ended meanwhile."""
+    try:
+        confirm_person(person).require_consent()
+    except ConsentError:
+        output.unlink(missing_ok=True)
+        raise
 
 
 def _scale_change(run: Run, model: ModelFile, strength: float, half: bool) -> Weights:
@@ -247,23 +282,36 @@ def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imp
 
     Raises:
         UsageError: The name is invalid.
-        ConsentError: The person is not on record, or has no valid consent.
+        ConsentError: The person is not on record, has no valid consent, or was removed.
+        BusyError: Another command is changing what is held about the person.
         RegistryError: The file is damaged, has no card, does not match its card, needs a base that
             is missing, or cannot be written.
     """
     person = _find_person(source, name)
-    person.require_consent()
+    with lock_person(person) as current:
+        current.require_consent()
+        try:
+            with _create_import_folder(person) as folder:
+                imported = _import_file(source, person, folder, [bases_directory(), *folders])
+            _confirm_import(person, imported.run)
+            return imported
+        except OSError as error:
+            raise RegistryError(
+                str(source),
+                f"it cannot be imported ({error.strerror or error}).",
+                "Free some space or grant access, then import it again. Nothing was changed.",
+            ) from error
+        finally:
+            release_home_bases()
+
+
+def _confirm_import(person: Person, run: Run) -> None:
+    """Undo an import if the consent ended meanwhile."""
     try:
-        with _create_import_folder(person) as folder:
-            return _import_file(source, person, folder, [bases_directory(), *folders])
-    except OSError as error:
-        raise RegistryError(
-            str(source),
-            f"it cannot be imported ({error.strerror or error}).",
-            "Free some space or grant access, then import it again. Nothing was changed.",
-        ) from error
-    finally:
-        release_home_bases()
+        confirm_person(person).require_consent()
+    except ConsentError:
+        shutil.rmtree(run.directory, ignore_errors=True)
+        raise
 
 
 def _find_person(source: Path, name: str | None) -> Person:
@@ -283,7 +331,7 @@ def _find_person(source: Path, name: str | None) -> Person:
 @contextmanager
 def _create_import_folder(person: Person) -> Iterator[Path]:
     """A private temporary folder in the person's runs; deleted afterwards if it still exists."""
-    home.create_private_directory(person.runs_directory)
+    home.create_inner_directory(person.runs_directory, person.directory)
     folder = Path(tempfile.mkdtemp(prefix=".import-", dir=person.runs_directory))
     try:
         yield folder
@@ -396,13 +444,14 @@ def export_privately(
 
     Args and errors as in `export_model`; also OSError, if the folder cannot be created.
     """
-
-    confirm_consent(person.name)
-    folder = exports_directory(person)
-    # Without parents: a person being removed must not reappear.
-    folder.mkdir(mode=0o700, exist_ok=True)
-    output = folder / name_export(run, standalone, half, strength)
-    return export_model(person, run, output, standalone, half, overwrite=True, strength=strength)
+    with lock_person(person) as current:
+        current.require_consent()
+        folder = exports_directory(person)
+        home.create_inner_directory(folder, person.directory)
+        output = folder / name_export(run, standalone, half, strength)
+        return export_model(
+            person, run, output, standalone, half, overwrite=True, strength=strength
+        )
 
 
 def list_exports(person: Person, version: int) -> list[Path]:

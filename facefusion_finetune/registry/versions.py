@@ -16,6 +16,7 @@ from facefusion_finetune.host.models import (
 )
 from facefusion_finetune.people import profile
 from facefusion_finetune.people.profile import DamagedPerson, Person
+from facefusion_finetune.people.work import lock_person
 from facefusion_finetune.registry import bases, store
 from facefusion_finetune.registry.transfer import list_exports
 from facefusion_finetune.runs.run import (
@@ -25,6 +26,7 @@ from facefusion_finetune.runs.run import (
     DamagedRun,
     Run,
     find_records,
+    require_on_record,
     scan_runs,
 )
 from facefusion_finetune.swappers.card import ModelCard
@@ -252,9 +254,18 @@ def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
         The deleted files and folders, including bases that are no longer needed.
 
     Raises:
+        BusyError: Another command is changing what is held about the person.
+        ConsentError: The person was removed.
+        TrainingError: The run was removed in the meantime.
         RegistryError: The record of the FaceFusion folders is damaged.
         OSError: A file cannot be deleted.
     """
+    with lock_person(person):
+        require_on_record(run)
+        return _remove_version(person, run, host)
+
+
+def _remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
     version = run.record.version
     folders = {*store.known_hosts(person), *([host.resolve()] if host else [])}
     removed = [

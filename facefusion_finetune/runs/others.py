@@ -103,7 +103,7 @@ class OtherFaces:
         _check_shared({record.source_sha256 for record in other.read()}, _name_origins(footage))
         work = self.folder.with_name(f"{self.use}.new")
         shutil.rmtree(work, ignore_errors=True)
-        home.create_private_directory(work)
+        home.create_inner_directory(work, self.run.directory)
         try:
             found, frames = collect_folder(footage, analyser, work)
             others = [record for record in found if _is_usable(record, person)]

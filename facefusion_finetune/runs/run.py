@@ -199,8 +199,8 @@ class DamagedRun:
 def create_run(person: Person, config: RunConfig) -> Run:
     """Create the folder of a new run."""
     directory = person.runs_directory / str(config.version)
-    home.create_private_directory(directory / "checkpoints")
-    home.create_private_directory(directory / PREVIEWS_FOLDER)
+    home.create_inner_directory(directory / "checkpoints", person.directory)
+    home.create_inner_directory(directory / PREVIEWS_FOLDER, directory)
     return write_record(directory, config)
 
 
@@ -297,13 +297,40 @@ def check_consent(run: Run) -> Consent:
         ConsentError: No consent is on record, it has expired, or the person or run was removed.
     """
     consent = confirm_consent(run.record.person)
-    if not run.record_path.is_file():
+    if not is_on_record(run):
         raise ConsentError(
             f"run {run.reference}",
             "it was removed while it was running.",
             f"Train again: facefusion-finetune train {run.record.person}.",
         )
     return consent
+
+
+def is_on_record(run: Run) -> bool:
+    """Whether a run is still there, and not another one with the same version.
+
+    A run whose settings were damaged in the meantime still counts.
+    """
+    try:
+        return load_run(run.record_path).record.created == run.record.created
+    except FileNotFoundError:
+        return False
+    except TrainingError:
+        return True
+
+
+def require_on_record(run: Run) -> None:
+    """Make sure that a run was not removed since it was loaded.
+
+    Raises:
+        TrainingError: It was, even if a new one has the same version.
+    """
+    if not is_on_record(run):
+        raise TrainingError(
+            f"model {run.reference}",
+            "it was removed in the meantime.",
+            "Choose another version: facefusion-finetune models list.",
+        )
 
 
 @contextlib.contextmanager
@@ -327,9 +354,8 @@ def _discard_remains(run: Run) -> None:
     """Delete files that were written to a run's folder after the run was removed."""
     if not run.record_path.exists():
         shutil.rmtree(run.directory, ignore_errors=True)
-        for folder in (run.directory.parent, run.directory.parent.parent):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with contextlib.suppress(OSError):
+            run.directory.parent.rmdir()
 
 
 def _read_step(line: bytes) -> int:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from facefusion_finetune import locks
 from facefusion_finetune.errors import ConsentError, JobError
-from facefusion_finetune.jobs import locks, queue
+from facefusion_finetune.jobs import queue
 from facefusion_finetune.jobs.arguments import ExtractArguments
 from facefusion_finetune.jobs.record import FOOTAGE_FOLDER, DamagedJob, Job, JobState
 from facefusion_finetune.people.profile import Person, add_person, create_consent

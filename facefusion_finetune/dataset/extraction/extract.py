@@ -30,14 +30,14 @@ from facefusion_finetune.dataset.extraction.staging import Staging
 from facefusion_finetune.dataset.footage import sources
 from facefusion_finetune.dataset.footage.background import BackgroundTasks
 from facefusion_finetune.dataset.footage.sources import Source
-from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
 from facefusion_finetune.dataset.review.curation import apply_choices
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
-from facefusion_finetune.people.profile import Person, confirm_consent
+from facefusion_finetune.people.profile import Person, confirm_person
+from facefusion_finetune.people.work import CROPS, Work, at_work
 
 
 @dataclass(frozen=True)
@@ -117,15 +117,17 @@ def extract_footage(
         progress: Called for each frame.
 
     Raises:
-        ConsentError: No valid consent is on record, or it ended during the extraction.
+        ConsentError: No valid consent is on record, or it ended during the extraction, also by the
+            person's removal.
         FootageError: Nothing can be read, it shows no one or several people, or it is refused.
-        DatasetError: Another process is changing the person's crops.
+        BusyError: Another process is changing the person's crops.
+        DatasetError: The manifest, or another record of the crops, is damaged.
         OSError: The disk is full, or a file cannot be written; the next call continues.
     """
     person.require_consent()
     settings = settings or ExtractSettings()
-    with lock_crops(person):
-        return _Extraction(person, paths, analyser, settings, progress).run()
+    with at_work(person, CROPS) as work:
+        return _Extraction(work, paths, analyser, settings, progress).run()
 
 
 class _Extraction:
@@ -133,13 +135,14 @@ class _Extraction:
 
     def __init__(
         self,
-        person: Person,
+        work: Work,
         paths: list[Path],
         analyser: FaceAnalyser,
         settings: ExtractSettings,
         progress: Callable[[Progress], object],
     ) -> None:
-        self.person = person
+        self.work = work
+        self.person = person = work.person
         self.analyser = analyser
         self.settings = settings
         self.progress = progress
@@ -160,7 +163,8 @@ class _Extraction:
             self._add(source)
 
     def run(self) -> ExtractionResult:
-        home.create_private_directory(manifest.crops_directory(self.person))
+        directory = self.person.directory
+        home.create_inner_directory(manifest.crops_directory(self.person), directory)
         settings = {
             "analyser": self.analyser.name,
             "frames_per_second": self.settings.frames_per_second,
@@ -169,7 +173,7 @@ class _Extraction:
         with Staging(self.person, settings) as staging:
             staging.recover(self.records, set(self.sources))
             self._collect(staging)
-            confirm_consent(self.person.name)
+            confirm_person(self.person).require_consent()
             if self.sources or not self.result.known_sources:
                 self._finish(staging)
         self.result.total_kept = sum(record.kept for record in self.records)
@@ -225,7 +229,7 @@ class _Extraction:
     ) -> None:
         source, settings = self.sources[digest], self.settings
         name, total = source.path.name, len(self.sources) + self.unreadable
-        confirm_consent(self.person.name)
+        confirm_person(self.person).require_consent()
         try:
             journal = staging.begin(digest)
             self.result.resumed_frames += len(journal.frames)
@@ -237,6 +241,7 @@ class _Extraction:
             planned = len(layout.numbers) if layout else 1
             done = len(journal.frames)
             for entry, pictures in collector.collect(source, digest, layout, journal.frames):
+                self.work.check()
                 checks.raise_refusal()
                 staging.add_frame(digest, entry, pictures)
                 done += 1

@@ -91,7 +91,7 @@ class Staging:
         path = self.folder / SETTINGS
         if self.folder.exists() and not (path.is_file() and path.read_bytes() == text.encode()):
             self._remove()
-        home.create_private_directory(self.folder)
+        home.create_inner_directory(self.folder, person.directory)
         if not path.exists():
             home.write_text(path, text)
         self._writer = _Writer()

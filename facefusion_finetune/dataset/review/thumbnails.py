@@ -11,6 +11,7 @@ from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.coverage import drawing
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.work import at_work
 
 SIDE = 96
 """Width and height in pixels."""
@@ -50,11 +51,24 @@ def write_thumbnails(
         The number of thumbnails created.
 
     Raises:
+        BusyError: Another command is changing what is held about the person.
+        ConsentError: The person was removed.
         OSError: A file cannot be written; the others stay, and none is partial.
     """
+    with at_work(person, "the thumbnails") as work:
+
+        def show(done: int, total: int) -> None:
+            work.check()
+            progress(done, total)
+
+        return _write_missing(person, records, show)
+
+
+def _write_missing(
+    person: Person, records: Sequence[CropRecord], progress: Callable[[int, int], object]
+) -> int:
     folder = thumbnails_directory(person)
-    # Without parents: the folder of a person who is being removed must not be recreated.
-    folder.mkdir(mode=0o700, exist_ok=True)
+    home.create_inner_directory(folder, person.directory)
     wanted = {
         thumbnail_path(person, record.id): record
         for record in records

@@ -1,6 +1,7 @@
 """Footage to crops, in the drawn world."""
 
 import hashlib
+import os
 import shutil
 import signal
 from datetime import date, timedelta
@@ -20,12 +21,12 @@ from facefusion_finetune.dataset.extraction.extract import (
     extract_footage,
 )
 from facefusion_finetune.dataset.footage.sources import list_sources
-from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest, read_records
 from facefusion_finetune.dataset.review.curation import reject, restore
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.world import WorldFace, write_footage
 from facefusion_finetune.errors import (
+    BusyError,
     ConsentError,
     DatasetError,
     FootageError,
@@ -34,6 +35,7 @@ from facefusion_finetune.errors import (
 )
 from facefusion_finetune.faces.protocol import DetectedFace, VisionFrame
 from facefusion_finetune.people.profile import Person, add_person, create_consent
+from facefusion_finetune.people.work import CROPS, at_work
 from facefusion_finetune.runs.others import check_apart
 from tests.support.demo_world import FRAMES_PER_SHOT, PERSON_SEED, SHOTS
 from tests.support.forked import ForkServer
@@ -54,9 +56,7 @@ class StrictAnalyser(DemoAnalyser):
 
 
 def _files(person: Person) -> list[Path]:
-    """All but the lock, which stays and holds nothing."""
-    found = sorted(path for path in person.directory.rglob("*") if path.is_file())
-    return [path for path in found if path.name != ".lock"]
+    return sorted(path for path in person.directory.rglob("*") if path.is_file())
 
 
 def _names(person: Person) -> list[str]:
@@ -385,10 +385,12 @@ def test_other_settings_begin_anew_and_other_footage_is_forgotten(
 
 
 def test_two_extractions_at_once(person: Person, footage: Path, analyser: DemoAnalyser) -> None:
-    with lock_crops(person):
-        with pytest.raises(DatasetError, match="another process is changing"):
+    with at_work(person, CROPS):
+        with pytest.raises(
+            BusyError, match=f"another process .{os.getpid()}. is working on the crop"
+        ):
             extract_footage(person, [footage], analyser)
-        with pytest.raises(DatasetError, match="another process is changing"):
+        with pytest.raises(BusyError, match="is working on the crops right now"):
             reject(person, ["abcd"])
     assert _names(person) == ["person.toml"]
     assert extract_footage(person, [footage], analyser).kept == SHOTS * FRAMES_PER_SHOT
