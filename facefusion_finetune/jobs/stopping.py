@@ -72,16 +72,34 @@ def end_others(directory: Path) -> list[Announcement]:
     """
     left = _wait_for_others(directory, STOP_SECONDS)
     for how in ("terminate", "kill"):
-        for work in left:
-            if work.is_command and work.pid != os.getpid():
-                with contextlib.suppress(psutil.Error):
-                    processes.send(psutil.Process(work.pid), how)
-        if any(work.is_command for work in left):
+        found = [
+            process
+            for path, work in left.items()
+            if work.is_command and (process := _find_process(work.pid, path))
+        ]
+        for process in found:
+            processes.send(process, how)
+        if found:
             left = _wait_for_others(directory, END_SECONDS)
-    return left
+    return list(left.values())
 
 
-def _wait_for_others(directory: Path, seconds: float) -> list[Announcement]:
+def _find_process(pid: int, path: Path) -> psutil.Process | None:
+    """The other process with this id, if it has the file open.
+
+    In a container, the same id may be another process's.
+    """
+    if pid == os.getpid():
+        return None
+    try:
+        process = psutil.Process(pid)
+        names = {file.path for file in process.open_files()}
+    except psutil.Error:
+        return None
+    return process if str(path.resolve()) in names else None
+
+
+def _wait_for_others(directory: Path, seconds: float) -> dict[Path, Announcement]:
     deadline = time.monotonic() + seconds
     while (left := list_others(directory)) and time.monotonic() < deadline:
         time.sleep(_PAUSE)

@@ -145,23 +145,26 @@ def at_work(person: Person, what: str | None = None) -> Iterator[Work]:
         os.close(handle)
 
 
-def list_others(directory: Path) -> list[Announcement]:
+def list_others(directory: Path) -> dict[Path, Announcement]:
     """Work on a person's data that goes on now, except that of the current thread.
 
     Args:
         directory: The person's folder.
+
+    Returns:
+        The announcements by their files, which the processes at work keep open.
     """
-    found = []
+    found = {}
     for path in sorted((directory / home.WORK_FOLDER).glob("*.json")):
         if _own.get(path) == threading.get_ident() or not locks.is_held(path):
             continue
         try:
-            found.append(read_file(path, Announcement.model_validate_json))
+            found[path] = read_file(path, Announcement.model_validate_json)
         except FileNotFoundError:
             continue
         except DamageError:
             number = path.name.partition("-")[0]
-            found.append(Announcement(pid=int(number) if number.isdecimal() else 0))
+            found[path] = Announcement(pid=int(number) if number.isdecimal() else 0)
     return found
 
 

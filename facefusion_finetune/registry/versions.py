@@ -254,13 +254,14 @@ def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
         The deleted files and folders, including bases that are no longer needed.
 
     Raises:
-        BusyError: Another command is changing what is held about the person.
+        BusyError: Another process is training or evaluating the run, or changing what is held
+            about the person.
         ConsentError: The person was removed.
         TrainingError: The run was removed in the meantime.
         RegistryError: The record of the FaceFusion folders is damaged.
         OSError: A file cannot be deleted.
     """
-    with lock_person(person):
+    with lock_person(person, idle=run.reference):
         require_on_record(run)
         return _remove_version(person, run, host)
 

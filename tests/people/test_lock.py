@@ -19,7 +19,13 @@ from facefusion_finetune.people.profile import (
     create_consent,
     load_person,
 )
-from facefusion_finetune.people.work import CROPS, at_work, list_others, lock_person
+from facefusion_finetune.people.work import (
+    CROPS,
+    Announcement,
+    at_work,
+    list_others,
+    lock_person,
+)
 from facefusion_finetune.privacy.removal import remove_person
 from tests.support.waiting import HANGS
 
@@ -149,18 +155,16 @@ def test_person_of_the_same_name_is_somebody_else(person: Person, tmp_path: Path
 def test_work_is_told_to_others_and_done_once(person: Person) -> None:
     with at_work(person) as work:
         work.claim("ada@2")
-        assert list_others(person.directory) == [], "the current thread's does not count"
+        assert list_others(person.directory) == {}, "the current thread's does not count"
         with pytest.raises(BusyError, match="is working on ada@2"), at_work(person, "ada@2"):
             pass
         with at_work(person, CROPS), lock_person(person, idle="ada@1"):
             pass
-        found = []
-        other = threading.Thread(target=lambda: found.extend(list_others(person.directory)))
+        found = {}
+        other = threading.Thread(target=lambda: found.update(list_others(person.directory)))
         other.start()
         other.join()
-        assert [(one.pid, one.what, one.is_command) for one in found] == [
-            (os.getpid(), "ada@2", False)
-        ]
+        assert found == {work.path: Announcement(pid=os.getpid(), what="ada@2")}
     with at_work(person, "ada@2"):
         pass
     assert [path.name for path in person.directory.iterdir()] == ["person.toml"]
@@ -171,7 +175,7 @@ def test_announcement_of_a_killed_process_counts_no_longer(person: Person) -> No
     folder.mkdir()
     (folder / "123-1.json").write_text('{"pid": 123, "what": "the crops"}')
     (folder / "124-1.json").write_bytes(b"\xff")
-    assert list_others(person.directory) == []
+    assert list_others(person.directory) == {}
     with at_work(person, CROPS) as work:
         assert list(folder.iterdir()) == [work.path]
     assert not folder.exists()

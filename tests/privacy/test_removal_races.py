@@ -22,6 +22,7 @@ from facefusion_finetune.dataset.review.sheets import write_sheets
 from facefusion_finetune.dataset.review.thumbnails import write_thumbnails
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import (
+    BusyError,
     ConsentError,
     FinetuneError,
     RegistryError,
@@ -32,6 +33,7 @@ from facefusion_finetune.host.models import models_directory
 from facefusion_finetune.jobs import queue, stopping
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person, add_person, create_consent
+from facefusion_finetune.people.work import Announcement, at_work, list_others
 from facefusion_finetune.privacy.removal import RemovalError, remove_person
 from facefusion_finetune.privacy.text import describe_removal
 from facefusion_finetune.registry import store, transfer, versions
@@ -229,6 +231,16 @@ def test_run_removed_by_another_command_is_not_activated(known: Person, host: Pa
     assert _list_files(host) == []
 
 
+def test_run_that_is_worked_on_is_not_removed(known: Person, host: Path) -> None:
+    run = find_run(known, None)
+    before = _list_files(run.directory)
+    with at_work(known, "ada@1"), pytest.raises(BusyError, match=r"working on ada@1 right now"):
+        versions.remove_version(known, run, host)
+    assert _list_files(run.directory) == before
+    versions.remove_version(known, run, host)
+    assert not run.directory.exists()
+
+
 @pytest.mark.parametrize("is_deleted", [True, False])
 def test_failed_activation_leaves_nothing_incomplete(
     known: Person, host: Path, monkeypatch: pytest.MonkeyPatch, is_deleted: bool
@@ -309,6 +321,26 @@ def test_work_in_another_process_ends_before_anything_is_deleted(
         remove_person("ada").require_complete()
         assert process.wait(HANGS) == code
     assert _list_files(home_folder) == []
+
+
+def test_only_the_process_that_has_the_file_open_is_ended(
+    known: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a container, an id may be that of another process outside."""
+    monkeypatch.setattr(stopping, "STOP_SECONDS", 0.2)
+    with _start_worker("deaf") as process, _sleep() as stranger:
+        (path,) = list_others(known.directory)
+        made = Announcement(pid=stranger.pid, what="the crops", is_command=True)
+        path.write_text(made.model_dump_json())
+        with pytest.raises(RemovalError, match=rf"process {stranger.pid}\) cannot be stopped"):
+            remove_person("ada")
+        assert (process.poll(), stranger.poll()) == (None, None)
+        process.kill()
+        stranger.kill()
+
+
+def _sleep() -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 
 
 def test_other_programs_are_not_ended_and_nothing_is_deleted(
