@@ -1,11 +1,10 @@
 """The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
 
-import tempfile
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from accelerate import Accelerator
 
+from facefusion_finetune import temporary
 from facefusion_finetune.errors import TrainingError, UsageError
 from facefusion_finetune.evaluation.held_out import EvaluationInputs, HeldOutEvaluator
 from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
@@ -25,6 +24,8 @@ from facefusion_finetune.runs.run import (
     check_consent,
     create_run,
     find_run,
+    list_runs,
+    run_directory,
     scan_runs,
     watch_consent,
     write_record,
@@ -33,14 +34,23 @@ from facefusion_finetune.swappers.convert.parity import check_parity
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.cache.feed import estimate_cache
 from facefusion_finetune.training.cache.header import remove_cache
-from facefusion_finetune.training.cache.places import release_caches, remember_cache
+from facefusion_finetune.training.cache.places import (
+    list_cache_folders,
+    release_caches,
+    remember_cache,
+)
 from facefusion_finetune.training.dry_run import DryRun, measure_steps
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.checkpoint import has_checkpoint
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
 from facefusion_finetune.training.pairs.pair_set import KINDS
 from facefusion_finetune.training.plan import plan_run
-from facefusion_finetune.training.prepare import Preparation, find_cache, prepare_training
+from facefusion_finetune.training.prepare import (
+    CACHE_FOLDER,
+    Preparation,
+    find_cache,
+    prepare_training,
+)
 from facefusion_finetune.training.request import TrainRequest
 
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
@@ -86,12 +96,23 @@ def train_person(
     request.check()
     person.require_consent()
     observer = observer or Observer()
+    _sweep(person)
     if request.resume:
         started = _resume(person, analyser, request, observer, world)
     else:
         started = _start(person, analyser, request, observer, world)
     with watch_consent(started.context.run):
         return _carry_out(started, request)
+
+
+def _sweep(person: Person) -> None:
+    """Delete what a killed command left, also after its model was written."""
+    person.sweep()
+    for run in list_runs(person):
+        if run.is_finished:
+            for folder in list_cache_folders(run.directory / CACHE_FOLDER):
+                remove_cache(folder)
+            release_caches(run)
 
 
 @dataclass(frozen=True)
@@ -120,7 +141,7 @@ def _start(
     judging = world.footage if world else request.targets
     if request.others and judging:
         check_apart(request.others, judging)
-    directory = person.runs_directory / str(plan.config.version)
+    directory = run_directory(person, plan.config.version)
     accelerator = create_accelerator(request.precision, request.trackers, directory / "trackers")
     find_cache(Run(directory, plan.config), request, accelerator)
     # Loading the crops may have taken long.
@@ -195,10 +216,11 @@ def dry_run_person(
             "Remove one of the two.",
         )
     request.check()
+    _sweep(person)
     plan = plan_run(person, analyser, request, None)
     # In the person's folder, so that leftovers of a killed dry run are removed with the person.
-    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=person.directory) as folder:
-        run = write_record(Path(folder), plan.config)
+    with temporary.stage_folder(person.directory / "dry-run") as folder:
+        run = write_record(folder, plan.config)
         context = plan.create_context(run, analyser, observer or Observer())
         prepared = prepare_training(context, request, create_accelerator(request.precision))
         return measure_steps(
