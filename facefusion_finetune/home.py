@@ -3,12 +3,13 @@
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
+
+from facefusion_finetune import temporary
 
 HOME_VARIABLE = "FACEFUSION_FINETUNE_HOME"
 
@@ -100,7 +101,8 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o6
     """Write a file atomically: fill a temporary file in its folder, sync it to disk, rename it.
 
     A reader sees the old file or the new one, never a part. On any exception, the temporary file
-    is removed and `path` is left unchanged.
+    is removed and `path` is left unchanged. What a killed process left is removed by the next one
+    that writes the same file, see `temporary`.
 
     Args:
         path: The file to create or replace; its folder must exist.
@@ -110,17 +112,21 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o6
     Raises:
         OSError: The file cannot be written, for example because the disk is full.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
+    temporary.sweep(path)
+    handle, part = temporary.create_file(path)
     try:
         with os.fdopen(handle, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
+            part.chmod(mode)
+            if os.name != "nt":
+                # While it is open, and so locked: no other process may sweep it.
+                part.replace(path)
+        if os.name == "nt":
+            part.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from facefusion_finetune import temporary
 from facefusion_finetune.damage import parse_json
 from facefusion_finetune.errors import HostError
 from facefusion_finetune.home import create_private_directory, home_directory, write_text
@@ -120,6 +121,7 @@ def remember(host: Host) -> None:
 
 def forget(host: Host) -> None:
     """Forget the linked host if it is `host`."""
+    temporary.sweep(_record_path())
     if recall() == host.path:
         _record_path().unlink(missing_ok=True)
 

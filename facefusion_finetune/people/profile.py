@@ -10,7 +10,7 @@ from typing import Literal
 import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.damage import DamageError, parse_toml, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
 from facefusion_finetune.people import lock
@@ -94,6 +94,10 @@ class Person(BaseModel):
     def runs_directory(self) -> Path:
         """The folder with one subfolder per training run."""
         return self.directory / home.RUNS_FOLDER
+
+    def sweep(self) -> None:
+        """Delete what killed commands left unfinished in the person's folder."""
+        temporary.sweep_folder(self.directory, deep=True)
 
     def require_consent(self) -> Consent:
         """The consent on record.

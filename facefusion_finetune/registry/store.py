@@ -6,14 +6,15 @@ from pathlib import Path
 
 import onnx
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError
 from facefusion_finetune.host.models import (
     card_path,
-    find_models,
+    find_versions,
     hash_path,
     model_path,
     models_directory,
+    own_files,
 )
 from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person, confirm_person
@@ -82,6 +83,7 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
     with lock_person(person) as current:
         current.require_consent()
         require_on_record(run)
+        person.sweep()
         return _activate(person, run, host, force)
 
 
@@ -166,6 +168,8 @@ def deactivate(
 ) -> list[Path]:
     """Remove a person's models from a FaceFusion folder; the runs are kept.
 
+    Models of which an interrupted command left only some files are removed as well.
+
     Args:
         person: The person.
         host: The FaceFusion folder.
@@ -184,15 +188,19 @@ def deactivate(
 
 
 def _deactivate(person: Person, host: Path, version: int | None, keep: int | None) -> list[Path]:
+    directory = models_directory(host)
     removed = []
-    found = find_models(models_directory(host)).get(person.name, {})
-    for number, path in found.items():
-        if number != keep and version in (None, number):
-            # The model first: without it, the host no longer offers the person.
-            for file in (path, hash_path(path), card_path(path)):
+    for number in find_versions(directory, person.name):
+        if number == keep or version not in (None, number):
+            continue
+        path = model_path(directory, person.name, number)
+        # The model first: without it, the host no longer offers the person.
+        for file in (path, hash_path(path), card_path(path)):
+            if file.is_symlink() or file.exists():
                 file.unlink(missing_ok=True)
                 removed.append(file)
-    return removed + remove_unused_bases(models_directory(host))
+    removed += temporary.sweep_folder(directory, own_files(person.name).fullmatch)
+    return removed + remove_unused_bases(directory)
 
 
 def verify(path: Path) -> ModelCard:
@@ -275,18 +283,23 @@ def known_hosts(person: Person) -> list[Path]:
 def list_model_files(name: str, host: Path) -> list[Path]:
     """All files of a person's models in a FaceFusion folder, models first.
 
-    They include leftovers of an interrupted activation, which `deactivate` ignores.
+    They include what an interrupted command left.
 
     Args:
         name: The person's name.
         host: The FaceFusion folder.
     """
-    stem = rf"{re.escape(name)}-[1-9][0-9]*\.(onnx|hash|json)"
-    own = re.compile(rf"{stem}|\.{stem}\..+\.part")
+    own = own_files(name)
+
+    def is_own(file: str) -> bool:
+        if file.startswith(".") and file.endswith(".part"):
+            file = file[1:].rsplit(".", 2)[0]
+        return own.fullmatch(file) is not None
+
     files = [
         path
         for path in models_directory(host).glob("*")
-        if own.fullmatch(path.name) and (path.is_symlink() or not path.is_dir())
+        if is_own(path.name) and (path.is_symlink() or not path.is_dir())
     ]
     return sorted(files, key=lambda path: (path.suffix != ".onnx", path))
 

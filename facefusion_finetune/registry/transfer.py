@@ -4,21 +4,20 @@ An imported file is untrusted: it is copied first and only the copy is read, its
 field by field, and a claim to be proven is not believed.
 """
 
+import contextlib
 import math
 import os
 import re
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
 from facefusion_finetune.people import elsewhere, profile
 from facefusion_finetune.people.profile import Person, confirm_person, validate_name
@@ -34,8 +33,10 @@ from facefusion_finetune.runs.run import (
     MODEL_FILE,
     ImportRecord,
     Run,
+    list_runs,
     next_version,
     require_on_record,
+    run_directory,
     write_record,
 )
 from facefusion_finetune.swappers.branches.select import scale_branches
@@ -45,6 +46,7 @@ from facefusion_finetune.swappers.catalogue import find_family
 from facefusion_finetune.swappers.files.bases import (
     bases_directory,
     check_base,
+    digest_file,
     find_base,
     name_base,
 )
@@ -154,6 +156,8 @@ class Imported:
     """`NAME@VERSION` on the other machine."""
     note: str | None
     """Why the model is not linked to its base; None if it is."""
+    is_new: bool = True
+    """Whether it was not imported before."""
 
 
 def export_model(
@@ -275,6 +279,9 @@ def _mark_unjudged(card: ModelCard, strength: float) -> ModelCard:
 def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imported:
     """Import a model from another machine as the next version of a person on record.
 
+    A file that was imported before, whole, is not imported again, so that an interrupted import can
+    be repeated.
+
     Args:
         source: The file; it is only read.
         name: The person here; if None, the name in the card.
@@ -291,9 +298,12 @@ def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imp
     with lock_person(person) as current:
         current.require_consent()
         try:
-            with _create_import_folder(person) as folder:
+            home.create_inner_directory(person.runs_directory, person.directory)
+            person.sweep()
+            with temporary.stage_folder(person.runs_directory / "import") as folder:
                 imported = _import_file(source, person, folder, [bases_directory(), *folders])
-            _confirm_import(person, imported.run)
+            if imported.is_new:
+                _confirm_import(person, imported.run)
             return imported
         except OSError as error:
             raise RegistryError(
@@ -328,23 +338,16 @@ def _find_person(source: Path, name: str | None) -> Person:
     return profile.load_person(name)
 
 
-@contextmanager
-def _create_import_folder(person: Person) -> Iterator[Path]:
-    """A private temporary folder in the person's runs; deleted afterwards if it still exists."""
-    home.create_inner_directory(person.runs_directory, person.directory)
-    folder = Path(tempfile.mkdtemp(prefix=".import-", dir=person.runs_directory))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _import_file(source: Path, person: Person, folder: Path, folders: list[Path]) -> Imported:
     incoming = home.create_private_directory(folder / "incoming")
     path = incoming / MODEL_FILE
     _check_size(source)
     home.copy_whole(source, path)
     claimed = read_claimed_card(path, source)
+    digest = digest_file(path)
+    former = _find_imported(person, digest)
+    if former is not None:
+        return Imported(former, f"{claimed.person}@{claimed.version}", None, is_new=False)
     try:
         base_path = _provide_base(path, claimed, source, folders)
         model = open_model(path)
@@ -361,11 +364,24 @@ def _import_file(source: Path, person: Person, folder: Path, folders: list[Path]
         preset_name=card.preset,
         imported_at=datetime.now(UTC),
         origin=f"{claimed.person}@{claimed.version}",
+        sha256=digest,
     )
     write_record(folder, record)
-    directory = person.runs_directory / str(card.version)
+    directory = run_directory(person, card.version)
     folder.rename(directory)
     return Imported(Run(directory, record), record.origin, note)
+
+
+def _find_imported(person: Person, sha256: str) -> Run | None:
+    """The intact version that was imported from a file with this digest."""
+    for run in list_runs(person):
+        record = run.record
+        if isinstance(record, ImportRecord) and record.sha256 == sha256 and run.is_finished:
+            with contextlib.suppress(RegistryError):
+                check_base(run.model_path, hard_links=True)
+                read_model(run.model_path)
+                return run
+    return None
 
 
 def _provide_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) -> Path | None:

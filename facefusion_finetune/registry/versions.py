@@ -1,11 +1,10 @@
 """Lists the versions of all persons, even if some are damaged, and rolls back to earlier ones."""
 
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.errors import FinetuneError, RegistryError
 from facefusion_finetune.host.models import (
     card_path,
@@ -245,6 +244,9 @@ def _read_version(person: Person, run: Run, host: Path | None, is_active: bool) 
 def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
     """Delete a run, its active copies in FaceFusion, and its exports in the person's folder.
 
+    The run's folder goes at once, after its copies: until then, an interrupted removal can be
+    repeated, and from then on, `finish_removal` completes it.
+
     Args:
         person: The run's person.
         run: A finished or unfinished run.
@@ -263,6 +265,7 @@ def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
     """
     with lock_person(person, idle=run.reference):
         require_on_record(run)
+        person.sweep()
         return _remove_version(person, run, host)
 
 
@@ -275,5 +278,16 @@ def _remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
     for path in list_exports(person, version):
         path.unlink(missing_ok=True)
         removed.append(path)
-    shutil.rmtree(run.directory)
+    temporary.remove_folder(run.directory)
     return [*removed, run.directory, *bases.release_home_bases()]
+
+
+def finish_removal(person: Person, version: int) -> list[Path]:
+    """Complete the interrupted removal of a version.
+
+    Returns:
+        The deleted folders; empty if no removal was interrupted.
+    """
+    removed = temporary.sweep(person.runs_directory / str(version))
+    bases.release_home_bases()
+    return removed

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.damage import DamageError, parse_json, parse_toml, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
 from facefusion_finetune.people.profile import Consent, Person, confirm_consent
@@ -52,6 +52,8 @@ class ImportRecord(RunRecord):
     imported_at: AwareDatetime
     origin: str
     """`NAME@VERSION` of the model on that machine."""
+    sha256: str | None = None
+    """Of the imported file; None if it was imported by a former version of this package."""
 
 
 class JudgeRecord(BaseModel):
@@ -197,11 +199,20 @@ class DamagedRun:
 
 
 def create_run(person: Person, config: RunConfig) -> Run:
-    """Create the folder of a new run."""
-    directory = person.runs_directory / str(config.version)
-    home.create_inner_directory(directory / "checkpoints", person.directory)
-    home.create_inner_directory(directory / PREVIEWS_FOLDER, directory)
-    return write_record(directory, config)
+    """Create the folder of a new run, with its settings."""
+    directory = run_directory(person, config.version)
+    home.create_inner_directory(person.runs_directory, person.directory)
+    with temporary.stage_folder(directory) as folder:
+        for name in ("checkpoints", PREVIEWS_FOLDER):
+            (folder / name).mkdir(mode=0o700)
+        write_record(folder, config)
+        folder.rename(directory)
+    return Run(directory, config)
+
+
+def run_directory(person: Person, version: int) -> Path:
+    """The folder of a person's run with that version; it may not exist."""
+    return person.runs_directory / str(version)
 
 
 def write_record(directory: Path, record: RunRecord) -> Run:

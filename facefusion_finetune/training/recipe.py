@@ -1,13 +1,12 @@
 """The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from accelerate import Accelerator
 
+from facefusion_finetune import temporary
 from facefusion_finetune.errors import ConsentError, TrainingError, UsageError
 from facefusion_finetune.evaluation.held_out import EvaluationInputs, HeldOutEvaluator
 from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
@@ -29,7 +28,9 @@ from facefusion_finetune.runs.run import (
     check_consent,
     create_run,
     find_run,
+    list_runs,
     next_version,
+    run_directory,
     scan_runs,
     watch_consent,
     write_record,
@@ -38,14 +39,23 @@ from facefusion_finetune.swappers.convert.parity import check_parity
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.cache.feed import estimate_cache
 from facefusion_finetune.training.cache.header import remove_cache
-from facefusion_finetune.training.cache.places import release_caches, remember_cache
+from facefusion_finetune.training.cache.places import (
+    list_cache_folders,
+    release_caches,
+    remember_cache,
+)
 from facefusion_finetune.training.dry_run import DryRun, measure_steps
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.checkpoint import has_checkpoint
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
 from facefusion_finetune.training.pairs.pair_set import KINDS
 from facefusion_finetune.training.plan import plan_run
-from facefusion_finetune.training.prepare import Preparation, find_cache, prepare_training
+from facefusion_finetune.training.prepare import (
+    CACHE_FOLDER,
+    Preparation,
+    find_cache,
+    prepare_training,
+)
 from facefusion_finetune.training.request import TrainRequest
 
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
@@ -92,6 +102,7 @@ def train_person(
     request.check()
     person.require_consent()
     with at_work(person) as work:
+        _sweep(person)
         observer = _watch_removal(observer or Observer(), work)
         start = _resume if request.resume else _start
         started = start(work, analyser, request, observer, world)
@@ -109,6 +120,16 @@ def _watch_removal(observer: Observer, work: Work) -> Observer:
     return replace(
         observer, on_stage=on_stage, is_stopped=lambda: observer.is_stopped() or work.is_over
     )
+
+
+def _sweep(person: Person) -> None:
+    """Delete what a killed command left, also after its model was written."""
+    person.sweep()
+    for run in list_runs(person):
+        if run.is_finished:
+            for folder in list_cache_folders(run.directory / CACHE_FOLDER):
+                remove_cache(folder)
+            release_caches(run)
 
 
 @dataclass(frozen=True)
@@ -139,7 +160,7 @@ def _start(
     judging = world.footage if world else request.targets
     if request.others and judging:
         check_apart(request.others, judging)
-    directory = person.runs_directory / str(plan.config.version)
+    directory = run_directory(person, plan.config.version)
     accelerator = create_accelerator(request.precision, request.trackers, directory / "trackers")
     find_cache(Run(directory, plan.config), request, accelerator)
     # All processes have made the same plan; one of them writes it.
@@ -232,6 +253,7 @@ def dry_run_person(
         )
     request.check()
     with at_work(person) as work:
+        _sweep(person)
         return _dry_run(work, analyser, request, _watch_removal(observer or Observer(), work))
 
 
@@ -241,8 +263,8 @@ def _dry_run(
     plan = plan_run(work.person, analyser, request, None)
     work.check()
     # In the person's folder, so that leftovers of a killed dry run are removed with the person.
-    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=work.person.directory) as folder:
-        run = write_record(Path(folder), plan.config)
+    with temporary.stage_folder(work.person.directory / "dry-run") as folder:
+        run = write_record(folder, plan.config)
         context = plan.create_context(run, analyser, observer)
         prepared = prepare_training(context, request, create_accelerator(request.precision))
         return measure_steps(

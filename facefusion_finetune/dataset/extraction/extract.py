@@ -24,9 +24,10 @@ from facefusion_finetune.dataset.extraction.seen import (
     KnownSource,
     find_incomplete,
     read_known_sources,
+    read_listed_sources,
     write_known_sources,
 )
-from facefusion_finetune.dataset.extraction.staging import Staging
+from facefusion_finetune.dataset.extraction.staging import FrameEntry, Staging, read_journal
 from facefusion_finetune.dataset.footage import sources
 from facefusion_finetune.dataset.footage.background import BackgroundTasks
 from facefusion_finetune.dataset.footage.sources import Source
@@ -148,8 +149,10 @@ class _Extraction:
         self.progress = progress
         self.result = ExtractionResult()
         self.footage = ", ".join(map(sources.show_path, paths))
+        person.sweep()
         self.records = manifest.read_manifest(person)
         self.known = read_known_sources(person, self.records)
+        self._list_known()
         for digest in find_incomplete(person, self.records):
             # Such footage is processed again if it is given again.
             del self.known[digest]
@@ -178,6 +181,15 @@ class _Extraction:
                 self._finish(staging)
         self.result.total_kept = sum(record.kept for record in self.records)
         return self.result
+
+    def _list_known(self) -> None:
+        """Complete `sources.jsonl`, if an extraction was interrupted just before it was written."""
+        missing = self.known.keys() - read_listed_sources(self.person).keys()
+        for digest in missing:
+            if frames := list(read_journal(self.person, digest).frames.values()):
+                self.known[digest] = _describe(digest, self.known[digest].path, frames)
+        if missing:
+            write_known_sources(self.person, self.known)
 
     def _add(self, source: Source) -> None:
         try:
@@ -272,15 +284,8 @@ class _Extraction:
         seen: dict[str, KnownSource] = {}
         for digest, source in self.sources.items():
             frames = list(staging.read(digest).frames.values())
-            faces = [face for frame in frames for face in frame.faces]
-            found += faces
-            seen[digest] = KnownSource(
-                sha256=digest,
-                path=sources.show_path(source.path),
-                frames=len(frames),
-                faces=len(faces),
-                shot=frames[-1].shot if frames else None,
-            )
+            found += [face for frame in frames for face in frame.faces]
+            seen[digest] = _describe(digest, sources.show_path(source.path), frames)
         self.result.frames = sum(source.frames for source in seen.values())
         if not found and not self.result.known_sources:
             raise self._create_no_face_error()
@@ -353,6 +358,16 @@ class _Extraction:
             "Give footage in which the face is visible, upright and at least"
             f" {MIN_FACE_SIZE:.0f} pixels wide.",
         )
+
+
+def _describe(digest: str, path: str, frames: list[FrameEntry]) -> KnownSource:
+    return KnownSource(
+        sha256=digest,
+        path=path,
+        frames=len(frames),
+        faces=sum(len(frame.faces) for frame in frames),
+        shot=frames[-1].shot if frames else None,
+    )
 
 
 def _digest(source: Source) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.coverage import drawing
 from facefusion_finetune.dataset.manifest import CropRecord
@@ -74,8 +74,9 @@ def _write_missing(
         for record in records
         if record.sha256 and manifest.cutout_path(person, record.id).is_file()
     }
+    temporary.sweep_folder(folder)
     for path in folder.iterdir():
-        if path not in wanted:
+        if path not in wanted and not temporary.is_temporary(path.name):
             path.unlink(missing_ok=True)
     missing = [(path, record) for path, record in wanted.items() if not path.exists()]
     drawn = 0

@@ -14,7 +14,7 @@ import pytest
 from facefusion_finetune import home
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.crops import load_crops
-from facefusion_finetune.dataset.extraction import quality, staging
+from facefusion_finetune.dataset.extraction import extract, quality, staging
 from facefusion_finetune.dataset.extraction.extract import (
     ExtractSettings,
     Progress,
@@ -334,6 +334,41 @@ extract.extract_footage(load_person("ada"), [footage], DemoAnalyser([footage]))
     ("place", "count"),
     [("write", 0), ("write", 40), ("write", 110), ("move", 9), ("move", 50), ("sources", 0)],
 )
+def _sort_lines(path: Path) -> list[str]:
+    return sorted(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("others_first", [False, True])
+def test_interrupted_before_the_footage_was_listed(
+    person: Person,
+    footage: Path,
+    other_footage: Path,
+    extracted_home: Path,
+    analyser: DemoAnalyser,
+    monkeypatch: pytest.MonkeyPatch,
+    others_first: bool,
+) -> None:
+    """The crops are on record then, so their footage is known, and its counts must be, too."""
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "write_known_sources", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            extract_footage(person, [footage], analyser)
+    path = person.directory / "sources.jsonl"
+    assert not path.exists()
+    if others_first:
+        # Another extraction deletes the journals.
+        extract_footage(person, [footage / "shot-001" / "frame-0001.png"], analyser)
+    result = extract_footage(person, [footage], analyser)
+    assert (result.known_sources, result.total_kept) == (SHOTS * FRAMES_PER_SHOT,) * 2
+    whole = extracted_home / "people" / "ada" / "sources.jsonl"
+    assert _sort_lines(path) == _sort_lines(whole)
+    assert not (person.directory / "extraction").exists()
+
+
 def test_killed_extraction_goes_on(
     person: Person,
     footage: Path,

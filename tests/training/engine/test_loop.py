@@ -11,6 +11,7 @@ import torch
 
 from facefusion_finetune.errors import TrainingError, is_out_of_memory
 from facefusion_finetune.presets.preset import parse_preset
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
@@ -39,6 +40,21 @@ def test_a_whole_run(tmp_path: Path) -> None:
     first = lines[0]
     assert abs(first["loss"] - first["l1"]) < 1e-6, "nothing has moved from the origin yet"
     assert lines[-1]["loss"] > lines[-1]["l1"]
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_killed_between_checkpoint_and_preview(tmp_path: Path, step: int) -> None:
+    def kill(done: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    world = TinyWorld(tmp_path, checkpoint_every=3, preview_every=3)
+    with pytest.raises(KeyboardInterrupt):
+        world.create_trainer().train(False, Observer(), kill)
+    assert load_checkpoint(world.run.checkpoint_path).step == step
+    world = TinyWorld(tmp_path, checkpoint_every=3, preview_every=3)
+    world.train(resume=True)
+    assert world.previews == list(range(step, 13, 3))
 
 
 def _scale(swapper: TorchSwapper, rate: str) -> dict[str, float]:
