@@ -13,6 +13,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +23,9 @@ _TOKEN = "[a-z0-9_]{8}"
 _NAME = re.compile(rf"\.(?P<name>.+)\.{_TOKEN}\.part", re.DOTALL)
 _FORMER_FOLDER = re.compile(rf"\.(?P<name>import|dry-run)-{_TOKEN}")
 """Written by former versions of this package."""
+
+_MOMENT = 0.005
+"""Seconds that sweeping a new file may take."""
 
 _ATTEMPTS = 5
 """Names to try: another process may just be sweeping the first, before it is locked."""
@@ -147,7 +151,9 @@ def is_temporary(name: str) -> bool:
 def _create_locked(create: Callable[[], tuple[int, Path]]) -> tuple[int, Path]:
     for _ in range(_ATTEMPTS):
         handle, path = create()
-        _try_lock(handle)
+        if handle != _NONE and not _try_lock(handle):
+            # Another process is just sweeping it, or the file system has no locks.
+            time.sleep(_MOMENT)
         # Until it was locked, another process may have swept it.
         if os.path.lexists(path):
             break

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-IGNORED = {".lock", "locks", "__pycache__"}
-"""Locks stay: another process may be waiting for them."""
+IGNORED = {"__pycache__"}
 
 
 def describe(folder: Path) -> dict[str, str]:

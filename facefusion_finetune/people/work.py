@@ -109,6 +109,7 @@ def lock_person(person: Person, idle: str | None = None) -> Iterator[Person]:
     confirm_person(person)
     with lock.hold_name(person.name):
         current = confirm_person(person)
+        _clear_abandoned(person)
         if idle is not None:
             _refuse_second(person, idle)
         yield current
@@ -168,13 +169,19 @@ def list_others(directory: Path) -> dict[Path, Announcement]:
     return found
 
 
-def _refuse_second(person: Person, what: str, own: Path | None = None) -> None:
-    """Delete the announcements of killed processes; refuse if a living one has the same aim."""
-    for path in (person.directory / home.WORK_FOLDER).glob("*.json"):
-        if path == own:
-            continue
+def _clear_abandoned(person: Person) -> None:
+    """Delete the announcements of processes that were killed."""
+    folder = person.directory / home.WORK_FOLDER
+    for path in folder.glob("*.json"):
         if not locks.is_held(path):
             path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _refuse_second(person: Person, what: str, own: Path | None = None) -> None:
+    for path in (person.directory / home.WORK_FOLDER).glob("*.json"):
+        if path == own:
             continue
         with contextlib.suppress(FileNotFoundError, DamageError):
             other = read_file(path, Announcement.model_validate_json)

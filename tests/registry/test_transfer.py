@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.cli import main
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import (
@@ -155,7 +155,7 @@ def test_output_where_nothing_can_be_written(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(home.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(temporary.tempfile, "mkstemp", refuse)
     with pytest.raises(RegistryError, match="Permission denied"):
         transfer.export_model(person, run, tmp_path / "sent.onnx")
 

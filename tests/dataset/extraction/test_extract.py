@@ -330,10 +330,6 @@ extract.extract_footage(load_person("ada"), [footage], DemoAnalyser([footage]))
 """
 
 
-@pytest.mark.parametrize(
-    ("place", "count"),
-    [("write", 0), ("write", 40), ("write", 110), ("move", 9), ("move", 50), ("sources", 0)],
-)
 def _sort_lines(path: Path) -> list[str]:
     return sorted(path.read_text().splitlines())
 
@@ -369,6 +365,10 @@ def test_interrupted_before_the_footage_was_listed(
     assert not (person.directory / "extraction").exists()
 
 
+@pytest.mark.parametrize(
+    ("place", "count"),
+    [("write", 0), ("write", 40), ("write", 110), ("move", 9), ("move", 50), ("sources", 0)],
+)
 def test_killed_extraction_goes_on(
     person: Person,
     footage: Path,
