@@ -97,6 +97,16 @@ def create_inner_directory(path: Path, root: Path) -> None:
         folder.mkdir(mode=0o700, exist_ok=True)
 
 
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in errors of the block: the system's error for a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o600) -> None:
     """Write a file atomically: fill a temporary file in its folder, sync it to disk, rename it.
 
@@ -116,9 +126,10 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o6
     handle, part = temporary.create_file(path)
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
+            with naming(path):
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
             part.chmod(mode)
             if os.name != "nt":
                 # While it is open, and so locked: no other process may sweep it.

@@ -65,7 +65,10 @@ def _options(
 
 
 def main() -> None:
-    """Run a command; prints errors to stderr, exits with 0, 1 (failure) or 2 (wrong use)."""
+    """Run a command; prints errors to stderr.
+
+    Exits with 0, 1 (failure), 2 (wrong use) or 130 (interrupted by Ctrl-C).
+    """
     try:
         with ending_with_removal():
             app()

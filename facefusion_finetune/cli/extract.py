@@ -17,7 +17,13 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from facefusion_finetune.cli.dataset import print_advice
-from facefusion_finetune.cli.shared import FacesOption, HostOption, SetOption, choose_analyser
+from facefusion_finetune.cli.shared import (
+    FacesOption,
+    HostOption,
+    SetOption,
+    choose_analyser,
+    interruptible,
+)
 
 if TYPE_CHECKING:
     from facefusion_finetune.dataset.extraction.extract import ExtractionResult, Progress
@@ -56,14 +62,11 @@ def extract(
 
     person = load_person(name)
     person.require_consent()
-    analyser = choose_analyser(host, settings, faces, sources)
     extract_settings = ExtractSettings(tuple(reference or ()), fps, most_frames, others)
-    try:
+    with interruptible(lambda: "Nothing is lost: run the same command to continue."):
+        analyser = choose_analyser(host, settings, faces, sources)
         with _show_progress() as progress:
             result = extract_footage(person, sources, analyser, extract_settings, progress)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. Nothing is lost: run the same command to continue.", err=True)
-        raise typer.Exit(1) from None
     _print_result(name, result)
     report = write_report(person)
     print_advice(report.advice)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from facefusion_finetune.people.work import lock_person
 
 LOCK_NAME = "queue.lock"
 RUNNER = "facefusion_finetune.jobs.runner"
+_TIME_FORMAT = "%Y%m%d-%H%M%S-%f"
+"""Of the time that a job's id begins with: the order of ids is the order of the queue."""
 START_SECONDS = 5.0
 """How long a new runner may take to acquire the lock before another one is started."""
 
@@ -59,13 +61,22 @@ def create_folder(person: Person, kind: Kind) -> Path:
         current.require_consent()
         folder = person.directory / home.JOBS_FOLDER
         home.create_inner_directory(folder, person.directory)
-        while True:
-            path = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{kind}"
-            try:
-                path.mkdir(mode=0o700)
-                return path
-            except FileExistsError:
-                time.sleep(1e-5)
+        when = _choose_time()
+        while (path := folder / f"{when:{_TIME_FORMAT}}-{kind}").exists():
+            when += timedelta(microseconds=1)
+        path.mkdir(mode=0o700)
+        return path
+
+
+def _choose_time() -> datetime:
+    """Now, but later than any job that waits or runs: the clock may have been set back."""
+    when = datetime.now(UTC)
+    for job in list_jobs():
+        if not job.state.is_ended:
+            with contextlib.suppress(ValueError):
+                other = datetime.strptime(job.id.rpartition("-")[0], _TIME_FORMAT)
+                when = max(when, other.replace(tzinfo=UTC) + timedelta(microseconds=1))
+    return when
 
 
 def submit(

@@ -2,8 +2,8 @@
 
 It is a file `locks/NAME.lock` in the home, outside the person's folder, so that a removal can hold
 it until nothing of that folder is left. It is held for one change at a time (an activation, an
-export, the start of a training), never for hours; see `work` for those. The file's content marks
-a removal that has begun: from then on, nothing but the removal may change anything.
+export, the start of a training), never for hours; see `work` for those. A file that is not empty
+marks a removal that has begun: from then on, nothing but the removal may change anything.
 
 Locks are taken in this order: the person's lock, then the lock of the crops or of a job. The latter
 are not waited for while the person's lock is held.
@@ -21,8 +21,6 @@ from facefusion_finetune.errors import BusyError, ConsentError
 
 WAIT_SECONDS = 60.0
 """How long to wait for another command; the longest is a copy of a large model."""
-
-_REMOVING = b"removing\n"
 
 
 class _HeldNames(threading.local):
@@ -85,17 +83,16 @@ def mark_removal(name: str, is_begun: bool) -> None:
     Raises:
         OSError: The mark cannot be written.
     """
-    handle = os.open(lock_path(name), os.O_WRONLY | os.O_TRUNC)
-    with os.fdopen(handle, "wb") as file:
-        file.write(_REMOVING if is_begun else b"")
-        file.flush()
+    with lock_path(name).open("r+b") as file:
+        # Only the size counts: on a full disk, it can still be changed.
+        file.truncate(1 if is_begun else 0)
         os.fsync(file.fileno())
 
 
 def is_being_removed(name: str) -> bool:
     """Whether the removal of a person has begun; cheap enough to ask at every step."""
     try:
-        return lock_path(name).read_bytes() == _REMOVING
+        return lock_path(name).stat().st_size > 0
     except OSError:
         return False
 

@@ -128,22 +128,17 @@ def at_work(person: Person, what: str | None = None) -> Iterator[Work]:
         ConsentError: The person was or is being removed, also during the block, in place of an
             error that this caused.
     """
-    with lock_person(person, idle=what):
-        path, handle = _create_announcement(person)
-        _write(path, what)
-    _own[path] = threading.get_ident()
-    try:
-        yield Work(person, path)
-    except (OSError, FinetuneError):
-        # It may have failed because the person was removed.
-        confirm_person(person)
-        raise
-    finally:
-        del _own[path]
-        with contextlib.suppress(OSError):
-            path.unlink()
-            path.parent.rmdir()
-        os.close(handle)
+    with contextlib.ExitStack() as stack:
+        with lock_person(person, idle=what):
+            path, handle = _create_announcement(person)
+            stack.callback(_withdraw, path, handle)
+            _write(path, what)
+        try:
+            yield Work(person, path)
+        except (OSError, FinetuneError):
+            # It may have failed because the person was removed.
+            confirm_person(person)
+            raise
 
 
 def list_others(directory: Path) -> dict[Path, Announcement]:
@@ -207,9 +202,19 @@ def _create_announcement(person: Person) -> tuple[Path, int]:
             continue
         # Nobody else has it locked: whoever looks for such files holds the person's lock.
         locks.try_lock(handle)
+        _own[path] = threading.get_ident()
         return path, handle
+
+
+def _withdraw(path: Path, handle: int) -> None:
+    del _own[path]
+    with contextlib.suppress(OSError):
+        path.unlink()
+        path.parent.rmdir()
+    os.close(handle)
 
 
 def _write(path: Path, what: str | None) -> None:
     made = Announcement(pid=os.getpid(), what=what, is_command=_runs_one_command.is_set())
-    path.write_text(made.model_dump_json() + "\n", "utf-8")
+    with home.naming(path):
+        path.write_text(made.model_dump_json() + "\n", "utf-8")

@@ -163,7 +163,7 @@ class Run:
         """Append one line to `metrics.jsonl`."""
         path = self.metrics_path
         path.touch(mode=0o600)
-        with path.open("a", encoding="utf-8") as file:
+        with home.naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:

@@ -1,5 +1,6 @@
 """The lock of a person: one change at a time, nothing after a removal, no file for nobody."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -122,6 +123,30 @@ def test_the_file_stays_no_longer_than_the_person(person: Person, home_folder: P
     with pytest.raises(FileNotFoundError):
         elsewhere.remember_host(person.directory, Path("/host"))
     assert list(folder.iterdir()) == []
+
+
+def test_removal_can_be_marked_on_a_full_disk(person: Person) -> None:
+    """It makes room: the mark needs no block of its own."""
+    with lock.hold_name("ada", is_removal=True):
+        assert not lock.is_being_removed("ada")
+        lock.mark_removal("ada", True)
+        assert lock.is_being_removed("ada")
+        assert lock.lock_path("ada").stat().st_blocks == 0
+        lock.mark_removal("ada", False)
+        assert not lock.is_being_removed("ada")
+
+
+def test_work_that_cannot_be_announced_is_withdrawn(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    with pytest.raises(OSError, match="No space left") as caught, at_work(person, CROPS):
+        pass
+    assert Path(caught.value.filename).parent == person.directory / ".work"
+    assert [path.name for path in person.directory.iterdir()] == ["person.toml"]
 
 
 def test_removal_killed_at_its_very_end(person: Person, home_folder: Path) -> None:

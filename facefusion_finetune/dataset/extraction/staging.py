@@ -280,12 +280,8 @@ def _read_journal(path: Path) -> tuple[Journal, int]:
 
 
 def _write_through(path: Path, content: bytes, flag: int) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        # The system's error for a full disk does not name the file.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag | getattr(os, "O_BINARY", 0), 0o600)
+    with home.naming(path), os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

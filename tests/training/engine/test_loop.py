@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from facefusion_finetune.training.engine.schedule import (
 )
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
-from tests.support.tiny_training import TinyWorld, measure_difference, spoil_once
+from tests.support.tiny_training import TinyWorld, are_same, measure_difference, spoil_once
 from tests.support.waiting import HANGS
 
 
@@ -40,6 +41,26 @@ def test_a_whole_run(tmp_path: Path) -> None:
     first = lines[0]
     assert abs(first["loss"] - first["l1"]) < 1e-6, "nothing has moved from the origin yet"
     assert lines[-1]["loss"] > lines[-1]["l1"]
+
+
+def test_clock_that_is_set_back_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = TinyWorld(tmp_path / "calm").train()
+    world = TinyWorld(tmp_path / "changed")
+    now, real = [0.0], time.time
+
+    def set_back(step: int) -> None:
+        now[0] -= 3600
+        assert time.time() < real()
+
+    monkeypatch.setattr(time, "time", lambda: real() + now[0])
+    assert are_same(world.train(on_step=set_back), calm)
+    lines = world.read_metrics()
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    assert min(line["seconds"] for line in lines) > 0
+    left = [values["seconds_left"] for values in world.values]
+    assert min(left) == left[-1] == 0
 
 
 @pytest.mark.parametrize("step", [6, 12])
