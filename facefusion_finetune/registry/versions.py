@@ -26,6 +26,7 @@ from facefusion_finetune.runs.run import (
     Run,
     find_records,
     require_on_record,
+    run_directory,
     scan_runs,
 )
 from facefusion_finetune.swappers.card import ModelCard
@@ -286,8 +287,10 @@ def finish_removal(person: Person, version: int) -> list[Path]:
     """Complete the interrupted removal of a version.
 
     Returns:
-        The deleted folders; empty if no removal was interrupted.
+        The run's folder and the bases deleted now; empty if no removal was interrupted.
     """
-    removed = temporary.sweep(person.runs_directory / str(version))
-    bases.release_home_bases()
-    return removed
+    directory = run_directory(person, version)
+    is_unfinished = bool(temporary.sweep(directory))
+    # In any case: the interrupted removal may have lacked only this.
+    released = bases.release_home_bases()
+    return [directory, *released] if is_unfinished else []

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy
 import pytest
 
-from benchmarks.races import AFTER_ADD, Material, Places, draw_commands, find_remains
+from benchmarks.races.checks import find_remains
+from benchmarks.races.commands import AFTER_ADD, draw_commands
+from benchmarks.races.material import Material, Places
 
 VECTOR = numpy.arange(512, dtype="<f4").tobytes()
 
