@@ -24,7 +24,6 @@ PHASES: list[tuple[str, Any, str]] = [
     ("steps", Run, "log"),
     ("writing back", recipe, "write_candidate"),
     ("judging", HeldOutEvaluator, "write_report"),
-    ("the model", recipe, "write_model"),
 ]
 """Each with a function that is called in it."""
 
