@@ -115,7 +115,7 @@ def extract(
         ConsentError: No valid consent is on record, or it ended meanwhile.
         FootageError: Nothing can be read, nobody or several people are shown, or content is
             refused.
-        DatasetError: Another process changes the person's crops right now.
+        BusyError: Another process works on the person's crops right now.
         OSError: A file cannot be written, for example because the disk is full; the same call
             continues.
     """

@@ -75,6 +75,10 @@ class ConsentError(FinetuneError):
     """No valid consent is on record for the person."""
 
 
+class BusyError(FinetuneError):
+    """Another command is at work on the same person."""
+
+
 class FootageError(FinetuneError):
     """Footage cannot be read, shows nobody, shows several people, or is refused."""
 

@@ -3,13 +3,13 @@
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import platformdirs
 
+from facefusion_finetune import temporary
 from facefusion_finetune.errors import UsageError
 
 HOME_VARIABLE = "FACEFUSION_FINETUNE_HOME"
@@ -25,6 +25,7 @@ THUMBNAILS_FOLDER = "shown"
 EXTRACTION_FOLDER = "extraction"
 OTHERS_FOLDER = "others"
 JOBS_FOLDER = "jobs"
+WORK_FOLDER = ".work"
 RUNS_FOLDER = "runs"
 EXPORTS_FOLDER = "exports"
 HOSTS_FILE = "hosts.json"
@@ -102,24 +103,62 @@ def use_home(folder: Path) -> Iterator[None]:
             os.environ[HOME_VARIABLE] = former
 
 
+def locks_directory() -> Path:
+    """Folder of the persons' locks, outside their folders, so that these can go first."""
+    return home_directory() / "locks"
+
+
 def people_directory() -> Path:
     """Folder that holds one folder per person."""
     return home_directory() / "people"
 
 
 def create_private_directory(path: Path) -> Path:
-    """Create a folder and its missing parents, accessible only to the user."""
+    """Create a folder and its missing parents, accessible only to the user.
+
+    Inside the folder of a person or a run, use `create_inner_directory`.
+    """
     for folder in [*reversed(path.parents), path]:
         # `parents=True` would create the missing parents with the default mode.
         folder.mkdir(mode=0o700, exist_ok=True)
     return path
 
 
+def create_inner_directory(path: Path, root: Path) -> None:
+    """Create a private folder and its missing parents below `root`.
+
+    Args:
+        path: A folder below `root`.
+        root: The folder of a person, a run or a job. It is never created: what was removed in the
+            meantime must not come back.
+
+    Raises:
+        FileNotFoundError: `root` does not exist.
+    """
+    missing = []
+    while path != root and not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for folder in reversed(missing):
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the file in errors of the block: the system's error for a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+
+
 def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o600) -> None:
     """Write a file atomically: fill a temporary file in its folder, sync it to disk, rename it.
 
     A reader sees the old file or the new one, never a part. On any exception, the temporary file
-    is removed and `path` is left unchanged.
+    is removed and `path` is left unchanged. What a killed process left is removed by the next one
+    that writes the same file, see `temporary`.
 
     Args:
         path: The file to create or replace; its folder must exist.
@@ -129,17 +168,22 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], mode: int = 0o6
     Raises:
         OSError: The file cannot be written, for example because the disk is full.
     """
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    temporary = Path(name)
+    temporary.sweep(path)
+    handle, part = temporary.create_file(path)
     try:
         with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(mode)
-        temporary.replace(path)
+            with naming(path):
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            part.chmod(mode)
+            if os.name != "nt":
+                # While it is open, and so locked: no other process may sweep it.
+                part.replace(path)
+        if os.name == "nt":
+            part.replace(path)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
         raise
 
 

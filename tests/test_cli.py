@@ -16,7 +16,6 @@ from facefusion_finetune.cli.shared import choose_analyser, create_console, show
 from facefusion_finetune.dataset.extraction.extract import Progress
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.people.profile import Person
-from facefusion_finetune.runs.run import Run
 from tests.support.commands import run_command
 
 Result = tuple[int, str, str]
@@ -98,22 +97,6 @@ def test_wrong_use(run, person: Person, arguments: list[str], code: int, message
         assert err.startswith("error: ")
         assert "why:" in err
         assert "do:" in err
-
-
-def test_interrupted_training_says_how_to_go_on(
-    run, extracted: Person, preset_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    arguments = ("train", "ada", "--base", "demo", "--preset", preset_file)
-    with monkeypatch.context() as patched:
-        patched.setattr(Run, "log", stop)
-        code, _, err = run(*arguments)
-    assert code == 1
-    assert "facefusion-finetune train ada --resume" in err
-    code, out, _ = run("train", "ada", "--resume")
-    assert (code, "ada@1: " in out) == (0, True)
 
 
 def test_setting_that_is_no_pair() -> None:

@@ -25,8 +25,9 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
         file.write(b"new")
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No space left") as caught:
         home.write_whole(path, fail)
+    assert caught.value.filename == str(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

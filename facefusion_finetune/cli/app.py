@@ -18,6 +18,7 @@ from facefusion_finetune.cli.person import person_app
 from facefusion_finetune.cli.shared import show_progress
 from facefusion_finetune.cli.train import evaluate, train
 from facefusion_finetune.errors import FinetuneError
+from facefusion_finetune.people.work import ending_with_removal
 
 
 def demo(
@@ -65,13 +66,17 @@ def _options(
 
 
 def main() -> None:
-    """Run a command; prints errors to stderr, exits with 0, 1 (failure) or 2 (wrong use)."""
+    """Run a command; prints errors to stderr.
+
+    Exits with 0, 1 (failure), 2 (wrong use) or 130 (interrupted by Ctrl-C).
+    """
     for stream in (sys.stdout, sys.stderr):
         # File names may have characters that the terminal or pipe cannot encode.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        with ending_with_removal():
+            app()
     except FinetuneError as error:
         _fail(error)
     except ModuleNotFoundError as error:

@@ -22,6 +22,7 @@ from facefusion_finetune.cli.shared import (
     SetOption,
     choose_analyser,
     create_console,
+    interruptible,
 )
 from facefusion_finetune.errors import to_line
 
@@ -62,14 +63,11 @@ def extract(
 
     person = load_person(name)
     person.require_consent()
-    analyser = choose_analyser(host, settings, faces, sources)
     extract_settings = ExtractSettings(tuple(reference or ()), fps, most_frames, others)
-    try:
+    with interruptible(lambda: "Nothing is lost: run the same command to continue."):
+        analyser = choose_analyser(host, settings, faces, sources)
         with _show_progress() as progress:
             result = extract_footage(person, sources, analyser, extract_settings, progress)
-    except KeyboardInterrupt:
-        typer.echo("Interrupted. Nothing is lost: run the same command to continue.", err=True)
-        raise typer.Exit(1) from None
     _print_result(name, result)
     report = write_report(person)
     print_advice(report.advice)

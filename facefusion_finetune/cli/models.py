@@ -180,16 +180,19 @@ def remove(
     host: HostOption = None,
 ) -> None:
     """Delete one version: its run, its exports, and its model in FaceFusion."""
-    from facefusion_finetune.registry.versions import remove_version
-    from facefusion_finetune.runs.run import find_run
+    from facefusion_finetune.registry.versions import finish_removal, remove_version
+    from facefusion_finetune.runs.run import find_run, run_directory
 
     person, number = load_reference(model)
     if number is None:
         raise typer.BadParameter("give a version, for example NAME@2")
-    run = find_run(person, number)
-    if not yes and not typer.confirm(f"Delete {run.reference} with its checkpoints and report?"):
-        raise typer.Abort
-    removed = remove_version(person, run, _find_host(host))
+    removed = finish_removal(person, number)
+    if not removed or run_directory(person, number).exists():
+        run = find_run(person, number)
+        question = f"Delete {run.reference} with its checkpoints and report?"
+        if not yes and not typer.confirm(question):
+            raise typer.Abort
+        removed += remove_version(person, run, _find_host(host))
     print_lines((f"removed {path}" for path in removed), "")
 
 
@@ -241,8 +244,12 @@ def import_model(
     active = models_directory(folder) if folder else None
     imported = transfer.import_model(file, name, [active.parent, active] if active else [])
     run = imported.run
-    typer.echo(f"{run.reference}: imported from {file} (originally {imported.origin}), unproven.")
-    typer.echo(imported.note or f"It is linked to {run.record.base_name} on this machine.")
+    origin = f"{file} (originally {imported.origin})"
+    if imported.is_new:
+        typer.echo(f"{run.reference}: imported from {origin}, unproven.")
+        typer.echo(imported.note or f"It is linked to {run.record.base_name} on this machine.")
+    else:
+        typer.echo(f"{run.reference}: already imported from {origin}, unproven.")
     typer.echo(f"Use it with: facefusion-finetune models activate {run.reference} --force")
 
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -136,6 +136,20 @@ def load_reference(model: str) -> tuple[Person, int | None]:
 def is_first_process() -> bool:
     """Whether this is the main one of the processes started by `accelerate launch`."""
     return os.environ.get("RANK", "0") == "0"
+
+
+@contextlib.contextmanager
+def interruptible(explain: Callable[[], str]) -> Iterator[None]:
+    """Let Ctrl-C end the command with a sentence, and exit code 130 as usual for it.
+
+    Args:
+        explain: Says what is kept and how to go on.
+    """
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"Interrupted. {explain()}", err=True)
+        raise typer.Exit(130) from None
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from facefusion_finetune.cli.shared import (
     TargetsOption,
     choose_analyser,
     create_console,
+    interruptible,
     is_first_process,
     load_reference,
     print_report,
@@ -132,23 +133,29 @@ def train(
         )
     request.check()
     from facefusion_finetune.people.profile import load_person
-    from facefusion_finetune.training import recipe
+    from facefusion_finetune.runs.run import next_version
 
     person = load_person(name)
     person.require_consent()
-    analyser = choose_analyser(host, settings, faces, [*request.targets, *request.others])
-    if dry_run:
-        with show_progress() as observer:
-            measured = recipe.dry_run_person(person, analyser, request, observer)
-        if is_first_process():
-            _print_dry_run(measured, as_json)
-        return
-    try:
+    version = next_version(person)
+
+    def explain() -> str:
+        if resume or next_version(person) > version:
+            return f"Resume with: facefusion-finetune train {name} --resume"
+        return "Nothing was begun: run the same command again."
+
+    with interruptible(explain):
+        from facefusion_finetune.training import recipe
+
+        analyser = choose_analyser(host, settings, faces, [*request.targets, *request.others])
+        if dry_run:
+            with show_progress() as observer:
+                measured = recipe.dry_run_person(person, analyser, request, observer)
+            if is_first_process():
+                _print_dry_run(measured, as_json)
+            return
         with show_progress() as observer:
             run, report = recipe.train_person(person, analyser, request, observer)
-    except KeyboardInterrupt:
-        typer.echo(f"Interrupted. Resume with: facefusion-finetune train {name} --resume", err=True)
-        raise typer.Exit(1) from None
     if report is not None:
         _print_result(run, report, as_json)
 
@@ -169,8 +176,10 @@ def evaluate(
     person, version = load_reference(model)
     person.require_consent()
     run = find_run(person, version)
-    analyser = choose_analyser(host, settings, faces, targets or (), run)
-    _print_result(run, evaluate_run(person, run, analyser, judge, targets), as_json)
+    with interruptible(lambda: "Nothing is lost: run the same command again."):
+        analyser = choose_analyser(host, settings, faces, targets or (), run)
+        report = evaluate_run(person, run, analyser, judge, targets)
+    _print_result(run, report, as_json)
 
 
 def _print_result(run: "Run", report: "Report", as_json: bool) -> None:

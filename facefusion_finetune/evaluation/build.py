@@ -173,7 +173,8 @@ def write_report(
     )
     pictures = _draw_pictures(material, before, after, figures)
     report = _assemble(run, material, figures, missing, decision, recogniser, judge, pictures)
-    folder = home.create_private_directory(run.previews_directory)
+    folder = run.previews_directory
+    home.create_inner_directory(folder, run.directory)
     for picture in pictures:
         save_picture(folder / picture.name, picture.pixels)
     home.write_text(run.report_json_path, encode_report(report))

@@ -124,7 +124,7 @@ class HeldOutEvaluator:
     def draw_preview(self, step: int, forward: Forward) -> Path:
         """Write `previews/step_NNNNNN.png`, which shows fixed held-out pairs at this step.
 
-        Their distance to the truth is appended to `held_out.jsonl`.
+        Their distance to the truth is written to `held_out.jsonl`.
         """
         pairs = self.material.held_out
         rows = spread(list(range(len(pairs.crops))), PREVIEW_PAIRS)

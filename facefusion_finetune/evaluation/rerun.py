@@ -10,12 +10,18 @@ from facefusion_finetune.evaluation.report import Report, summarise_report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.work import at_work, lock_person
 from facefusion_finetune.registry.bases import rewrite_model
 from facefusion_finetune.registry.store import read_card, read_model
 from facefusion_finetune.runs.base import check_base, open_base, resolve_base
 from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import reload_crops
-from facefusion_finetune.runs.run import Run
+from facefusion_finetune.runs.run import (
+    Run,
+    check_consent,
+    require_on_record,
+    watch_consent,
+)
 from facefusion_finetune.runs.sources import restore_person
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.swappers.source import SourceMaker
@@ -40,13 +46,28 @@ def evaluate_run(
         targets: Footage of other people, in place of the run's targets.
 
     Raises:
-        ConsentError: No valid consent is on record.
-        TrainingError: The run is not finished, or the base file has changed.
+        ConsentError: No valid consent is on record, or it ended during the evaluation; of a removed
+            person or run nothing is kept.
+        BusyError: Another process is training or evaluating the run.
+        TrainingError: The run was removed, is not finished, or the base file has changed.
         DatasetError: Crops of the run are missing.
         EvaluationError: The judge is missing or not a recogniser, or there is no independent
             held-out crop.
     """
     person.require_consent()
+    with at_work(person, run.reference):
+        require_on_record(run)
+        with watch_consent(run):
+            return _evaluate(person, run, analyser, judge_path, targets)
+
+
+def _evaluate(
+    person: Person,
+    run: Run,
+    analyser: FaceAnalyser,
+    judge_path: Path | None,
+    targets: list[Path] | World | None,
+) -> Report:
     config = run.config
     if not run.is_finished:
         raise TrainingError(
@@ -74,6 +95,8 @@ def evaluate_run(
     )
     report = evaluator.write_report(create_session(run.model_path, run.reference))
     updated = replace(card, judge_result=summarise_report(report))
-    if updated != card:
-        rewrite_model(read_model(run.model_path), options.path, updated, run.model_path)
+    with lock_person(person):
+        check_consent(run)
+        if updated != card:
+            rewrite_model(read_model(run.model_path), options.path, updated, run.model_path)
     return report

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.damage import parse_json, read_file
 from facefusion_finetune.dataset.crops import AlignedCrop
 from facefusion_finetune.dataset.manifest import CropRecord
@@ -78,26 +77,24 @@ def draw_truths(
         options: The base's options.
         rows: (m, 2): rows of a target and of the other person drawn onto it.
     """
-    whole = targets_directory(run) / "truths"
-    folder = whole.with_suffix(".new")
-    shutil.rmtree(folder, ignore_errors=True)
-    home.create_private_directory(folder)
 
-    def draw(draw_frame: Draw, target: AlignedCrop, name: str) -> None:
+    def draw(draw_frame: Draw, target: AlignedCrop, path: Path) -> None:
         left, top = target.record.offset
         width, height = target.record.size
         cutout = draw_frame(target.record)[top : top + height, left : left + width]
-        save_picture(folder / name, target.crop_again(cutout, analyser, options))
+        save_picture(path, target.crop_again(cutout, analyser, options))
 
-    for number, target in enumerate(targets):
-        draw(world.draw, target, f"person-{number}.png")
-    for number, (row, other) in enumerate(rows):
-        draw(world.others[other].draw, targets[row], f"other-{number}.png")
-    content = io.BytesIO()
-    numpy.save(content, numpy.stack([person.vector for person in world.others]))
-    home.write_bytes(folder / "others.npy", content.getvalue())
-    home.write_text(folder / "rows.json", json.dumps(rows.tolist()) + "\n")
-    folder.replace(whole)
+    whole = targets_directory(run) / "truths"
+    with temporary.stage_folder(whole) as folder:
+        for number, target in enumerate(targets):
+            draw(world.draw, target, folder / f"person-{number}.png")
+        for number, (row, other) in enumerate(rows):
+            draw(world.others[other].draw, targets[row], folder / f"other-{number}.png")
+        content = io.BytesIO()
+        numpy.save(content, numpy.stack([person.vector for person in world.others]))
+        home.write_bytes(folder / "others.npy", content.getvalue())
+        home.write_text(folder / "rows.json", json.dumps(rows.tolist()) + "\n")
+        folder.replace(whole)
 
 
 def load_truths(run: Run, targets: int) -> Truths | None:

@@ -12,6 +12,7 @@ import numpy
 from numpy.typing import NDArray
 from pydantic import Field, TypeAdapter, ValidationError
 
+from facefusion_finetune import home
 from facefusion_finetune.damage import DamageError, read_lines
 from facefusion_finetune.runs.run import Run
 
@@ -33,7 +34,7 @@ _SCORE = TypeAdapter(Score)
 def write_score(
     run: Run, step: int, base: NDArray[numpy.float64], tuned: NDArray[numpy.float64]
 ) -> None:
-    """Append a line to `held_out.jsonl`.
+    """Write a line of `held_out.jsonl`, in place of an earlier one for that step.
 
     Args:
         run: The run being trained.
@@ -41,11 +42,10 @@ def write_score(
         base: (n,), scores of the base's swaps.
         tuned: (n,), scores of the tuned model's swaps.
     """
-    score = Score(step, float(base.mean()), float(tuned.mean()))
-    path = run.directory / SCORES_FILE
-    path.touch(mode=0o600)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(asdict(score)) + "\n")
+    scores = {score.step: score for score in read_scores(run)}
+    scores[step] = Score(step, float(base.mean()), float(tuned.mean()))
+    lines = (json.dumps(asdict(scores[key])) + "\n" for key in sorted(scores))
+    home.write_text(run.directory / SCORES_FILE, "".join(lines))
 
 
 def read_scores(run: Run) -> list[Score]:

@@ -1,9 +1,15 @@
-"""Installs the guarded shim files in a FaceFusion folder, and removes exactly these."""
+"""Installs the guarded shim files in a FaceFusion folder, and removes exactly these.
 
+FaceFusion imports `core.py` of every folder of processors at every command, and does not start
+without one: the processor's folder is there complete or not at all, however the process ends.
+"""
+
+import re
 from configparser import ConfigParser, Error
 from dataclasses import dataclass
 from pathlib import Path
 
+from facefusion_finetune import temporary
 from facefusion_finetune.errors import HostError
 from facefusion_finetune.home import write_bytes
 from facefusion_finetune.host.locate import Host, forget, locate, remember
@@ -12,11 +18,11 @@ from facefusion_finetune.host.models import models_directory
 MARKER = "# Written by `facefusion-finetune link`"
 SHIM_FOLDER = Path("facefusion", "processors", "modules", "finetuned_swapper")
 LAYOUT_SHIM = Path("facefusion", "uis", "layouts", "finetune.py")
-SHIMS = {
-    SHIM_FOLDER / "__init__.py": "__init__.py.txt",
+PROCESSOR_SHIMS = {
     SHIM_FOLDER / "core.py": "core.py.txt",
-    LAYOUT_SHIM: "finetune.py.txt",
+    SHIM_FOLDER / "__init__.py": "__init__.py.txt",
 }
+SHIMS = {**PROCESSOR_SHIMS, LAYOUT_SHIM: "finetune.py.txt"}
 """Shim files, relative to the FaceFusion folder, and their templates in this package."""
 
 _TEMPLATES = Path(__file__).parent / "shims"
@@ -43,15 +49,16 @@ def link(given: Path | None = None) -> Host:
         given: The FaceFusion folder; if None, the one that `locate` finds.
 
     Raises:
-        HostError: There is no FaceFusion, it is too old, it is not writable, or it has files at
-            these paths that this package did not write.
+        HostError: There is no FaceFusion, it is too old, it has no place for a file, it is not
+            writable, or it has files at these paths that this package did not write.
     """
     host = locate(given)
+    _require_places(host)
     _refuse_foreign_files(host)
     try:
-        (host.path / SHIM_FOLDER).mkdir(exist_ok=True)
-        for shim, template in SHIMS.items():
-            write_bytes(host.path / shim, (_TEMPLATES / template).read_bytes(), mode=0o644)
+        _sweep(host)
+        _write_processor(host)
+        _write_shim(LAYOUT_SHIM, host.path / LAYOUT_SHIM)
         _exclude_from_git(host)
     except OSError as error:
         raise _cannot_change(host, error) from error
@@ -66,18 +73,21 @@ def unlink(given: Path | None = None) -> UnlinkResult:
         given: The FaceFusion folder; if None, the one that `locate` finds.
 
     Raises:
-        HostError: There is no FaceFusion, it is not writable, or it has files at these paths that
-            this package did not write.
+        HostError: There is no FaceFusion, it is not writable, or it has files at these paths, or
+            beside the processor, that this package did not write.
     """
     host = locate(given)
     _refuse_foreign_files(host)
+    _refuse_strangers(host)
     removed = tuple(shim for shim in SHIMS if (host.path / shim).is_file())
     try:
-        for shim in removed:
-            (host.path / shim).unlink()
-        _remove_bytecode(host)
-        _remove_if_empty(host.path / SHIM_FOLDER)
+        _sweep(host)
+        (host.path / LAYOUT_SHIM).unlink(missing_ok=True)
+        _remove_bytecode(host.path / LAYOUT_SHIM)
+        if (host.path / SHIM_FOLDER).is_dir():
+            temporary.remove_folder(host.path / SHIM_FOLDER)
         _include_in_git(host)
+        temporary.sweep_folder(models_directory(host.path))
         _remove_if_empty(models_directory(host.path))
     except OSError as error:
         raise _cannot_change(host, error) from error
@@ -97,6 +107,19 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
+def _require_places(host: Host) -> None:
+    """Check that FaceFusion has every folder that a file goes into."""
+    for folder in (SHIM_FOLDER.parent, LAYOUT_SHIM.parent):
+        if not (host.path / folder).is_dir():
+            raise HostError(
+                str(host.path),
+                f"this FaceFusion has no folder {folder.as_posix()}, so it loads its processors or"
+                " its page in another way. Nothing was written.",
+                "Use a release of FaceFusion from 3.5 to 3.8, for example"
+                " `git checkout 3.8.1` in that folder.",
+            )
+
+
 def _refuse_foreign_files(host: Host) -> None:
     for shim in SHIMS:
         path = host.path / shim
@@ -108,6 +131,53 @@ def _refuse_foreign_files(host: Host) -> None:
             )
 
 
+def _refuse_strangers(host: Host) -> None:
+    """Check that the processor's folder holds nothing else: without it, that would be lost."""
+    folder = host.path / SHIM_FOLDER
+    if not folder.is_dir():
+        return
+    names = {shim.name for shim in PROCESSOR_SHIMS}
+    for path in sorted(folder.rglob("*")):
+        if path == folder / "__pycache__" or temporary.is_temporary(path.name):
+            continue
+        is_file = path.parent == folder and path.name in names
+        if not is_file and not any(_is_bytecode(path, shim) for shim in PROCESSOR_SHIMS):
+            raise HostError(
+                str(path),
+                "this was not written by facefusion-finetune, and FaceFusion would not start if it"
+                " were left there alone. Nothing was removed.",
+                "Move it away and try again.",
+            )
+
+
+def _sweep(host: Host) -> None:
+    """Delete what a killed `link` or `unlink` left."""
+    for path in (SHIM_FOLDER, *SHIMS):
+        temporary.sweep(host.path / path)
+    exclude = _find_exclude_file(host)
+    if exclude is not None:
+        temporary.sweep(exclude)
+
+
+def _write_processor(host: Host) -> None:
+    folder = host.path / SHIM_FOLDER
+    if folder.is_dir():
+        # In this order: a former version may have left the folder without `core.py`.
+        for shim in PROCESSOR_SHIMS:
+            _write_shim(shim, host.path / shim)
+        return
+    with temporary.stage_folder(folder) as staged:
+        # As FaceFusion's own folders: another user may run it.
+        staged.chmod(folder.parent.stat().st_mode & 0o777)
+        for shim in PROCESSOR_SHIMS:
+            _write_shim(shim, staged / shim.name)
+        staged.rename(folder)
+
+
+def _write_shim(shim: Path, path: Path) -> None:
+    write_bytes(path, (_TEMPLATES / SHIMS[shim]).read_bytes(), mode=0o644)
+
+
 def _cannot_change(host: Host, error: OSError) -> HostError:
     return HostError(
         str(error.filename or host.path),
@@ -116,12 +186,17 @@ def _cannot_change(host: Host, error: OSError) -> HostError:
     )
 
 
-def _remove_bytecode(host: Host) -> None:
-    for shim in SHIMS:
-        folder = (host.path / shim).parent / "__pycache__"
-        for bytecode in folder.glob(f"{shim.stem}.*.pyc"):
-            bytecode.unlink()
-        _remove_if_empty(folder)
+def _remove_bytecode(shim: Path) -> None:
+    folder = shim.parent / "__pycache__"
+    for path in folder.glob("*"):
+        if _is_bytecode(path, shim):
+            path.unlink()
+    _remove_if_empty(folder)
+
+
+def _is_bytecode(path: Path, shim: Path) -> bool:
+    """Whether it is a shim's bytecode, or what a killed Python left of it."""
+    return re.fullmatch(rf"{re.escape(shim.stem)}\..+\.pyc(\.[0-9]+)?", path.name) is not None
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from facefusion_finetune import temporary
 from facefusion_finetune.damage import parse_json, read_file
 from facefusion_finetune.errors import HostError, UsageError
 from facefusion_finetune.home import (
@@ -126,6 +127,7 @@ def remember(host: Host) -> None:
 
 def forget(host: Host) -> None:
     """Forget the linked host if it is `host`."""
+    temporary.sweep(_record_path())
     if recall() == host.path:
         _record_path().unlink(missing_ok=True)
 

@@ -34,6 +34,18 @@ def find_models(directory: Path) -> dict[str, dict[int, Path]]:
     return found
 
 
+def find_versions(directory: Path, person: str) -> list[int]:
+    """Versions of a person of which any file is there, complete or not, in order."""
+    pattern = own_files(person)
+    found = filter(None, (pattern.fullmatch(path.name) for path in directory.glob("*")))
+    return sorted({int(match["version"]) for match in found})
+
+
+def own_files(person: str) -> re.Pattern[str]:
+    """Matches the file names of a person's models; the group `version` is the version."""
+    return re.compile(rf"{re.escape(person)}-(?P<version>[1-9][0-9]*)\.(?:onnx|hash|json)")
+
+
 def model_path(directory: Path, person: str, version: int) -> Path:
     """The model file of a person's version."""
     return directory / f"{person}-{version}.onnx"

@@ -87,18 +87,20 @@ def find_processes(folder: Path) -> list[psutil.Process]:
 
 def terminate(folder: Path) -> None:
     """Terminate the processes that work on a job, and their children."""
-    _signal(folder, "terminate")
+    for process in find_processes(folder):
+        send(process, "terminate")
 
 
 def kill(folder: Path) -> None:
     """Kill the processes that work on a job, and their children."""
-    _signal(folder, "kill")
-
-
-def _signal(folder: Path, how: Literal["terminate", "kill"]) -> None:
     for process in find_processes(folder):
-        with contextlib.suppress(psutil.Error):
-            # The parent first, so that it does not replace the killed children.
-            for one in [process, *process.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    getattr(one, how)()
+        send(process, "kill")
+
+
+def send(process: psutil.Process, how: Literal["terminate", "kill"]) -> None:
+    """Terminate or kill a process and its children; nothing happens if it has ended."""
+    with contextlib.suppress(psutil.Error):
+        # The parent first, so that it does not replace the killed children.
+        for one in [process, *process.children(recursive=True)]:
+            with contextlib.suppress(psutil.Error):
+                getattr(one, how)()

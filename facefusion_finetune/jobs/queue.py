@@ -9,16 +9,16 @@ import shutil
 import subprocess
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
-from facefusion_finetune import home
+from facefusion_finetune import home, locks
 from facefusion_finetune.analysers import Faces
-from facefusion_finetune.errors import ConsentError, JobError
-from facefusion_finetune.jobs import locks, processes
+from facefusion_finetune.errors import JobError
+from facefusion_finetune.jobs import processes
 from facefusion_finetune.jobs.arguments import Kind, check_arguments
 from facefusion_finetune.jobs.record import (
     LOCK_FILE,
@@ -31,10 +31,17 @@ from facefusion_finetune.jobs.record import (
     JobRequest,
     load_job,
 )
-from facefusion_finetune.people.profile import Person, confirm_consent, person_directory
+from facefusion_finetune.people.profile import (
+    Person,
+    confirm_person,
+    person_directory,
+)
+from facefusion_finetune.people.work import lock_person
 
 LOCK_NAME = "queue.lock"
 RUNNER = "facefusion_finetune.jobs.runner"
+_TIME_FORMAT = "%Y%m%d-%H%M%S-%f"
+"""Of the time that a job's id begins with: the order of ids is the order of the queue."""
 START_SECONDS = 5.0
 """How long a new runner may take to acquire the lock before another one is started."""
 
@@ -51,26 +58,29 @@ def create_folder(person: Person, kind: Kind) -> Path:
 
     Raises:
         ConsentError: No valid consent is on record, or the person was removed.
+        BusyError: Another command is changing what is held about the person.
         OSError: The folder cannot be created.
     """
-    confirm_consent(person.name)
-    folder = person.directory / home.JOBS_FOLDER
-    try:
-        # Without parents: a person being removed must not reappear.
-        folder.mkdir(mode=0o700, exist_ok=True)
-        while True:
-            path = folder / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}-{kind}"
-            try:
-                path.mkdir(mode=0o700)
-                return path
-            except FileExistsError:
-                time.sleep(1e-5)
-    except FileNotFoundError as error:
-        raise ConsentError(
-            f"person {person.name!r}",
-            "the person was removed, which withdraws the consent.",
-            "To start again, ask for consent, then add the person.",
-        ) from error
+    with lock_person(person) as current:
+        current.require_consent()
+        folder = person.directory / home.JOBS_FOLDER
+        home.create_inner_directory(folder, person.directory)
+        when = _choose_time()
+        while (path := folder / f"{when:{_TIME_FORMAT}}-{kind}").exists():
+            when += timedelta(microseconds=1)
+        path.mkdir(mode=0o700)
+        return path
+
+
+def _choose_time() -> datetime:
+    """Now, but later than any job that waits or runs: the clock may have been set back."""
+    when = datetime.now(UTC)
+    for job in list_jobs():
+        if not job.state.is_ended:
+            with contextlib.suppress(ValueError):
+                other = datetime.strptime(job.id.rpartition("-")[0], _TIME_FORMAT)
+                when = max(when, other.replace(tzinfo=UTC) + timedelta(microseconds=1))
+    return when
 
 
 def submit(
@@ -95,14 +105,13 @@ def submit(
 
     Raises:
         ConsentError: No valid consent is on record, or the person was removed.
+        BusyError: Another command is changing what is held about the person.
         JobError: The arguments are invalid for this kind.
         OSError: The job cannot be written, and was not queued.
     """
     values = arguments.model_dump() if isinstance(arguments, BaseModel) else dict(arguments)
     checked = check_arguments(kind, values)
     directory = folder or create_folder(person, kind)
-    # Uploading may have taken a long time.
-    confirm_consent(person.name)
     request = JobRequest(
         id=directory.name,
         person=person.name,
@@ -114,12 +123,15 @@ def submit(
         arguments=checked.model_dump(mode="json"),
     )
     try:
-        home.write_text(directory / REQUEST_FILE, request.model_dump_json(indent=1) + "\n")
+        # Uploading may have taken a long time.
+        with lock_person(person) as current:
+            current.require_consent()
+            home.write_text(directory / REQUEST_FILE, request.model_dump_json(indent=1) + "\n")
     except OSError:
         if folder is None:
             shutil.rmtree(directory, ignore_errors=True)
         # The person may have been removed in the meantime.
-        confirm_consent(person.name)
+        confirm_person(person)
         raise
     ensure_runner()
     return Job(directory, request)

@@ -12,11 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
-from facefusion_finetune import home
+from facefusion_finetune import home, locks
 from facefusion_finetune.analysers import Faces
 from facefusion_finetune.damage import DamageError, check_bounds, read_file
 from facefusion_finetune.errors import FinetuneError, JobError, to_message
-from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.arguments import Arguments, check_arguments
 from facefusion_finetune.jobs.arguments import Kind as Kind
 

@@ -4,7 +4,7 @@ import os
 import re
 import threading
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from facefusion_finetune.errors import StoppedError
@@ -32,6 +32,7 @@ class Reporter:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._began = time.monotonic()
         self._state = JobState(status="running", pid=os.getpid(), started=datetime.now(UTC))
         self._guard = threading.Lock()
         self._is_due = threading.Event()
@@ -132,7 +133,7 @@ class Reporter:
             Whether it was written.
         """
         self.__exit__()
-        ending = {"ended": datetime.now(UTC), "done": None, "total": None, "seconds_left": None}
+        ending = {"ended": self._find_end(), "done": None, "total": None, "seconds_left": None}
         self._change(**ending, **changes)
         deadline = time.monotonic() + RETRY_SECONDS
         while not self._write():
@@ -140,6 +141,12 @@ class Reporter:
                 return False
             time.sleep(WRITE_SECONDS)
         return True
+
+    def _find_end(self) -> datetime:
+        """Now, but not before the job's duration is over: the clock may have been set back."""
+        assert self._state.started is not None
+        duration = timedelta(seconds=time.monotonic() - self._began)
+        return max(datetime.now(UTC), self._state.started + duration)
 
     def _estimate(self, progress: "Progress") -> float | None:
         """Estimated seconds left of an extraction, assuming that all files take the same time."""

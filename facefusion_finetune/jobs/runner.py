@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from facefusion_finetune import home
-from facefusion_finetune.jobs import locks, processes, queue
+from facefusion_finetune import home, locks
+from facefusion_finetune.jobs import processes, queue
 from facefusion_finetune.jobs.failures import MEMORY_TODO, explain
 from facefusion_finetune.jobs.queue import release_uploads
 from facefusion_finetune.jobs.record import (

@@ -1,11 +1,14 @@
 """Stops running jobs: by request, then by terminating, then by killing them."""
 
 import contextlib
+import os
 import time
 from pathlib import Path
 
-from facefusion_finetune import home
-from facefusion_finetune.jobs import locks, processes
+import psutil
+
+from facefusion_finetune import home, locks
+from facefusion_finetune.jobs import processes
 from facefusion_finetune.jobs.queue import lock_path
 from facefusion_finetune.jobs.record import (
     LOCK_FILE,
@@ -14,6 +17,7 @@ from facefusion_finetune.jobs.record import (
     read_state,
 )
 from facefusion_finetune.people.profile import person_directory
+from facefusion_finetune.people.work import Announcement, list_others
 
 STOP_SECONDS = 10.0
 """How long a job may take to stop on request before it is terminated."""
@@ -53,6 +57,54 @@ def stop_all(person_name: str, seconds: float = STOP_SECONDS) -> list[str]:
         alive = _wait(alive, END_SECONDS)
     _wait_for_runner(folders)
     return [folder.name for folder in alive]
+
+
+def end_others(directory: Path) -> list[Announcement]:
+    """End commands other than jobs that are at work on a person's data.
+
+    The removal of the person must have been marked, so that they stop by themselves. A process that
+    does nothing else is terminated and then killed if it does not.
+
+    Args:
+        directory: The person's folder.
+
+    Returns:
+        The work that still goes on.
+    """
+    left = _wait_for_others(directory, STOP_SECONDS)
+    for how in ("terminate", "kill"):
+        found = [
+            process
+            for path, work in left.items()
+            if work.is_command and (process := _find_process(work.pid, path))
+        ]
+        for process in found:
+            processes.send(process, how)
+        if found:
+            left = _wait_for_others(directory, END_SECONDS)
+    return list(left.values())
+
+
+def _find_process(pid: int, path: Path) -> psutil.Process | None:
+    """The other process with this id, if it has the file open.
+
+    In a container, the same id may be another process's.
+    """
+    if pid == os.getpid():
+        return None
+    try:
+        process = psutil.Process(pid)
+        names = {file.path for file in process.open_files()}
+    except psutil.Error:
+        return None
+    return process if str(path.resolve()) in names else None
+
+
+def _wait_for_others(directory: Path, seconds: float) -> dict[Path, Announcement]:
+    deadline = time.monotonic() + seconds
+    while (left := list_others(directory)) and time.monotonic() < deadline:
+        time.sleep(_PAUSE)
+    return left
 
 
 def _wait(folders: list[Path], seconds: float) -> list[Path]:

@@ -7,12 +7,13 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from facefusion_finetune import locks
 from facefusion_finetune.errors import FinetuneError, JobError, StoppedError
-from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.failures import explain
 from facefusion_finetune.jobs.queue import release_uploads
 from facefusion_finetune.jobs.record import Failure, Job, load_job
 from facefusion_finetune.jobs.reporting import Reporter, log
+from facefusion_finetune.people.work import ending_with_removal
 
 LOCK_SECONDS = 10.0
 
@@ -93,4 +94,5 @@ def _end(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    with ending_with_removal():
+        sys.exit(main(Path(sys.argv[1])))

@@ -1,8 +1,10 @@
 """Where a person's data is outside the person's folder, recorded inside it.
 
 Unrecorded data could be neither shown nor removed, so a path is recorded before it is written to.
+Records are changed with the person's lock held, so that none is lost.
 """
 
+import errno
 import json
 import os
 import re
@@ -18,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, TypeAdapter
 from facefusion_finetune import home
 from facefusion_finetune.damage import DamageError, read_content, read_file
 from facefusion_finetune.errors import RegistryError
+from facefusion_finetune.people import lock
 
 Kind = Literal["export", "cache", "tracker"]
 T = TypeVar("T")
@@ -78,9 +81,10 @@ def list_hosts(directory: Path) -> list[Path]:
 
 
 def remember_host(directory: Path, host: Path) -> None:
-    """Record a FaceFusion folder. Errors as in `list_hosts`, and OSError."""
-    hosts = sorted({str(path) for path in list_hosts(directory)} | {str(host.resolve())})
-    home.write_text(directory / home.HOSTS_FILE, json.dumps(hosts, indent=2) + "\n")
+    """Record a FaceFusion folder. Errors as in `remember`."""
+    with _lock(directory):
+        hosts = sorted({str(path) for path in list_hosts(directory)} | {str(host.resolve())})
+        home.write_text(directory / home.HOSTS_FILE, json.dumps(hosts, indent=2) + "\n")
 
 
 def list_locations(directory: Path) -> list[Location]:
@@ -99,13 +103,16 @@ def remember(directory: Path, path: Path | str, kind: Kind, about: str) -> None:
 
     Raises:
         RegistryError: The record file is damaged.
+        BusyError: Another command is changing what is held about the person.
+        ConsentError: The person is being removed.
         OSError: The record cannot be written, for example because the person was removed.
     """
     if isinstance(path, Path) and directory.resolve() in path.parents:
         return
-    entries = [entry for entry in list_locations(directory) if entry.path != str(path)]
-    made = Location(path=str(path), kind=kind, about=about, recorded=datetime.now(UTC))
-    _write(directory, [*entries, made])
+    with _lock(directory):
+        entries = [entry for entry in list_locations(directory) if entry.path != str(path)]
+        made = Location(path=str(path), kind=kind, about=about, recorded=datetime.now(UTC))
+        _write(directory, [*entries, made])
 
 
 @contextmanager
@@ -127,10 +134,11 @@ def remembered(directory: Path, file: Path, kind: Kind, about: str) -> Iterator[
 
 def forget(directory: Path, path: Path | str) -> None:
     """Delete the record of a place that no longer exists. Errors as in `remember`."""
-    entries = list_locations(directory)
-    left = [entry for entry in entries if entry.path != str(path)]
-    if left != entries:
-        _write(directory, left)
+    if not any(entry.path == str(path) for entry in list_locations(directory)):
+        return
+    with _lock(directory):
+        entries = list_locations(directory)
+        _write(directory, [entry for entry in entries if entry.path != str(path)])
 
 
 def recall(directory: Path) -> Locations:
@@ -162,6 +170,14 @@ def _read(path: Path, adapter: TypeAdapter[list[T]]) -> list[T]:
             f"it is damaged ({error}), so other places that hold the person's data are unknown.",
             "Repair it, or remove the person.",
         ) from error
+
+
+@contextmanager
+def _lock(directory: Path) -> Iterator[None]:
+    if not directory.is_dir():
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(directory))
+    with lock.hold_name(directory.name):
+        yield
 
 
 def _write(directory: Path, entries: list[Location]) -> None:

@@ -10,9 +10,10 @@ from typing import Literal
 import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.damage import DamageError, explain, parse_toml, read_content, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, UsageError
+from facefusion_finetune.people import lock
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,62}[A-Za-z0-9_])?")
 _VERSION = re.compile(r"0{0,9}[1-9][0-9]{0,8}")
@@ -85,6 +86,8 @@ class Person(BaseModel):
 
     name: str
     created: AwareDatetime
+    """To the microsecond, and never changed: tells a person from one of the same name who was added
+    after a removal."""
     consent: Consent | None = None
 
     @property
@@ -96,6 +99,10 @@ class Person(BaseModel):
     def runs_directory(self) -> Path:
         """The folder with one subfolder per training run."""
         return self.directory / home.RUNS_FOLDER
+
+    def sweep(self) -> None:
+        """Delete what killed commands left unfinished in the person's folder."""
+        temporary.sweep_folder(self.directory, deep=True)
 
     def require_consent(self) -> Consent:
         """The consent on record.
@@ -202,22 +209,32 @@ def add_person(name: str, consent: Consent, renew: bool = False) -> Person:
 
     Raises:
         UsageError: The name is invalid or taken (with `renew`: unknown).
+        ConsentError: The record is damaged, or the person is being removed.
+        BusyError: Another command is changing what is held about the person.
     """
-    path = person_directory(name) / home.PERSON_FILE
-    if renew:
-        person = load_person(name).model_copy(update={"consent": consent})
-    else:
-        taken = [other for other in list_names() if other.lower() == name.lower()]
-        if taken:
-            raise UsageError(
-                f"person {name!r}",
-                f"there is already a person named {taken[0]!r}.",
-                "Choose another name, or use --renew to replace the consent on record.",
-            )
-        person = Person(name=name, created=datetime.now(UTC), consent=consent)
-    home.create_private_directory(path.parent)
-    home.write_text(path, _encode(person))
+    validate_name(name)
+    former = load_person(name) if renew else None
+    with lock.hold_name(name, is_new=former is None):
+        person = _renew(former, consent) if former else _create(name, consent)
+        path = person.directory / home.PERSON_FILE
+        home.create_private_directory(path.parent)
+        home.write_text(path, _encode(person))
     return person
+
+
+def _renew(former: Person, consent: Consent) -> Person:
+    return confirm_person(former).model_copy(update={"consent": consent})
+
+
+def _create(name: str, consent: Consent) -> Person:
+    taken = [other for other in list_names() if other.lower() == name.lower()]
+    if taken:
+        raise UsageError(
+            f"person {name!r}",
+            f"there is already a person named {taken[0]!r}.",
+            "Choose another name, or use --renew to replace the consent on record.",
+        )
+    return Person(name=name, created=datetime.now(UTC), consent=consent)
 
 
 def load_person(name: str) -> Person:
@@ -277,6 +294,10 @@ def find_directory(name: str) -> Path:
     """
     directory = person_directory(name)
     if not directory.is_dir() and not directory.is_symlink():
+        if lock.is_being_removed(name):
+            # The removal was killed at its very end; the lock's file goes with this block.
+            with lock.hold_name(name, is_removal=True):
+                pass
         raise _create_unknown_error(name)
     return directory
 
@@ -285,10 +306,35 @@ def confirm_consent(name: str) -> Consent:
     """The consent currently on record, read from disk again.
 
     Raises:
-        ConsentError: No consent is on record, it has expired, or the person was removed.
+        ConsentError: No consent is on record, it has expired, or the person was or is being
+            removed.
     """
+    return _reload(name).require_consent()
+
+
+def confirm_person(person: Person) -> Person:
+    """The person's current record, read from disk again; the consent may be missing or expired.
+
+    Raises:
+        ConsentError: The person was or is being removed, even if a person of the same name was
+            added since.
+    """
+    current = _reload(person.name)
+    if current.created != person.created:
+        raise ConsentError(
+            f"person {person.name!r}",
+            "the person was removed, and the consent of the person added under the same name since"
+            " then does not cover what was begun before.",
+            "Start again, if that is meant for the person now on record.",
+        )
+    return current
+
+
+def _reload(name: str) -> Person:
+    if lock.is_being_removed(name):
+        raise lock.create_removal_error(name)
     try:
-        return load_person(name).require_consent()
+        return load_person(name)
     except UsageError as error:
         raise ConsentError(
             f"person {name!r}",

@@ -32,7 +32,8 @@ PARTS = {
     home.JOBS_FOLDER: "jobs queued from the tab, with logs and uploaded footage",
     home.RUNS_FOLDER: "training runs: settings, checkpoints, models, reports",
     home.EXPORTS_FOLDER: "models exported from the tab",
-    ".lock": "lock for changes to the crops",
+    home.WORK_FOLDER: "commands that are at work on the person's data",
+    ".lock": "left by an earlier version: a lock for changes to the crops",
     home.HOSTS_FILE: "FaceFusion folders in which a model was activated",
     home.ELSEWHERE_FILE: "places outside this folder that were written to",
 }

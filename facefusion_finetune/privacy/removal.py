@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,9 +11,9 @@ from facefusion_finetune import home
 from facefusion_finetune.errors import FinetuneError, RegistryError, SwapperError
 from facefusion_finetune.host.locate import recall
 from facefusion_finetune.host.models import models_directory
-from facefusion_finetune.jobs.stopping import STOP_SECONDS, stop_all
-from facefusion_finetune.people import elsewhere
-from facefusion_finetune.people.profile import find_directory
+from facefusion_finetune.jobs.stopping import STOP_SECONDS, end_others, stop_all
+from facefusion_finetune.people import elsewhere, lock
+from facefusion_finetune.people.profile import find_directory, validate_name
 from facefusion_finetune.privacy.search import Finding, search_disk
 from facefusion_finetune.privacy.traces import (
     Traces,
@@ -35,7 +36,9 @@ DELETED_LAST = (
 can be repeated with everything it needs to know."""
 
 MAX_PASSES = 3
-"""Passes over the folder: a running job may still write to it."""
+"""Passes over the folder and over FaceFusion's: something may still write to them."""
+PAUSE = 0.1
+"""Seconds between two passes."""
 
 
 class RemovalError(FinetuneError):
@@ -48,6 +51,8 @@ class Removal:
 
     traces: Traces
     """As collected before the removal."""
+    directory: Path
+    """The person's folder."""
     hosts: list[Path] = field(default_factory=list)
     """FaceFusion folders that were searched."""
     removed: list[Path] = field(default_factory=list)
@@ -58,6 +63,19 @@ class Removal:
     """What was left because this package must not delete it, and what remains."""
     files_searched: int | None = None
     """None if nothing was searched because something could not be deleted."""
+
+    @property
+    def footage(self) -> list[str]:
+        """Paths of the footage outside the person's folder, sorted; it was only read.
+
+        What was uploaded from the page lay in that folder, and was deleted with it.
+        """
+        folders = (self.directory, self.directory.resolve())
+        return sorted(
+            path
+            for path in self.traces.footage
+            if not any(folder in Path(path).parents for folder in folders)
+        )
 
     def require_complete(self) -> None:
         """Make sure that nothing is held any longer.
@@ -95,8 +113,9 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
     """Delete everything held about a person, then search the disk for remains.
 
     What cannot be deleted is noted, and the rest is still deleted; see `Removal.require_complete`.
-    If it is interrupted at any point, it can be repeated. Links are deleted, not followed. The
-    person's jobs are stopped first, so that nothing is written back.
+    If it is interrupted at any point, it can be repeated, and until then nothing else can be done
+    with the person. Links are deleted, not followed. No other command changes anything meanwhile:
+    the person's jobs and other work are ended first, so that nothing is written back.
 
     Args:
         name: The person to delete; the record and all other files may be damaged.
@@ -105,9 +124,25 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
 
     Raises:
         UsageError: There is no such person.
-        RemovalError: The person's folder is a link, or a job cannot be stopped; nothing was
-            deleted.
+        BusyError: Another command is changing what is held about the person; nothing was deleted.
+        RemovalError: The person's folder is a link, or a job or other work cannot be ended; nothing
+            was deleted.
     """
+    validate_name(name)
+    with lock.hold_name(name, is_removal=True):
+        directory = _find_folder(name)
+        was_begun = lock.is_being_removed(name)
+        # From here on, whoever is at work finds out at the next step.
+        lock.mark_removal(name, True)
+        try:
+            _end_work(name, directory)
+        except BaseException:
+            lock.mark_removal(name, was_begun)
+            raise
+        return _remove(name, directory, host, exports)
+
+
+def _find_folder(name: str) -> Path:
     directory = find_directory(name)
     if directory.is_symlink():
         raise RemovalError(
@@ -116,25 +151,40 @@ def remove_person(name: str, host: Path | None = None, exports: bool = False) ->
             " deleting.",
             "Replace the link with that folder, then remove the person again.",
         )
-    # No job gets time to finish a step: nothing it does is to be kept.
-    if alive := stop_all(name, STOP_SECONDS):
+    return directory
+
+
+def _end_work(name: str, directory: Path) -> None:
+    """End everything that is at work on the person's data.
+
+    Nobody gets time to finish a step: nothing it does is to be kept.
+    """
+    alive = stop_all(name, STOP_SECONDS)
+    alive += [f"{work.what or 'it'} (process {work.pid})" for work in end_others(directory)]
+    if alive:
         raise RemovalError(
             f"person {name!r}",
             f"the process working on {', '.join(alive)} cannot be stopped, and would write data"
             " back.",
-            "Stop that process, or restart the machine, then remove the person again.",
+            "Stop that process, or restart the machine, then remove the person again. Nothing was"
+            " deleted.",
         )
+
+
+def _remove(name: str, directory: Path, host: Path | None, exports: bool) -> Removal:
     locations = elsewhere.recall(directory)
-    removal = Removal(collect_traces(name, directory))
+    removal = Removal(collect_traces(name, directory), directory)
     _note_damage(removal, locations)
-    _empty_hosts(removal, locations.hosts, host)
+    _find_hosts(removal, locations.hosts, host)
+    _empty_hosts(removal)
     for entry in locations.elsewhere:
         _handle_elsewhere(removal, entry, exports)
     _empty_folder(removal, directory)
     if not removal.failed:
         _delete_last(removal, directory)
+    _look_again(removal)
     if not removal.failed:
-        known = {Path(found.path) for found in removal.findings}
+        known = {Path(found.path) for found in removal.findings} | {lock.lock_path(name)}
         search = search_disk(removal.traces, removal.hosts, known)
         removal.files_searched = search.files
         removal.findings += search.findings
@@ -154,7 +204,7 @@ def _note_damage(removal: Removal, locations: elsewhere.Locations) -> None:
         )
 
 
-def _empty_hosts(removal: Removal, known: list[Path], given: Path | None) -> None:
+def _find_hosts(removal: Removal, known: list[Path], given: Path | None) -> None:
     linked = recall()
     asked = {path.resolve() for path in (given, linked) if path is not None and path.is_dir()}
     for host in sorted({path.resolve() for path in known} | asked):
@@ -165,11 +215,38 @@ def _empty_hosts(removal: Removal, known: list[Path], given: Path | None) -> Non
             removal.findings.append(Finding(str(host), what, todo))
             continue
         removal.hosts.append(host)
+
+
+def _empty_hosts(removal: Removal) -> None:
+    for host in removal.hosts:
         # Models first: without them, FaceFusion no longer offers the person.
         for path in store.list_model_files(removal.traces.name, host):
             removal.delete(path)
         with _noting(removal, models_directory(host)):
             removal.removed += remove_unused_bases(models_directory(host))
+
+
+def _look_again(removal: Removal) -> None:
+    """Delete what was written meanwhile by a program that does not know of the person's lock."""
+    directory = removal.directory
+    for _ in range(MAX_PASSES):
+        is_back = directory.is_dir() and not removal.failed
+        found = [path for host in removal.hosts for path in _list_models(removal, host)]
+        if not is_back and not found:
+            return
+        time.sleep(PAUSE)
+        _empty_hosts(removal)
+        if is_back:
+            _empty_folder(removal, directory)
+            _delete_last(removal, directory)
+    if directory.is_dir() and not removal.failed:
+        with _noting(removal, directory):
+            directory.rmdir()
+
+
+def _list_models(removal: Removal, host: Path) -> list[Path]:
+    files = store.list_model_files(removal.traces.name, host)
+    return [path for path in files if path not in removal.failed]
 
 
 def _handle_elsewhere(removal: Removal, entry: elsewhere.Location, exports: bool) -> None:
@@ -228,6 +305,7 @@ def _empty_folder(removal: Removal, directory: Path) -> None:
         _remove_folders(directory)
         if not any(path not in last for path in directory.iterdir()):
             break
+        time.sleep(PAUSE)
     with _noting(removal, bases_directory()):
         removal.removed += bases.release_home_bases()
 
@@ -249,7 +327,8 @@ def _delete_last(removal: Removal, directory: Path) -> None:
         path = directory / name
         if path.exists() or path.is_symlink():
             removal.delete(path)
-    with _noting(removal, directory):
+    # Whatever keeps it is dealt with by `_look_again`.
+    with contextlib.suppress(OSError):
         directory.rmdir()
 
 

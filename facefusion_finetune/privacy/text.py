@@ -51,9 +51,9 @@ def describe_inventory(held: Inventory) -> Iterator[str]:
 def describe_removal(done: "Removal") -> Iterator[str]:
     """Describe what was deleted, what was searched, and what the user still has to do."""
     name, traces = done.traces.name, done.traces
-    if traces.footage:
+    if done.footage:
         yield "footage was not touched:"
-        yield from (f"  {line}" for line in _describe_footage(sorted(traces.footage)))
+        yield from (f"  {line}" for line in _describe_footage(done.footage))
     left = [found for found in done.findings if not found.remains]
     if left:
         yield "not deleted, please check:"

@@ -6,20 +6,22 @@ from pathlib import Path
 
 import onnx
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.damage import DamageError, open_regular, read_content
-from facefusion_finetune.errors import RegistryError, SwapperError
+from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError
 from facefusion_finetune.host.models import (
     card_path,
-    find_models,
+    find_versions,
     hash_path,
     model_path,
     models_directory,
+    own_files,
 )
 from facefusion_finetune.people import elsewhere
-from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.profile import Person, confirm_person
+from facefusion_finetune.people.work import lock_person
 from facefusion_finetune.registry.bases import check_graph, restore_base
-from facefusion_finetune.runs.run import Run
+from facefusion_finetune.runs.run import Run, require_on_record
 from facefusion_finetune.swappers import card as cards
 from facefusion_finetune.swappers.card import ModelCard, decode_metadata, encode_card
 from facefusion_finetune.swappers.files.bases import (
@@ -72,19 +74,24 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
         The model's path in the host.
 
     Raises:
-        ConsentError: No valid consent is on record.
+        ConsentError: No valid consent is on record, or the person was removed.
+        BusyError: Another command is changing what is held about the person.
+        TrainingError: The run was removed.
         RegistryError: The run has no model, is not proven, needs a base that is missing, or cannot
             be written.
     """
     person.require_consent()
+    with lock_person(person) as current:
+        current.require_consent()
+        require_on_record(run)
+        person.sweep()
+        return _activate(person, run, host, force)
+
+
+def _activate(person: Person, run: Run, host: Path, force: bool) -> Path:
     card = _require_activable(run, force)
     directory = models_directory(host)
     path = model_path(directory, person.name, run.record.version)
-    fresh = [
-        file
-        for file in (card_path(path), hash_path(path), path)
-        if not path.exists() or not file.exists()
-    ]
     try:
         # Recorded first: an unrecorded model would survive the person's removal.
         elsewhere.remember_host(person.directory, host)
@@ -96,9 +103,12 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
         home.copy_whole(run.model_path, path)
         # Again, as the last other model of this base may have been deactivated in the meantime.
         _place_bases(run, card, host)
+        confirm_person(person).require_consent()
     except BaseException as error:
-        for file in fresh:
-            file.unlink(missing_ok=True)
+        # Without consent, an earlier copy of the same version must not stay either.
+        if isinstance(error, ConsentError) or not _is_whole(path):
+            for file in (path, hash_path(path), card_path(path)):
+                file.unlink(missing_ok=True)
         remove_unused_bases(directory)
         if not isinstance(error, OSError):
             raise
@@ -108,7 +118,7 @@ def activate(person: Person, run: Run, host: Path, force: bool = False) -> Path:
             "Free some space or grant access, then activate it again. No incomplete files were"
             " left, and the base is unchanged.",
         ) from error
-    deactivate(person, host, keep=run.record.version)
+    _deactivate(person, host, None, keep=run.record.version)
     return path
 
 
@@ -159,6 +169,8 @@ def deactivate(
 ) -> list[Path]:
     """Remove a person's models from a FaceFusion folder; the runs are kept.
 
+    Models of which an interrupted command left only some files are removed as well.
+
     Args:
         person: The person.
         host: The FaceFusion folder.
@@ -167,16 +179,29 @@ def deactivate(
 
     Returns:
         The removed files, including bases that are no longer needed.
+
+    Raises:
+        BusyError: Another command is changing what is held about the person.
+        ConsentError: The person was removed.
     """
+    with lock_person(person):
+        return _deactivate(person, host, version, keep)
+
+
+def _deactivate(person: Person, host: Path, version: int | None, keep: int | None) -> list[Path]:
+    directory = models_directory(host)
     removed = []
-    found = find_models(models_directory(host)).get(person.name, {})
-    for number, path in found.items():
-        if number != keep and version in (None, number):
-            # The model first: without it, the host no longer offers the person.
-            for file in (path, hash_path(path), card_path(path)):
+    for number in find_versions(directory, person.name):
+        if number == keep or version not in (None, number):
+            continue
+        path = model_path(directory, person.name, number)
+        # The model first: without it, the host no longer offers the person.
+        for file in (path, hash_path(path), card_path(path)):
+            if file.is_symlink() or file.exists():
                 file.unlink(missing_ok=True)
                 removed.append(file)
-    return removed + remove_unused_bases(models_directory(host))
+    removed += temporary.sweep_folder(directory, own_files(person.name).fullmatch)
+    return removed + remove_unused_bases(directory)
 
 
 def verify(path: Path) -> ModelCard:
@@ -201,6 +226,15 @@ def verify(path: Path) -> ModelCard:
             str(path), f"it is not a valid ONNX file ({error}).", "Activate the model again."
         ) from error
     return card
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an active model's file, card and hash are those of one activation."""
+    try:
+        check_cards(path)
+        return f"{_checksum(path):08x}" == _read_hash(path)
+    except (RegistryError, OSError):
+        return False
 
 
 def check_cards(path: Path) -> ModelCard:
@@ -250,18 +284,23 @@ def known_hosts(person: Person) -> list[Path]:
 def list_model_files(name: str, host: Path) -> list[Path]:
     """All files of a person's models in a FaceFusion folder, models first.
 
-    They include leftovers of an interrupted activation, which `deactivate` ignores.
+    They include what an interrupted command left.
 
     Args:
         name: The person's name.
         host: The FaceFusion folder.
     """
-    stem = rf"{re.escape(name)}-[1-9][0-9]*\.(onnx|hash|json)"
-    own = re.compile(rf"{stem}|\.{stem}\..+\.part")
+    own = own_files(name)
+
+    def is_own(file: str) -> bool:
+        if file.startswith(".") and file.endswith(".part"):
+            file = file[1:].rsplit(".", 2)[0]
+        return own.fullmatch(file) is not None
+
     files = [
         path
         for path in models_directory(host).glob("*")
-        if own.fullmatch(path.name) and (path.is_symlink() or not path.is_dir())
+        if is_own(path.name) and (path.is_symlink() or not path.is_dir())
     ]
     return sorted(files, key=lambda path: (path.suffix != ".onnx", path))
 

@@ -4,23 +4,23 @@ An imported file is untrusted: it is copied first and only the copy is read, its
 field by field, and a claim to be proven is not believed.
 """
 
+import contextlib
 import os
 import re
 import shutil
 import stat
-import tempfile
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.errors import ConsentError, RegistryError, SwapperError, UsageError
 from facefusion_finetune.people import elsewhere, profile
-from facefusion_finetune.people.profile import Person, confirm_consent, validate_name
+from facefusion_finetune.people.profile import Person, confirm_person, validate_name
+from facefusion_finetune.people.work import lock_person
 from facefusion_finetune.registry.bases import (
     check_graph,
     release_home_bases,
@@ -28,7 +28,16 @@ from facefusion_finetune.registry.bases import (
     rewrite_model,
 )
 from facefusion_finetune.registry.store import read_card, read_model, require_finished
-from facefusion_finetune.runs.run import MODEL_FILE, ImportRecord, Run, next_version, write_record
+from facefusion_finetune.runs.run import (
+    MODEL_FILE,
+    ImportRecord,
+    Run,
+    list_runs,
+    next_version,
+    require_on_record,
+    run_directory,
+    write_record,
+)
 from facefusion_finetune.swappers.branches.select import scale_branches
 from facefusion_finetune.swappers.branches.split import measure_branches, split_branches
 from facefusion_finetune.swappers.card import ModelCard, encode_metadata
@@ -36,6 +45,7 @@ from facefusion_finetune.swappers.catalogue import find_family
 from facefusion_finetune.swappers.files.bases import (
     bases_directory,
     check_base,
+    digest_file,
     find_base,
     name_base,
 )
@@ -128,6 +138,8 @@ class Imported:
     """`NAME@VERSION` on the other machine."""
     note: str | None
     """Why the model is not linked to its base; None if it is."""
+    is_new: bool = True
+    """Whether it was not imported before."""
 
 
 def export_model(
@@ -152,14 +164,31 @@ def export_model(
             a different model that was not judged, in a standalone file.
 
     Raises:
-        ConsentError: No valid consent is on record.
+        ConsentError: No valid consent is on record, or the person was removed.
+        BusyError: Another command is changing what is held about the person.
         UsageError: The output is a folder or an existing file; the strength is invalid, is combined
             with fp16, or the model is not gated.
+        TrainingError: The run was removed.
         RegistryError: The run has no model, its base is missing or changed, or the file cannot be
             written.
         SwapperError: The model's outputs would change too much in fp16.
     """
     person.require_consent()
+    with lock_person(person) as current:
+        current.require_consent()
+        require_on_record(run)
+        return _export(person, run, output, standalone, half, overwrite, strength)
+
+
+def _export(
+    person: Person,
+    run: Run,
+    output: Path,
+    standalone: bool,
+    half: bool,
+    overwrite: bool,
+    strength: float,
+) -> Exported:
     require_finished(run)
     _check_output(output, overwrite)
     card = read_card(run.model_path)
@@ -180,6 +209,7 @@ def export_model(
                 save_model(model, output, weights, metadata)
             else:
                 home.copy_whole(run.model_path, output)
+            _confirm_export(person, output)
     except OSError as error:
         raise RegistryError(
             str(output),
@@ -188,6 +218,15 @@ def export_model(
         ) from error
     base = None if is_plain else f"{card.base_name} (sha256 {card.base_sha256})"
     return Exported(output, output.stat().st_size, base)
+
+
+def _confirm_export(person: Person, output: Path) -> None:
+    """Undo an export if the consent ended meanwhile."""
+    try:
+        confirm_person(person).require_consent()
+    except ConsentError:
+        output.unlink(missing_ok=True)
+        raise
 
 
 def _scale_change(run: Run, model: ModelFile, strength: float, half: bool) -> Weights:
@@ -222,6 +261,9 @@ def _mark_unjudged(card: ModelCard, strength: float) -> ModelCard:
 def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imported:
     """Import a model from another machine as the next version of a person on record.
 
+    A file that was imported before, whole, is not imported again, so that an interrupted import can
+    be repeated.
+
     Args:
         source: The file; it is only read.
         name: The person here; if None, the name in the card.
@@ -229,23 +271,39 @@ def import_model(source: Path, name: str | None, folders: Iterable[Path]) -> Imp
 
     Raises:
         UsageError: The name is invalid.
-        ConsentError: The person is not on record, or has no valid consent.
+        ConsentError: The person is not on record, has no valid consent, or was removed.
+        BusyError: Another command is changing what is held about the person.
         RegistryError: The file is damaged, has no card, does not match its card, needs a base that
             is missing, or cannot be written.
     """
     person = _find_person(source, name)
-    person.require_consent()
+    with lock_person(person) as current:
+        current.require_consent()
+        try:
+            home.create_inner_directory(person.runs_directory, person.directory)
+            person.sweep()
+            with temporary.stage_folder(person.runs_directory / "import") as folder:
+                imported = _import_file(source, person, folder, [bases_directory(), *folders])
+            if imported.is_new:
+                _confirm_import(person, imported.run)
+            return imported
+        except OSError as error:
+            raise RegistryError(
+                str(source),
+                f"it cannot be imported ({error.strerror or error}).",
+                "Free some space or grant access, then import it again. Nothing was changed.",
+            ) from error
+        finally:
+            release_home_bases()
+
+
+def _confirm_import(person: Person, run: Run) -> None:
+    """Undo an import if the consent ended meanwhile."""
     try:
-        with _create_import_folder(person) as folder:
-            return _import_file(source, person, folder, [bases_directory(), *folders])
-    except OSError as error:
-        raise RegistryError(
-            str(source),
-            f"it cannot be imported ({error.strerror or error}).",
-            "Free some space or grant access, then import it again. Nothing was changed.",
-        ) from error
-    finally:
-        release_home_bases()
+        confirm_person(person).require_consent()
+    except ConsentError:
+        shutil.rmtree(run.directory, ignore_errors=True)
+        raise
 
 
 def _find_person(source: Path, name: str | None) -> Person:
@@ -262,23 +320,16 @@ def _find_person(source: Path, name: str | None) -> Person:
     return profile.load_person(name)
 
 
-@contextmanager
-def _create_import_folder(person: Person) -> Iterator[Path]:
-    """A private temporary folder in the person's runs; deleted afterwards if it still exists."""
-    home.create_private_directory(person.runs_directory)
-    folder = Path(tempfile.mkdtemp(prefix=".import-", dir=person.runs_directory))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _import_file(source: Path, person: Person, folder: Path, folders: list[Path]) -> Imported:
     incoming = home.create_private_directory(folder / "incoming")
     path = incoming / MODEL_FILE
     _check_size(source)
     home.copy_whole(source, path)
     claimed = read_claimed_card(path, source)
+    digest = digest_file(path)
+    former = _find_imported(person, digest)
+    if former is not None:
+        return Imported(former, f"{claimed.person}@{claimed.version}", None, is_new=False)
     try:
         base_path = _provide_base(path, claimed, source, folders)
         model = open_model(path)
@@ -295,11 +346,24 @@ def _import_file(source: Path, person: Person, folder: Path, folders: list[Path]
         preset_name=card.preset,
         imported_at=datetime.now(UTC),
         origin=f"{claimed.person}@{claimed.version}",
+        sha256=digest,
     )
     write_record(folder, record)
-    directory = person.runs_directory / str(card.version)
+    directory = run_directory(person, card.version)
     folder.rename(directory)
     return Imported(Run(directory, record), record.origin, note)
+
+
+def _find_imported(person: Person, sha256: str) -> Run | None:
+    """The intact version that was imported from a file with this digest."""
+    for run in list_runs(person):
+        record = run.record
+        if isinstance(record, ImportRecord) and record.sha256 == sha256 and run.is_finished:
+            with contextlib.suppress(RegistryError):
+                check_base(run.model_path, hard_links=True)
+                read_model(run.model_path)
+                return run
+    return None
 
 
 def _provide_base(path: Path, card: ModelCard, source: Path, folders: list[Path]) -> Path | None:
@@ -378,13 +442,14 @@ def export_privately(
 
     Args and errors as in `export_model`; also OSError, if the folder cannot be created.
     """
-
-    confirm_consent(person.name)
-    folder = exports_directory(person)
-    # Without parents: a person being removed must not reappear.
-    folder.mkdir(mode=0o700, exist_ok=True)
-    output = folder / name_export(run, standalone, half, strength)
-    return export_model(person, run, output, standalone, half, overwrite=True, strength=strength)
+    with lock_person(person) as current:
+        current.require_consent()
+        folder = exports_directory(person)
+        home.create_inner_directory(folder, person.directory)
+        output = folder / name_export(run, standalone, half, strength)
+        return export_model(
+            person, run, output, standalone, half, overwrite=True, strength=strength
+        )
 
 
 def list_exports(person: Person, version: int) -> list[Path]:

@@ -1,11 +1,10 @@
 """Lists the versions of all persons, even if some are damaged, and rolls back to earlier ones."""
 
 import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.errors import FinetuneError, RegistryError
 from facefusion_finetune.host.models import (
     card_path,
@@ -16,6 +15,7 @@ from facefusion_finetune.host.models import (
 )
 from facefusion_finetune.people import profile
 from facefusion_finetune.people.profile import DamagedPerson, Person
+from facefusion_finetune.people.work import lock_person
 from facefusion_finetune.registry import bases, store
 from facefusion_finetune.registry.transfer import list_exports
 from facefusion_finetune.runs.run import (
@@ -25,6 +25,8 @@ from facefusion_finetune.runs.run import (
     DamagedRun,
     Run,
     find_records,
+    require_on_record,
+    run_directory,
     scan_runs,
 )
 from facefusion_finetune.swappers.card import ModelCard
@@ -243,6 +245,9 @@ def _read_version(person: Person, run: Run, host: Path | None, is_active: bool) 
 def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
     """Delete a run, its active copies in FaceFusion, and its exports in the person's folder.
 
+    The run's folder goes at once, after its copies: until then, an interrupted removal can be
+    repeated, and from then on, `finish_removal` completes it.
+
     Args:
         person: The run's person.
         run: A finished or unfinished run.
@@ -252,9 +257,20 @@ def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
         The deleted files and folders, including bases that are no longer needed.
 
     Raises:
+        BusyError: Another process is training or evaluating the run, or changing what is held
+            about the person.
+        ConsentError: The person was removed.
+        TrainingError: The run was removed in the meantime.
         RegistryError: The record of the FaceFusion folders is damaged.
         OSError: A file cannot be deleted.
     """
+    with lock_person(person, idle=run.reference):
+        require_on_record(run)
+        person.sweep()
+        return _remove_version(person, run, host)
+
+
+def _remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
     version = run.record.version
     folders = {*store.known_hosts(person), *([host.resolve()] if host else [])}
     removed = [
@@ -263,5 +279,18 @@ def remove_version(person: Person, run: Run, host: Path | None) -> list[Path]:
     for path in list_exports(person, version):
         path.unlink(missing_ok=True)
         removed.append(path)
-    shutil.rmtree(run.directory)
+    temporary.remove_folder(run.directory)
     return [*removed, run.directory, *bases.release_home_bases()]
+
+
+def finish_removal(person: Person, version: int) -> list[Path]:
+    """Complete the interrupted removal of a version.
+
+    Returns:
+        The run's folder and the bases deleted now; empty if no removal was interrupted.
+    """
+    directory = run_directory(person, version)
+    is_unfinished = bool(temporary.sweep(directory))
+    # In any case: the interrupted removal may have lacked only this.
+    released = bases.release_home_bases()
+    return [directory, *released] if is_unfinished else []

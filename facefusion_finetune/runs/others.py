@@ -1,6 +1,5 @@
 """Footage of other people: collects their faces, and keeps training and evaluation apart."""
 
-import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Literal
 import numpy
 from numpy.typing import NDArray
 
-from facefusion_finetune import home
+from facefusion_finetune import temporary
 from facefusion_finetune.dataset.extraction.collect import collect_folder
 from facefusion_finetune.dataset.extraction.others import find_origins, strip_record
 from facefusion_finetune.dataset.footage import sources
@@ -107,10 +106,7 @@ class OtherFaces:
         footage = [(source, source.digest()) for source in sources.list_sources(paths, on_note)]
         other = OtherFaces(self.run, "targets" if self.use == "others" else "others")
         _check_shared({record.source_sha256 for record in other.read()}, _name_origins(footage))
-        work = self.folder.with_name(f"{self.use}.new")
-        shutil.rmtree(work, ignore_errors=True)
-        home.create_private_directory(work)
-        try:
+        with temporary.stage_folder(self.folder) as work:
             found, frames = collect_folder(footage, analyser, work, on_note)
             others = [record for record in found if _is_usable(record, person)]
             if not others:
@@ -119,11 +115,9 @@ class OtherFaces:
             chosen = [self._strip(record) for record in choose(ordered)]
             _remove_unused(work, chosen)
             write_records(work / self._records_name, chosen)
-            shutil.rmtree(self.folder, ignore_errors=True)
+            if self.folder.exists():
+                temporary.remove_folder(self.folder)
             work.replace(self.folder)
-        except BaseException:
-            shutil.rmtree(work, ignore_errors=True)
-            raise
         return chosen
 
     @property

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import tomli_w
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.damage import DamageError, parse_json, parse_toml, read_content, read_file
 from facefusion_finetune.errors import ConsentError, FinetuneError, TrainingError
 from facefusion_finetune.people.profile import Consent, Person, confirm_consent
@@ -52,6 +52,8 @@ class ImportRecord(RunRecord):
     imported_at: AwareDatetime
     origin: str
     """`NAME@VERSION` of the model on that machine."""
+    sha256: str | None = None
+    """Of the imported file; None if it was imported by a former version of this package."""
 
 
 class JudgeRecord(BaseModel):
@@ -161,7 +163,7 @@ class Run:
         """Append one line to `metrics.jsonl`."""
         path = self.metrics_path
         path.touch(mode=0o600)
-        with path.open("a", encoding="utf-8") as file:
+        with home.naming(path), path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     def forget_metrics_after(self, step: int) -> None:
@@ -197,11 +199,20 @@ class DamagedRun:
 
 
 def create_run(person: Person, config: RunConfig) -> Run:
-    """Create the folder of a new run."""
-    directory = person.runs_directory / str(config.version)
-    home.create_private_directory(directory / "checkpoints")
-    home.create_private_directory(directory / PREVIEWS_FOLDER)
-    return write_record(directory, config)
+    """Create the folder of a new run, with its settings."""
+    directory = run_directory(person, config.version)
+    home.create_inner_directory(person.runs_directory, person.directory)
+    with temporary.stage_folder(directory) as folder:
+        for name in ("checkpoints", PREVIEWS_FOLDER):
+            (folder / name).mkdir(mode=0o700)
+        write_record(folder, config)
+        folder.rename(directory)
+    return Run(directory, config)
+
+
+def run_directory(person: Person, version: int) -> Path:
+    """The folder of a person's run with that version; it may not exist."""
+    return person.runs_directory / str(version)
 
 
 def write_record(directory: Path, record: RunRecord) -> Run:
@@ -297,13 +308,40 @@ def check_consent(run: Run) -> Consent:
         ConsentError: No consent is on record, it has expired, or the person or run was removed.
     """
     consent = confirm_consent(run.record.person)
-    if not run.record_path.is_file():
+    if not is_on_record(run):
         raise ConsentError(
             f"run {run.reference}",
             "it was removed while it was running.",
             f"Train again: facefusion-finetune train {run.record.person}.",
         )
     return consent
+
+
+def is_on_record(run: Run) -> bool:
+    """Whether a run is still there, and not another one with the same version.
+
+    A run whose settings were damaged in the meantime still counts.
+    """
+    try:
+        return load_run(run.record_path).record.created == run.record.created
+    except FileNotFoundError:
+        return False
+    except TrainingError:
+        return True
+
+
+def require_on_record(run: Run) -> None:
+    """Make sure that a run was not removed since it was loaded.
+
+    Raises:
+        TrainingError: It was, even if a new one has the same version.
+    """
+    if not is_on_record(run):
+        raise TrainingError(
+            f"model {run.reference}",
+            "it was removed in the meantime.",
+            "Choose another version: facefusion-finetune models list.",
+        )
 
 
 @contextlib.contextmanager
@@ -327,9 +365,8 @@ def _discard_remains(run: Run) -> None:
     """Delete files that were written to a run's folder after the run was removed."""
     if not run.record_path.exists():
         shutil.rmtree(run.directory, ignore_errors=True)
-        for folder in (run.directory.parent, run.directory.parent.parent):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+        with contextlib.suppress(OSError):
+            run.directory.parent.rmdir()
 
 
 def _read_step(line: bytes) -> int:

@@ -50,6 +50,9 @@ from facefusion_finetune.training.request import TrainRequest
 from facefusion_finetune.training.validation import ValidationScore, create_validation_pairs
 from facefusion_finetune.training.vector import tune_vector
 
+CACHE_FOLDER = "cache"
+"""In the run's folder, where no other place was given."""
+
 
 @dataclass(frozen=True)
 class Preparation:
@@ -84,7 +87,7 @@ def find_cache(run: Run, request: TrainRequest, accelerator: Accelerator) -> Cac
     Raises:
         TrainingError: The folder contains other files or another run's cache.
     """
-    folder = request.cache or run.directory / "cache"
+    folder = request.cache or run.directory / CACHE_FOLDER
     if accelerator.num_processes > 1:
         folder /= str(accelerator.process_index)
     base = run.record.base_sha256

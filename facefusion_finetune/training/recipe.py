@@ -1,18 +1,20 @@
 """The recipe, read top to bottom: crops -> pairs -> tuned weights -> proof -> person model."""
 
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from accelerate import Accelerator
 
-from facefusion_finetune.errors import TrainingError, UsageError
+from facefusion_finetune import temporary
+from facefusion_finetune.errors import ConsentError, TrainingError, UsageError
 from facefusion_finetune.evaluation.held_out import EvaluationInputs, HeldOutEvaluator
 from facefusion_finetune.evaluation.judges import open_judge, reopen_judge
 from facefusion_finetune.evaluation.report import Report
 from facefusion_finetune.evaluation.truths import World
 from facefusion_finetune.faces.protocol import FaceAnalyser
-from facefusion_finetune.people.profile import Person, confirm_consent
+from facefusion_finetune.people.profile import Consent, Person
+from facefusion_finetune.people.work import Work, at_work, lock_person
 from facefusion_finetune.runs.base import check_base, check_licence, open_base, resolve_base
 from facefusion_finetune.runs.context import RunContext
 from facefusion_finetune.runs.crops import reload_crops
@@ -22,9 +24,13 @@ from facefusion_finetune.runs.run import (
     DamagedRun,
     JudgeRecord,
     Run,
+    RunConfig,
     check_consent,
     create_run,
     find_run,
+    list_runs,
+    next_version,
+    run_directory,
     scan_runs,
     watch_consent,
     write_record,
@@ -33,14 +39,23 @@ from facefusion_finetune.swappers.convert.parity import check_parity
 from facefusion_finetune.swappers.sessions import create_session
 from facefusion_finetune.training.cache.feed import estimate_cache
 from facefusion_finetune.training.cache.header import remove_cache
-from facefusion_finetune.training.cache.places import release_caches, remember_cache
+from facefusion_finetune.training.cache.places import (
+    list_cache_folders,
+    release_caches,
+    remember_cache,
+)
 from facefusion_finetune.training.dry_run import DryRun, measure_steps
 from facefusion_finetune.training.engine.accelerator import create_accelerator
 from facefusion_finetune.training.engine.checkpoint import has_checkpoint
 from facefusion_finetune.training.finish import create_card, write_candidate, write_model
 from facefusion_finetune.training.pairs.pair_set import KINDS
 from facefusion_finetune.training.plan import plan_run
-from facefusion_finetune.training.prepare import Preparation, find_cache, prepare_training
+from facefusion_finetune.training.prepare import (
+    CACHE_FOLDER,
+    Preparation,
+    find_cache,
+    prepare_training,
+)
 from facefusion_finetune.training.request import TrainRequest
 
 WRITTEN_PARITY_LIMITS = {"fp32": 1e-4, "fp16": 2e-2}
@@ -74,6 +89,7 @@ def train_person(
         ConsentError: No valid consent is on record at the start, at a checkpoint, or before the
             model is evaluated or written. The run's last checkpoint is kept, so the run can be
             resumed once the consent is renewed; of a removed person nothing is kept.
+        BusyError: Another process is training or evaluating the same run.
         StoppedError: The observer requested a stop; the run can be resumed.
         DatasetError: There are too few crops, or some are damaged.
         SwapperError: The base cannot be tuned, or its licence forbids the requested use.
@@ -85,31 +101,55 @@ def train_person(
     """
     request.check()
     person.require_consent()
-    observer = observer or Observer()
-    if request.resume:
-        started = _resume(person, analyser, request, observer, world)
-    else:
-        started = _start(person, analyser, request, observer, world)
-    with watch_consent(started.context.run):
-        return _carry_out(started, request)
+    with at_work(person) as work:
+        _sweep(person)
+        observer = _watch_removal(observer or Observer(), work)
+        start = _resume if request.resume else _start
+        started = start(work, analyser, request, observer, world)
+        with watch_consent(started.context.run):
+            return _carry_out(started, request)
+
+
+def _watch_removal(observer: Observer, work: Work) -> Observer:
+    """An observer that also ends the training once the person is being removed."""
+
+    def on_stage(text: str) -> None:
+        work.check()
+        observer.on_stage(text)
+
+    return replace(
+        observer, on_stage=on_stage, is_stopped=lambda: observer.is_stopped() or work.is_over
+    )
+
+
+def _sweep(person: Person) -> None:
+    """Delete what a killed command left, also after its model was written."""
+    person.sweep()
+    for run in list_runs(person):
+        if run.is_finished:
+            for folder in list_cache_folders(run.directory / CACHE_FOLDER):
+                remove_cache(folder)
+            release_caches(run)
 
 
 @dataclass(frozen=True)
 class _StartedRun:
     """A run on disk that is ready to be trained."""
 
+    work: Work
     context: RunContext
     inputs: EvaluationInputs
     accelerator: Accelerator
 
 
 def _start(
-    person: Person,
+    work: Work,
     analyser: FaceAnalyser,
     request: TrainRequest,
     observer: Observer,
     world: World | None,
 ) -> _StartedRun:
+    person = work.person
     judge = open_judge(request.judge, analyser)
     record = (
         JudgeRecord(path=str(request.judge.resolve()), sha256=judge.sha256)
@@ -120,29 +160,44 @@ def _start(
     judging = world.footage if world else request.targets
     if request.others and judging:
         check_apart(request.others, judging)
-    directory = person.runs_directory / str(plan.config.version)
+    directory = run_directory(person, plan.config.version)
     accelerator = create_accelerator(request.precision, request.trackers, directory / "trackers")
     find_cache(Run(directory, plan.config), request, accelerator)
-    # Loading the crops may have taken long.
-    confirm_consent(person.name)
     # All processes have made the same plan; one of them writes it.
     with accelerator.main_process_first():
         if accelerator.is_main_process:
-            run = create_run(person, plan.config)
+            run = _create(work, plan.config)
         else:
             run = find_run(person, plan.config.version)
     context = plan.create_context(run, analyser, observer)
     inputs = EvaluationInputs(judge, world or list(request.targets) or None)
-    return _StartedRun(context, inputs, accelerator)
+    return _StartedRun(work, context, inputs, accelerator)
+
+
+def _create(work: Work, config: RunConfig) -> Run:
+    """Create the planned run, unless the consent ended or the version was taken meanwhile."""
+    # Loading the crops may have taken long.
+    with lock_person(work.person) as current:
+        current.require_consent()
+        if next_version(current) != config.version:
+            raise TrainingError(
+                f"model {config.person}@{config.version}",
+                "another command has created this version in the meantime.",
+                "Start the training again.",
+            )
+        run = create_run(current, config)
+        work.claim(run.reference)
+        return run
 
 
 def _resume(
-    person: Person,
+    work: Work,
     analyser: FaceAnalyser,
     request: TrainRequest,
     observer: Observer,
     world: World | None,
 ) -> _StartedRun:
+    person = work.person
     run = find_unfinished(person)
     options = resolve_base(run.config.base_argument, analyser)
     if request.commercial:
@@ -154,9 +209,11 @@ def _resume(
     accelerator = create_accelerator(
         request.precision, request.trackers, run.directory / "trackers"
     )
+    if accelerator.is_main_process:
+        work.claim(run.reference)
     context = RunContext(run, analyser, options, graph, crops, observer)
     inputs = EvaluationInputs(judge, world or list(request.targets) or None)
-    return _StartedRun(context, inputs, accelerator)
+    return _StartedRun(work, context, inputs, accelerator)
 
 
 def find_unfinished(person: Person) -> Run:
@@ -195,11 +252,20 @@ def dry_run_person(
             "Remove one of the two.",
         )
     request.check()
-    plan = plan_run(person, analyser, request, None)
+    with at_work(person) as work:
+        _sweep(person)
+        return _dry_run(work, analyser, request, _watch_removal(observer or Observer(), work))
+
+
+def _dry_run(
+    work: Work, analyser: FaceAnalyser, request: TrainRequest, observer: Observer
+) -> DryRun:
+    plan = plan_run(work.person, analyser, request, None)
+    work.check()
     # In the person's folder, so that leftovers of a killed dry run are removed with the person.
-    with tempfile.TemporaryDirectory(prefix=".dry-run-", dir=person.directory) as folder:
-        run = write_record(Path(folder), plan.config)
-        context = plan.create_context(run, analyser, observer or Observer())
+    with temporary.stage_folder(work.person.directory / "dry-run") as folder:
+        run = write_record(folder, plan.config)
+        context = plan.create_context(run, analyser, observer)
         prepared = prepare_training(context, request, create_accelerator(request.precision))
         return measure_steps(
             prepared.create_trainer(prepared.direct),
@@ -239,10 +305,12 @@ def _carry_out(started: _StartedRun, request: TrainRequest) -> tuple[Run, Report
     if evaluator is None:
         remove_cache(prepared.cache.folder)
         return run, None
-    return run, _finish(context, prepared, evaluator)
+    return run, _finish(started.work, context, prepared, evaluator)
 
 
-def _finish(context: RunContext, prepared: Preparation, evaluator: HeldOutEvaluator) -> Report:
+def _finish(
+    work: Work, context: RunContext, prepared: Preparation, evaluator: HeldOutEvaluator
+) -> Report:
     """Write the weights back, evaluate the file, and write the model with its card."""
     run, observer = context.run, context.observer
     graph, sample = prepared.graph, prepared.sample
@@ -254,14 +322,25 @@ def _finish(context: RunContext, prepared: Preparation, evaluator: HeldOutEvalua
         limit = WRITTEN_PARITY_LIMITS[graph.precision]
         check_parity(prepared.swapper, session, sample.targets, sample.sources, limit)
         report = evaluator.write_report(session)
-    # The consent may have been renewed since the run started; the model records the latest.
-    consent = check_consent(run)
-    card = replace(
-        create_card(run, context.options, prepared.person, report), consent_digest=consent.sha256
-    )
-    note = write_model(run, graph.file, weights, card)
+    card = create_card(run, context.options, prepared.person, report)
+    with _writing_model(work, run) as consent:
+        # The consent may have been renewed since the run started; the model records the latest.
+        card = replace(card, consent_digest=consent.sha256)
+        note = write_model(run, graph.file, weights, card)
     if note is not None:
         observer.on_note(note)
     remove_cache(prepared.cache.folder)
     release_caches(run)
     return report
+
+
+@contextmanager
+def _writing_model(work: Work, run: Run) -> Iterator[Consent]:
+    """Keep others from changing the consent while the model is written; it goes if that ended."""
+    with lock_person(work.person):
+        yield check_consent(run)
+        try:
+            check_consent(run)
+        except ConsentError:
+            run.model_path.unlink(missing_ok=True)
+            raise

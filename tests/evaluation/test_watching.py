@@ -44,3 +44,8 @@ def test_step_that_is_done_again_counts_once_and_half_a_line_not_at_all(run: Run
     with (run.directory / "held_out.jsonl").open("a") as file:
         file.write('{"step": 20, "base": 5.0, "tu')
     assert read_scores(run) == [Score(10, 5.0, 3.0)]
+    write_score(run, 20, numpy.array([5.0]), numpy.array([2.0]))
+    assert (run.directory / "held_out.jsonl").read_text().splitlines() == [
+        '{"step": 10, "base": 5.0, "tuned": 3.0}',
+        '{"step": 20, "base": 5.0, "tuned": 2.0}',
+    ]

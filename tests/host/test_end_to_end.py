@@ -331,7 +331,7 @@ def test_footage_of_several_people_or_nobody(
     assert done.returncode == 1
     assert message in done.stderr
     left = {path.name for path in load_person(name).directory.rglob("*") if path.is_file()}
-    assert left - {".lock"} == {"person.toml"}
+    assert left == {"person.toml"}
 
 
 def test_base_that_is_no_swapper(workplace: Path) -> None:

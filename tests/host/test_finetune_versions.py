@@ -191,7 +191,7 @@ def test_a_version_at_work_is_not_deleted(
     }
     (job / "job.json").write_text(json.dumps(request))
     (job / "state.json").write_text(json.dumps({"status": "running", "version": 2}))
-    locks = importlib.import_module("facefusion_finetune.jobs.locks")
+    locks = importlib.import_module("facefusion_finetune.locks")
     with locks.hold(job / ".lock"):
         for refuse in (models.ask, lambda reference: models.delete(reference, reference)):
             with pytest.raises(UsageError, match="being trained or evaluated"):

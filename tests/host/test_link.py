@@ -1,6 +1,7 @@
 """Linking writes exactly the shim files; unlinking leaves no trace."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from facefusion_finetune.host.link import (
 )
 from facefusion_finetune.host.locate import locate, recall
 from facefusion_finetune.host.models import models_directory
+from tests.support.forked import ForkServer
 from tests.support.host import create_fake_checkout, list_files
+from tests.support.killed import kill_everywhere
 
 IDENTITY = ("-c", "user.name=test", "-c", "user.email=test@example.org")
 
@@ -201,6 +204,96 @@ def test_an_unwritable_folder_is_said(checkout: Path, monkeypatch: pytest.Monkey
     def refuse(*_args: object, **_kwargs: object) -> None:
         raise PermissionError(13, "Permission denied", str(checkout))
 
-    monkeypatch.setattr(Path, "mkdir", refuse)
+    monkeypatch.setattr(os, "mkdir", refuse)
     with pytest.raises(HostError, match=r"cannot be changed \(Permission denied\)"):
         link(checkout)
+
+
+@pytest.mark.parametrize("folder", [LAYOUT_SHIM.parent, SHIM_FOLDER.parent])
+def test_a_missing_place_is_said_before_anything_is_written(checkout: Path, folder: Path) -> None:
+    shutil.rmtree(checkout / folder)
+    before = sorted(checkout.rglob("*"))
+    with pytest.raises(HostError, match=f"no folder {folder.as_posix()}") as caught:
+        link(checkout)
+    assert "release of FaceFusion from 3.5 to 3.8" in caught.value.todo
+    assert "writable" not in str(caught.value)
+    assert sorted(checkout.rglob("*")) == before
+    assert recall() is None
+    assert unlink(checkout).removed == ()
+
+
+def test_unlinking_works_after_the_layouts_have_moved(checkout: Path) -> None:
+    link(checkout)
+    shutil.rmtree(checkout / LAYOUT_SHIM.parent)
+    assert len(unlink(checkout).removed) == 2
+    assert not (checkout / SHIM_FOLDER).exists()
+
+
+@pytest.mark.parametrize("left", [(), ("__init__.py",), ("core.py",)])
+def test_a_folder_that_a_former_version_left_half_written(
+    checkout: Path, left: tuple[str, ...]
+) -> None:
+    def leave() -> None:
+        (checkout / SHIM_FOLDER).mkdir()
+        for name in left:
+            (checkout / SHIM_FOLDER / name).write_text("# Written by `facefusion-finetune link`, x")
+        (checkout / SHIM_FOLDER / ".core.py.k3_9abcd.part").write_text("# Writ")
+        (checkout / LAYOUT_SHIM.parent / ".finetune.py.k3_9abcd.part").touch()
+
+    before = list_files(checkout)
+    leave()
+    assert is_linked(link(checkout))
+    linked = list_files(checkout)
+    assert linked.keys() - before.keys() == {shim.as_posix() for shim in SHIMS}
+    unlink(checkout)
+    leave()
+    unlink(checkout)
+    assert list_files(checkout) == before
+    assert not (checkout / SHIM_FOLDER).exists()
+
+
+def test_unlinking_does_not_leave_a_foreign_file_alone(checkout: Path) -> None:
+    link(checkout)
+    for name in ("notes.txt", "__pycache__/other.cpython-312.pyc"):
+        foreign = checkout / SHIM_FOLDER / name
+        foreign.parent.mkdir(exist_ok=True)
+        foreign.write_text("mine")
+        with pytest.raises(HostError, match="not written by facefusion-finetune") as caught:
+            unlink(checkout)
+        assert caught.value.given == str(foreign)
+        assert is_linked(locate(checkout))
+        foreign.unlink()
+    killed = checkout / SHIM_FOLDER / "__pycache__" / "core.cpython-312.pyc.140023"
+    killed.touch()
+    unlink(checkout)
+    assert not killed.parent.parent.exists()
+
+
+@pytest.mark.parametrize("command", ["link", "unlink"])
+def test_killed_at_any_moment_and_repeated(
+    checkout: Path, tmp_path: Path, fork_server: ForkServer, command: str
+) -> None:
+    git(checkout, "init", "-q")
+    act = {"link": link, "unlink": unlink}[command]
+    if command == "unlink":
+        link(checkout)
+    shutil.copytree(checkout, tmp_path / "saved")
+    act(checkout)
+    expected = list_files(checkout, without=()), sorted(checkout.rglob("*"))
+
+    def prepare() -> None:
+        shutil.rmtree(checkout)
+        shutil.copytree(tmp_path / "saved", checkout)
+
+    code = f"""
+from pathlib import Path
+from facefusion_finetune.host.link import {command}
+{command}(Path(sys.argv[1]))
+"""
+    calls = 0
+    for calls in kill_everywhere(fork_server, code, checkout, prepare):
+        processor = checkout / SHIM_FOLDER
+        assert not processor.exists() or len(list(processor.glob("*.py"))) == 2, calls
+        act(checkout)
+        assert (list_files(checkout, without=()), sorted(checkout.rglob("*"))) == expected, calls
+    assert calls > 5

@@ -360,7 +360,7 @@ def test_job_is_described(
 
 
 def test_running_job_shows_how_far_it_is(uis: SimpleNamespace, ruth: Person) -> None:
-    from facefusion_finetune.jobs import locks
+    from facefusion_finetune import locks
 
     job = _submit(ruth)
     with locks.hold(job.lock_path):

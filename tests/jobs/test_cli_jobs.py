@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from facefusion_finetune.jobs import locks
+from facefusion_finetune import locks
 from facefusion_finetune.jobs.record import Failure, JobState
 from facefusion_finetune.people.profile import Person
 from tests.support.commands import run_command

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from facefusion_finetune import locks
 from facefusion_finetune.errors import ConsentError, JobError
-from facefusion_finetune.jobs import locks, queue
+from facefusion_finetune.jobs import queue
 from facefusion_finetune.jobs.arguments import ExtractArguments
 from facefusion_finetune.jobs.record import FOOTAGE_FOLDER, DamagedJob, Job, JobState
 from facefusion_finetune.people.profile import Person, add_person, create_consent
+from tests.support.clock import SetBack
 from tests.support.job_processes import submit
 from tests.support.waiting import HANGS
 
@@ -48,6 +50,16 @@ def test_oldest_first_over_all_persons(person: Person, other: Person) -> None:
         assert active.id == jobs[1].id
         assert queue.count_jobs_ahead(jobs[2]) == 1
         assert [job.id for job in queue.list_queued()] == [jobs[2].id]
+
+
+def test_order_does_not_change_with_the_clock(
+    person: Person, other: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [submit(person)]
+    monkeypatch.setattr(queue, "datetime", SetBack)
+    jobs += [submit(one) for one in (other, person)]
+    assert [job.id for job in queue.list_jobs()] == [job.id for job in jobs]
+    assert [queue.count_jobs_ahead(job) for job in jobs] == [0, 1, 2]
 
 
 def test_what_is_written_is_private(person: Person) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from facefusion_finetune import locks
 from facefusion_finetune.errors import JobError
-from facefusion_finetune.jobs import locks
 from facefusion_finetune.jobs.arguments import KINDS, MODELS, check_arguments
 from facefusion_finetune.jobs.record import Job, JobState, load_job
 from facefusion_finetune.people.profile import Person

@@ -11,6 +11,7 @@ from facefusion_finetune.jobs import reporting
 from facefusion_finetune.jobs.record import Job, JobState
 from facefusion_finetune.jobs.reporting import Reporter
 from facefusion_finetune.people.profile import Person
+from tests.support.clock import SetBack
 from tests.support.job_processes import submit
 from tests.support.waiting import HANGS, wait_until
 
@@ -98,6 +99,19 @@ def test_time_left_of_an_extraction(job: Job, monkeypatch: pytest.MonkeyPatch) -
         reporter.on_progress(Progress("extracting", f"{number}.mp4", number, 2, frames, 100))
         left.append(reporter._state.seconds_left)
     assert left == [None, 50.0, 40.0, 0.0]
+
+
+def test_duration_does_not_change_with_the_clock(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(reporting.time, "monotonic", lambda: clock[0])
+    with Reporter(job) as reporter:
+        monkeypatch.setattr(reporting, "datetime", SetBack)
+        clock[0] += 90
+        assert reporter.finish(status="done")
+    state = JobState.model_validate_json(job.state_path.read_bytes())
+    assert state.started is not None
+    assert state.ended is not None
+    assert (state.ended - state.started).total_seconds() == 90
 
 
 def test_last_word_is_tried_again_on_a_full_disk(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

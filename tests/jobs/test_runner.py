@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import home
-from facefusion_finetune.jobs import locks, processes, queue
+from facefusion_finetune import home, locks
+from facefusion_finetune.jobs import processes, queue
 from facefusion_finetune.jobs.record import JobState
 from facefusion_finetune.people.profile import Person, add_person, create_consent
 from tests.support.job_processes import (

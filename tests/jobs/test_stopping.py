@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from facefusion_finetune.jobs import locks, processes, queue, runner, stopping
+from facefusion_finetune import locks
+from facefusion_finetune.jobs import processes, queue, runner, stopping
 from facefusion_finetune.jobs.record import JobState
 from facefusion_finetune.jobs.runner import Runner
 from facefusion_finetune.people.profile import Person, add_person, create_consent

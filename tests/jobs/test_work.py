@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune import home
+from facefusion_finetune import home, locks
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.dataset.review.thumbnails import thumbnail_path
-from facefusion_finetune.jobs import locks, queue, tasks, work
+from facefusion_finetune.jobs import queue, tasks, work
 from facefusion_finetune.jobs.arguments import EvaluateArguments, ExtractArguments
 from facefusion_finetune.jobs.record import Job, JobState
 from facefusion_finetune.jobs.reporting import Reporter

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.cli import main
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.errors import (
@@ -155,7 +155,7 @@ def test_output_where_nothing_can_be_written(
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(home.tempfile, "mkstemp", refuse)
+    monkeypatch.setattr(temporary.tempfile, "mkstemp", refuse)
     with pytest.raises(RegistryError, match="Permission denied"):
         transfer.export_model(person, run, tmp_path / "sent.onnx")
 
@@ -345,7 +345,7 @@ def test_person_has_to_be_on_record_with_consent(
     record.write_text(record.read_text().split("[consent]")[0])
     with pytest.raises(ConsentError, match="no consent is on record"):
         transfer.import_model(sent, None, folders)
-    assert list_names(tmp_path / "other-home") == ["person.toml"]
+    assert list_names(tmp_path / "other-home" / "people") == ["person.toml"]
 
 
 @pytest.mark.parametrize(
@@ -591,7 +591,7 @@ def test_commands(
     code, out, _ = command("models", "remove", "jane@1", "--yes", "--host", host)
     assert code == 0
     assert out.count("removed") == 6
-    assert list_names(tmp_path / "other-home") == ["hosts.json", "person.toml"]
+    assert list_names(tmp_path / "other-home" / "people") == ["hosts.json", "person.toml"]
 
 
 def test_half_that_is_refused_leaves_nothing(

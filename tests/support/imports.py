@@ -7,7 +7,7 @@ from pathlib import Path
 import networkx
 
 FOLDERS: tuple[tuple[str, ...], ...] = (
-    ("errors", "home", "damage"),
+    ("errors", "locks", "temporary", "home", "damage"),
     ("people",),
     ("presets",),
     ("host",),

@@ -24,11 +24,13 @@ from facefusion_finetune.errors import (
     SwapperError,
     TrainingError,
 )
+from facefusion_finetune.people import elsewhere
 from facefusion_finetune.people.profile import Person, load_person
 from facefusion_finetune.registry.store import read_card
 from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.runs.run import find_run
 from facefusion_finetune.swappers.catalogue import SwapperOptions
+from facefusion_finetune.training.cache.header import CacheHeader, Origin, write_header
 from facefusion_finetune.training.engine import checkpoint
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
@@ -99,6 +101,32 @@ def test_resumed_run_ends_as_one_that_was_never_stopped(
     with home.use_home(trained_home):
         whole = read_digests(find_run(extracted, None))
     assert read_digests(resumed) == whole
+
+
+def test_what_a_kill_after_the_model_was_written_left_is_deleted(
+    trained: Person, analyser: DemoAnalyser, tmp_path: Path
+) -> None:
+    run = find_run(trained, None)
+    own, given = run.directory / "cache", tmp_path / "cache"
+    origin = Origin(run=run.reference, base=run.record.base_sha256, digest="")
+    for folder in (own, given):
+        folder.mkdir()
+        write_header(folder, CacheHeader(origin=origin, limit=1, tensors=(), rows=0, chunked=False))
+        (folder / "frontier-cache.bin").write_bytes(b"activations")
+    elsewhere.remember(trained.directory, given, "cache", run.reference)
+    (trained.directory / ".dry-run-k3_9abcd").mkdir()
+    (run.directory / ".report.json.k3_9abcd.part").touch()
+    before = sorted(trained.directory.rglob("*"))
+    with pytest.raises(TrainingError, match="nothing to resume"):
+        train_person(trained, analyser, TrainRequest(resume=True))
+    gone = sorted(set(before) - set(trained.directory.rglob("*")))
+    assert [path.name for path in gone] == [
+        ".dry-run-k3_9abcd",
+        ".report.json.k3_9abcd.part",
+        *("cache", "frontier-cache.bin", "frontier-cache.json"),
+    ]
+    assert not given.exists()
+    assert elsewhere.list_locations(trained.directory) == []
 
 
 def test_killed_process_is_resumed_to_the_same_weights(

@@ -11,6 +11,7 @@ from facefusion_finetune.dataset.coverage.picture import draw_coverage
 from facefusion_finetune.dataset.coverage.text import describe
 from facefusion_finetune.dataset.manifest import read_manifest
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.work import lock_person
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ def write_report(person: Person) -> CoverageReport:
 
     Raises:
         DatasetError: The manifest is damaged.
+        BusyError: Another command is changing what is held about the person.
+        ConsentError: The person was removed.
         OSError: A file cannot be written.
     """
     records = read_manifest(person)
@@ -43,6 +46,7 @@ def write_report(person: Person) -> CoverageReport:
     text = json.dumps(values, indent=2)
     picture = draw_coverage(person, records, found, advice)
     path = person.directory / home.COVERAGE_PICTURE
-    home.write_text(path.with_suffix(".json"), text + "\n")
-    home.write_bytes(path, picture)
+    with lock_person(person):
+        home.write_text(path.with_suffix(".json"), text + "\n")
+        home.write_bytes(path, picture)
     return CoverageReport(describe(person.name, found), advice, text, picture, path)

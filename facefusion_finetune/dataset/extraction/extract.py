@@ -25,20 +25,21 @@ from facefusion_finetune.dataset.extraction.seen import (
     KnownSource,
     find_incomplete,
     read_known_sources,
+    read_listed_sources,
     write_known_sources,
 )
-from facefusion_finetune.dataset.extraction.staging import Staging
+from facefusion_finetune.dataset.extraction.staging import FrameEntry, Staging, read_journal
 from facefusion_finetune.dataset.footage import sources
 from facefusion_finetune.dataset.footage.background import BackgroundTasks
 from facefusion_finetune.dataset.footage.sources import Source
-from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import CropRecord, stack_embeddings
 from facefusion_finetune.dataset.review.curation import apply_choices, read_choices
 from facefusion_finetune.errors import FootageError, UnreadableError, UsageError
 from facefusion_finetune.faces.images import read_image
 from facefusion_finetune.faces.protocol import FaceAnalyser
 from facefusion_finetune.faces.vectors import create_centroid
-from facefusion_finetune.people.profile import Person, confirm_consent
+from facefusion_finetune.people.profile import Person, confirm_person
+from facefusion_finetune.people.work import CROPS, Work, at_work
 
 
 @dataclass(frozen=True)
@@ -131,15 +132,17 @@ def extract_footage(
         progress: Called for each frame.
 
     Raises:
-        ConsentError: No valid consent is on record, or it ended during the extraction.
+        ConsentError: No valid consent is on record, or it ended during the extraction, also by the
+            person's removal.
         FootageError: Nothing can be read, it shows no one or several people, or it is refused.
-        DatasetError: Another process is changing the person's crops.
+        BusyError: Another process is changing the person's crops.
+        DatasetError: The manifest, or another record of the crops, is damaged.
         OSError: The disk is full, or a file cannot be written; the next call continues.
     """
     person.require_consent()
     settings = settings or ExtractSettings()
-    with lock_crops(person):
-        return _Extraction(person, paths, analyser, settings, progress).run()
+    with at_work(person, CROPS) as work:
+        return _Extraction(work, paths, analyser, settings, progress).run()
 
 
 class _Extraction:
@@ -147,22 +150,25 @@ class _Extraction:
 
     def __init__(
         self,
-        person: Person,
+        work: Work,
         paths: list[Path],
         analyser: FaceAnalyser,
         settings: ExtractSettings,
         progress: Callable[[Progress], object],
     ) -> None:
-        self.person = person
+        self.work = work
+        self.person = person = work.person
         self.analyser = analyser
         self.settings = settings
         self.progress = progress
         self.result = ExtractionResult()
         self.footage = ", ".join(map(sources.show_path, paths))
+        person.sweep()
         self.records = manifest.read_manifest(person)
         self.known = read_known_sources(person, self.records)
         # Only applied at the end, but damage is told before hours of work.
         read_choices(person)
+        self._list_known()
         for digest in find_incomplete(person, self.records):
             # Such footage is processed again if it is given again.
             del self.known[digest]
@@ -176,7 +182,8 @@ class _Extraction:
             self._add(source)
 
     def run(self) -> ExtractionResult:
-        home.create_private_directory(manifest.crops_directory(self.person))
+        directory = self.person.directory
+        home.create_inner_directory(manifest.crops_directory(self.person), directory)
         settings = {
             "analyser": self.analyser.name,
             "frames_per_second": self.settings.frames_per_second,
@@ -185,11 +192,20 @@ class _Extraction:
         with Staging(self.person, settings) as staging:
             staging.recover(self.records, set(self.sources))
             self._collect(staging)
-            confirm_consent(self.person.name)
+            confirm_person(self.person).require_consent()
             if self.sources or not self.result.known_sources:
                 self._finish(staging)
         self.result.total_kept = sum(record.kept for record in self.records)
         return self.result
+
+    def _list_known(self) -> None:
+        """Complete `sources.jsonl`, if an extraction was interrupted just before it was written."""
+        missing = self.known.keys() - read_listed_sources(self.person).keys()
+        for digest in missing:
+            if frames := list(read_journal(self.person, digest).frames.values()):
+                self.known[digest] = _describe(digest, self.known[digest].path, frames)
+        if missing:
+            write_known_sources(self.person, self.known)
 
     def _add(self, source: Source) -> None:
         try:
@@ -241,7 +257,7 @@ class _Extraction:
     ) -> None:
         source, settings = self.sources[digest], self.settings
         name, total = source.path.name, len(self.sources) + self.unreadable
-        confirm_consent(self.person.name)
+        confirm_person(self.person).require_consent()
         try:
             journal = staging.begin(digest)
             self.result.resumed_frames += len(journal.frames)
@@ -253,6 +269,7 @@ class _Extraction:
             planned = len(layout.numbers) if layout else 1
             done = len(journal.frames)
             for entry, pictures in collector.collect(source, digest, layout, journal.frames):
+                self.work.check()
                 checks.raise_refusal()
                 staging.add_frame(digest, entry, pictures)
                 done += 1
@@ -283,15 +300,8 @@ class _Extraction:
         seen: dict[str, KnownSource] = {}
         for digest, source in self.sources.items():
             frames = list(staging.read(digest).frames.values())
-            faces = [face for frame in frames for face in frame.faces]
-            found += faces
-            seen[digest] = KnownSource(
-                sha256=digest,
-                path=sources.show_path(source.path),
-                frames=len(frames),
-                faces=len(faces),
-                shot=frames[-1].shot if frames else None,
-            )
+            found += [face for frame in frames for face in frame.faces]
+            seen[digest] = _describe(digest, sources.show_path(source.path), frames)
         self.result.frames = sum(source.frames for source in seen.values())
         if not found and not self.result.known_sources:
             raise self._create_no_face_error()
@@ -364,6 +374,16 @@ class _Extraction:
             "Give footage in which the face is visible, upright and at least"
             f" {MIN_FACE_SIZE:.0f} pixels wide.",
         )
+
+
+def _describe(digest: str, path: str, frames: list[FrameEntry]) -> KnownSource:
+    return KnownSource(
+        sha256=digest,
+        path=path,
+        frames=len(frames),
+        faces=sum(len(frame.faces) for frame in frames),
+        shot=frames[-1].shot if frames else None,
+    )
 
 
 def _digest(source: Source) -> str:

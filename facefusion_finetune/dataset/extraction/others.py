@@ -37,7 +37,8 @@ def keep_others(person: Person, folder: Path, records: list[CropRecord]) -> Path
     ]
     if not usable:
         return None
-    target = home.create_private_directory(person.directory / home.OTHERS_FOLDER)
+    target = person.directory / home.OTHERS_FOLDER
+    home.create_inner_directory(target, person.directory)
     for record in usable:
         name = cutout_name(record.id)
         shutil.copyfile(folder / name, target / name)

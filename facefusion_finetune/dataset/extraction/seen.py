@@ -53,6 +53,12 @@ def read_known_sources(person: Person, records: list[CropRecord]) -> dict[str, K
         known[record.source_sha256] = KnownSource(
             sha256=record.source_sha256, path=record.source, frames=0, faces=0, shot=record.shot
         )
+    return known | read_listed_sources(person)
+
+
+def read_listed_sources(person: Person) -> dict[str, KnownSource]:
+    """The footage in the file, by sha256; errors as in `read_known_sources`."""
+    known: dict[str, KnownSource] = {}
     path = sources_path(person)
     for number, line in enumerate(read_lines(path, "all footage is processed again"), 1):
         try:

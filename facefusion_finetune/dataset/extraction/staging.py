@@ -91,7 +91,7 @@ class Staging:
         path = self.folder / SETTINGS
         if self.folder.exists() and not (path.is_file() and path.read_bytes() == text.encode()):
             self._remove()
-        home.create_private_directory(self.folder)
+        home.create_inner_directory(self.folder, person.directory)
         if not path.exists():
             home.write_text(path, text)
         self._writer = _Writer()
@@ -142,7 +142,7 @@ class Staging:
 
     def read(self, digest: str) -> Journal:
         """What is known about a source; a line only partly written in a crash is lost."""
-        return _read_journal(self._path(digest))[0]
+        return read_journal(self._person, digest)
 
     def begin(self, digest: str) -> Journal:
         """What is known about a source; its journal can be appended to from now on."""
@@ -191,7 +191,7 @@ class Staging:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, digest: str) -> Path:
-        return self.folder / f"{digest}.jsonl"
+        return _journal_path(self._person, digest)
 
     def _add_line(self, digest: str, values: dict[str, Any]) -> None:
         line = json.dumps(values).encode("ascii") + b"\n"
@@ -201,6 +201,11 @@ class Staging:
         for record in records:
             for name in manifest.file_names(record.id):
                 (self.folder / name).unlink(missing_ok=True)
+
+
+def read_journal(person: Person, digest: str) -> Journal:
+    """What an extraction, which may have been interrupted, knows about a source."""
+    return _read_journal(_journal_path(person, digest))[0]
 
 
 def write_cutout(folder: Path, identifier: str, pictures: CutoutPixels) -> str:
@@ -248,6 +253,10 @@ class _Writer:
                 self._jobs.task_done()
 
 
+def _journal_path(person: Person, digest: str) -> Path:
+    return person.directory / home.EXTRACTION_FOLDER / f"{digest}.jsonl"
+
+
 def _read_journal(path: Path) -> tuple[Journal, int]:
     """The content up to the first damaged line, and its length in bytes."""
     journal, length = Journal(), 0
@@ -271,12 +280,8 @@ def _read_journal(path: Path) -> tuple[Journal, int]:
 
 
 def _write_through(path: Path, content: bytes, flag: int) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag | getattr(os, "O_BINARY", 0), 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        # The system's error for a full disk does not name the file.
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | flag | getattr(os, "O_BINARY", 0), 0o600)
+    with home.naming(path), os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -11,10 +11,10 @@ from pydantic import TypeAdapter
 from facefusion_finetune import home
 from facefusion_finetune.damage import DamageError, read_file
 from facefusion_finetune.dataset import manifest
-from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.errors import DatasetError, UsageError
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.work import CROPS, lock_person
 
 MIN_PREFIX_DIGITS = 4
 """Fewest digits of an id to give."""
@@ -49,9 +49,11 @@ def reject(person: Person, ids: Sequence[str]) -> CurationResult:
 
     Raises:
         UsageError: An id is unknown or ambiguous; nothing was changed.
-        DatasetError: The manifest or the file of choices is damaged, or an extraction is running.
+        BusyError: An extraction is running, or another command is changing the crops.
+        ConsentError: The person was removed.
+        DatasetError: The manifest or the file of choices is damaged.
     """
-    with lock_crops(person):
+    with lock_person(person, idle=CROPS):
         records = manifest.read_manifest(person)
         return _choose(person, records, find_records(person, records, ids), "rejected")
 
@@ -64,14 +66,15 @@ def restore(person: Person, ids: Sequence[str]) -> CurationResult:
         ids: As for `reject`.
 
     Raises:
-        ConsentError: No valid consent is on record.
+        ConsentError: No valid consent is on record, or the person was removed.
         UsageError: An id is unknown or ambiguous, or the face is not the person's; nothing was
             changed.
-        DatasetError: A cut-out is missing, the manifest or the file of choices is damaged, or an
-            extraction is running.
+        BusyError: An extraction is running, or another command is changing the crops.
+        DatasetError: A cut-out is missing, or the manifest or the file of choices is damaged.
     """
     person.require_consent()
-    with lock_crops(person):
+    with lock_person(person, idle=CROPS) as current:
+        current.require_consent()
         records = manifest.read_manifest(person)
         chosen = find_records(person, records, ids)
         others = [record.id for record in chosen if not record.is_person]

@@ -13,6 +13,7 @@ from facefusion_finetune.dataset.coverage.measure import list_shots
 from facefusion_finetune.dataset.coverage.text import count, describe_time
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.work import Work, at_work
 
 COLUMNS, ROWS = 10, 6
 PER_PAGE = COLUMNS * ROWS
@@ -61,9 +62,18 @@ def write_sheets(person: Person, records: Sequence[CropRecord]) -> list[Path]:
         The pages; empty if there is no crop of the person.
 
     Raises:
+        BusyError: Another command is changing what is held about the person.
+        ConsentError: The person was removed.
         OSError: A page cannot be written; earlier sheets are deleted, and no page is partial.
     """
-    folder = home.create_private_directory(review_directory(person))
+    with at_work(person, "the contact sheets") as work:
+        return _write_sheets(work, records)
+
+
+def _write_sheets(work: Work, records: Sequence[CropRecord]) -> list[Path]:
+    person = work.person
+    folder = review_directory(person)
+    home.create_inner_directory(folder, person.directory)
     for former in folder.glob("sheet-*.png"):
         former.unlink()
     tiles = list_tiles(records)
@@ -71,6 +81,7 @@ def write_sheets(person: Person, records: Sequence[CropRecord]) -> list[Path]:
     pages = -(-len(tiles) // PER_PAGE)
     paths = []
     for page in range(pages):
+        work.check()
         part = tiles[page * PER_PAGE : (page + 1) * PER_PAGE]
         title = f"{person.name}, sheet {page + 1} of {pages}"
         path = folder / f"sheet-{page + 1:0{max(2, len(str(pages)))}}.png"

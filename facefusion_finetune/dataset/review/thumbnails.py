@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.coverage import drawing
 from facefusion_finetune.dataset.manifest import CropRecord
 from facefusion_finetune.people.profile import Person
+from facefusion_finetune.people.work import at_work
 
 SIDE = 96
 """Width and height in pixels."""
@@ -50,18 +51,32 @@ def write_thumbnails(
         The number of thumbnails created.
 
     Raises:
+        BusyError: Another command is changing what is held about the person.
+        ConsentError: The person was removed.
         OSError: A file cannot be written; the others stay, and none is partial.
     """
+    with at_work(person, "the thumbnails") as work:
+
+        def show(done: int, total: int) -> None:
+            work.check()
+            progress(done, total)
+
+        return _write_missing(person, records, show)
+
+
+def _write_missing(
+    person: Person, records: Sequence[CropRecord], progress: Callable[[int, int], object]
+) -> int:
     folder = thumbnails_directory(person)
-    # Without parents: the folder of a person who is being removed must not be recreated.
-    folder.mkdir(mode=0o700, exist_ok=True)
+    home.create_inner_directory(folder, person.directory)
     wanted = {
         thumbnail_path(person, record.id): record
         for record in records
         if record.sha256 and manifest.cutout_path(person, record.id).is_file()
     }
+    temporary.sweep_folder(folder)
     for path in folder.iterdir():
-        if path not in wanted:
+        if path not in wanted and not temporary.is_temporary(path.name):
             path.unlink(missing_ok=True)
     missing = [(path, record) for path, record in wanted.items() if not path.exists()]
     drawn = 0

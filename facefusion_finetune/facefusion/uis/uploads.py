@@ -67,7 +67,7 @@ def move_uploads(paths: Sequence[Path], folder: Path) -> list[Path]:
     """
     moved: list[Path] = []
     if paths:
-        home.create_private_directory(folder)
+        home.create_inner_directory(folder, folder.parent)
     for path in paths:
         goal, number = folder / path.name, 1
         while goal.exists():

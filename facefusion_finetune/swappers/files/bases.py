@@ -9,14 +9,13 @@ import errno
 import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.errors import RegistryError
 from facefusion_finetune.swappers.card import decode_metadata
 from facefusion_finetune.swappers.files.metadata import read_links, scan_links
@@ -157,24 +156,23 @@ def check_base(model_path: Path, hard_links: bool = False) -> None:
 
 
 def remove_unused_bases(directory: Path) -> list[Path]:
-    """Remove base files that no model in the folder uses.
+    """Remove base files that no model in the folder uses, and what is left of unfinished ones.
 
     Returns:
         The files that were removed.
     """
-    removed = []
+    removed = temporary.sweep_folder(directory, _NAME.fullmatch)
     for path in sorted(directory.glob("*" + SUFFIX)):
         if not _NAME.fullmatch(path.name) or path.is_dir() or is_needed(path):
             continue
         # Hide it first: a model activated at this moment either finds its base missing and puts it
         # back, or is seen by the second check.
-        hidden = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        path.replace(hidden)
-        if is_needed(path):
-            hidden.replace(path)
-        else:
-            hidden.unlink()
-            removed.append(path)
+        with temporary.set_aside(path) as hidden:
+            if is_needed(path):
+                hidden.replace(path)
+            else:
+                hidden.unlink()
+                removed.append(path)
     return removed
 
 
@@ -217,17 +215,17 @@ def _place_link(source: Path, target: Path, sha256: str) -> bool:
     """Hard link `source` to `target`; False where that is not possible or not allowed."""
     if source.suffix == SUFFIX and home.home_directory().resolve() not in source.parents:
         return False  # it is next to FaceFusion's models, and must stay a separate file
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    _check_digest(digest_file(source), sha256, source)
     try:
-        os.link(source, temporary)
+        # What is there is not the base.
+        target.unlink(missing_ok=True)
+        os.link(source, target)
     except OSError:
         return False
-    try:
-        _check_digest(digest_file(temporary), sha256, source)
-        temporary.replace(target)
-    finally:
-        # Renaming one hard link of a file onto another does nothing.
-        temporary.unlink(missing_ok=True)
+    # The source may have changed in the meantime.
+    if not holds_base(target, sha256, hard_links=True):
+        target.unlink(missing_ok=True)
+        return False
     return True
 
 

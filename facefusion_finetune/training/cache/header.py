@@ -142,7 +142,8 @@ def clear_cache(folder: Path) -> None:
         OSError: They cannot be deleted.
     """
     for entry in list_cache_files(folder):
-        entry.unlink()
+        # Another process may just be deleting it, too.
+        entry.unlink(missing_ok=True)
 
 
 def remove_cache(folder: Path) -> None:

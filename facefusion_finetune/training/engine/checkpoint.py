@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from facefusion_finetune import home
+from facefusion_finetune import home, temporary
 from facefusion_finetune.damage import explain, open_regular, parse_json
 from facefusion_finetune.errors import TrainingError
 from facefusion_finetune.runs.run import RunConfig
@@ -188,8 +188,8 @@ def restore_checkpoint(
     Raises:
         TrainingError: All are damaged, or they belong to another base or other settings.
     """
-    for rest in path.parent.glob(f".{path.stem}*.part"):
-        rest.unlink(missing_ok=True)
+    temporary.sweep_folder(path.parent)
+    _name_link(path).unlink(missing_ok=True)
     before = _name_previous(path)
     earlier = None
     with contextlib.suppress(DamagedCheckpointError):
@@ -245,9 +245,13 @@ def _name_previous(path: Path) -> Path:
     return path.with_name(f"previous{path.suffix}")
 
 
+def _name_link(path: Path) -> Path:
+    return path.with_name(f".{path.stem}.link.part")
+
+
 def _keep_previous(path: Path) -> None:
     """Make the last checkpoint the previous one; there is always a last one on disk."""
-    link = path.with_name(f".{path.stem}.link.part")
+    link = _name_link(path)
     link.unlink(missing_ok=True)
     try:
         os.link(path, link)

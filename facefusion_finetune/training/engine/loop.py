@@ -117,6 +117,9 @@ class _Training:
         trainer, state = self.trainer, self.state
         self._check_consent()
         done = self._restore(resume)
+        if done and self.schedules["preview"].is_due(done) and self.is_main:
+            # It follows the checkpoint, and may not have been drawn.
+            self._preview(done)
         while done < trainer.steps and not state.early_stopping.should_stop:
             began = time.perf_counter()
             measured = self._step(done)

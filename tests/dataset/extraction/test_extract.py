@@ -1,6 +1,7 @@
 """Footage to crops, in the drawn world."""
 
 import hashlib
+import os
 import shutil
 import signal
 from datetime import date, timedelta
@@ -13,19 +14,19 @@ import pytest
 from facefusion_finetune import home
 from facefusion_finetune.dataset import manifest
 from facefusion_finetune.dataset.crops import load_crops
-from facefusion_finetune.dataset.extraction import quality, staging
+from facefusion_finetune.dataset.extraction import extract, quality, staging
 from facefusion_finetune.dataset.extraction.extract import (
     ExtractSettings,
     Progress,
     extract_footage,
 )
 from facefusion_finetune.dataset.footage.sources import list_sources
-from facefusion_finetune.dataset.lock import lock_crops
 from facefusion_finetune.dataset.manifest import digest_dataset, read_manifest, read_records
 from facefusion_finetune.dataset.review.curation import reject, restore
 from facefusion_finetune.demo.analyser import DemoAnalyser
 from facefusion_finetune.demo.world import WorldFace, write_footage
 from facefusion_finetune.errors import (
+    BusyError,
     ConsentError,
     DatasetError,
     FootageError,
@@ -34,6 +35,7 @@ from facefusion_finetune.errors import (
 )
 from facefusion_finetune.faces.protocol import DetectedFace, VisionFrame
 from facefusion_finetune.people.profile import Person, add_person, create_consent
+from facefusion_finetune.people.work import CROPS, at_work
 from facefusion_finetune.runs.others import check_apart
 from tests.support.demo_world import FRAMES_PER_SHOT, PERSON_SEED, SHOTS
 from tests.support.forked import ForkServer
@@ -54,9 +56,7 @@ class StrictAnalyser(DemoAnalyser):
 
 
 def _files(person: Person) -> list[Path]:
-    """All but the lock, which stays and holds nothing."""
-    found = sorted(path for path in person.directory.rglob("*") if path.is_file())
-    return [path for path in found if path.name != ".lock"]
+    return sorted(path for path in person.directory.rglob("*") if path.is_file())
 
 
 def _names(person: Person) -> list[str]:
@@ -330,6 +330,41 @@ extract.extract_footage(load_person("ada"), [footage], DemoAnalyser([footage]))
 """
 
 
+def _sort_lines(path: Path) -> list[str]:
+    return sorted(path.read_text().splitlines())
+
+
+@pytest.mark.parametrize("others_first", [False, True])
+def test_interrupted_before_the_footage_was_listed(
+    person: Person,
+    footage: Path,
+    other_footage: Path,
+    extracted_home: Path,
+    analyser: DemoAnalyser,
+    monkeypatch: pytest.MonkeyPatch,
+    others_first: bool,
+) -> None:
+    """The crops are on record then, so their footage is known, and its counts must be, too."""
+
+    def interrupt(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(extract, "write_known_sources", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            extract_footage(person, [footage], analyser)
+    path = person.directory / "sources.jsonl"
+    assert not path.exists()
+    if others_first:
+        # Another extraction deletes the journals.
+        extract_footage(person, [footage / "shot-001" / "frame-0001.png"], analyser)
+    result = extract_footage(person, [footage], analyser)
+    assert (result.known_sources, result.total_kept) == (SHOTS * FRAMES_PER_SHOT,) * 2
+    whole = extracted_home / "people" / "ada" / "sources.jsonl"
+    assert _sort_lines(path) == _sort_lines(whole)
+    assert not (person.directory / "extraction").exists()
+
+
 @pytest.mark.parametrize(
     ("place", "count"),
     [("write", 0), ("write", 40), ("write", 110), ("move", 9), ("move", 50), ("sources", 0)],
@@ -385,10 +420,12 @@ def test_other_settings_begin_anew_and_other_footage_is_forgotten(
 
 
 def test_two_extractions_at_once(person: Person, footage: Path, analyser: DemoAnalyser) -> None:
-    with lock_crops(person):
-        with pytest.raises(DatasetError, match="another process is changing"):
+    with at_work(person, CROPS):
+        with pytest.raises(
+            BusyError, match=f"another process .{os.getpid()}. is working on the crop"
+        ):
             extract_footage(person, [footage], analyser)
-        with pytest.raises(DatasetError, match="another process is changing"):
+        with pytest.raises(BusyError, match="is working on the crops right now"):
             reject(person, ["abcd"])
     assert _names(person) == ["person.toml"]
     assert extract_footage(person, [footage], analyser).kept == SHOTS * FRAMES_PER_SHOT

@@ -17,6 +17,7 @@ from facefusion_finetune.dataset.review.thumbnails import (
     thumbnails_directory,
     write_thumbnails,
 )
+from facefusion_finetune.errors import ConsentError
 from facefusion_finetune.people.profile import Person
 from facefusion_finetune.privacy.inventory import take_inventory
 from tests.support.records import make_other, make_record, write_records
@@ -108,6 +109,6 @@ def test_full_disk_leaves_whole_ones(person: Person, monkeypatch: pytest.MonkeyP
 def test_removed_person_does_not_come_back(person: Person) -> None:
     (person.directory / "person.toml").unlink()
     person.directory.rmdir()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConsentError, match="the person was removed"):
         write_thumbnails(person, [])
     assert not person.directory.exists()

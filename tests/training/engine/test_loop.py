@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from facefusion_finetune.errors import TrainingError, is_out_of_memory
 from facefusion_finetune.presets.preset import parse_preset
+from facefusion_finetune.runs.observer import Observer
 from facefusion_finetune.swappers.convert.network import TorchSwapper
 from facefusion_finetune.swappers.graphs.graph import read_swapper
 from facefusion_finetune.training.engine.checkpoint import load_checkpoint
@@ -21,7 +23,7 @@ from facefusion_finetune.training.engine.schedule import (
 )
 from tests.support.demo_world import QUICK_PRESET
 from tests.support.inswapper import write_inswapper
-from tests.support.tiny_training import TinyWorld, measure_difference, spoil_once
+from tests.support.tiny_training import TinyWorld, are_same, measure_difference, spoil_once
 from tests.support.waiting import HANGS
 
 
@@ -39,6 +41,41 @@ def test_a_whole_run(tmp_path: Path) -> None:
     first = lines[0]
     assert abs(first["loss"] - first["l1"]) < 1e-6, "nothing has moved from the origin yet"
     assert lines[-1]["loss"] > lines[-1]["l1"]
+
+
+def test_clock_that_is_set_back_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm = TinyWorld(tmp_path / "calm").train()
+    world = TinyWorld(tmp_path / "changed")
+    now, real = [0.0], time.time
+
+    def set_back(step: int) -> None:
+        now[0] -= 3600
+        assert time.time() < real()
+
+    monkeypatch.setattr(time, "time", lambda: real() + now[0])
+    assert are_same(world.train(on_step=set_back), calm)
+    lines = world.read_metrics()
+    assert [line["step"] for line in lines] == list(range(1, 13))
+    assert min(line["seconds"] for line in lines) > 0
+    left = [values["seconds_left"] for values in world.values]
+    assert min(left) == left[-1] == 0
+
+
+@pytest.mark.parametrize("step", [6, 12])
+def test_killed_between_checkpoint_and_preview(tmp_path: Path, step: int) -> None:
+    def kill(done: int) -> None:
+        if done == step:
+            raise KeyboardInterrupt
+
+    world = TinyWorld(tmp_path, checkpoint_every=3, preview_every=3)
+    with pytest.raises(KeyboardInterrupt):
+        world.create_trainer().train(False, Observer(), kill)
+    assert load_checkpoint(world.run.checkpoint_path).step == step
+    world = TinyWorld(tmp_path, checkpoint_every=3, preview_every=3)
+    world.train(resume=True)
+    assert world.previews == list(range(step, 13, 3))
 
 
 def _scale(swapper: TorchSwapper, rate: str) -> dict[str, float]:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from facefusion_finetune.jobs import locks
+from facefusion_finetune import locks
 from tests.support.waiting import HANGS
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from facefusion_finetune.jobs import locks
+from facefusion_finetune import locks
 with locks.hold(Path(sys.argv[1])) as is_ours:
     print(is_ours, flush=True)
     time.sleep(60)

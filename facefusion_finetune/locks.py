@@ -11,7 +11,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-_PAUSE = 0.05
+PAUSE = 0.05
+"""Seconds between two attempts to acquire a lock."""
+
+_FAR = 1 << 30
+"""Offset of the locked byte on Windows, beyond any content, which others may read."""
 
 
 @contextlib.contextmanager
@@ -31,8 +35,8 @@ def hold(path: Path, seconds: float = 0.0) -> Iterator[bool]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         deadline = time.monotonic() + seconds
-        while not (is_ours := _try_lock(handle)) and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
+        while not (is_ours := try_lock(handle)) and time.monotonic() < deadline:
+            time.sleep(PAUSE)
         yield is_ours
     finally:
         # Closing the file releases the lock.
@@ -46,16 +50,22 @@ def is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        return not _try_lock(handle)
+        return not try_lock(handle)
     finally:
         os.close(handle)
 
 
-def _try_lock(handle: int) -> bool:
+def try_lock(handle: int) -> bool:
+    """Lock an open file if no other handle has it locked; closing the handle releases the lock.
+
+    Returns:
+        Whether the lock was acquired.
+    """
     try:
         if sys.platform == "win32":
             import msvcrt
 
+            os.lseek(handle, _FAR, os.SEEK_SET)
             msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
