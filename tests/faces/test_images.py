@@ -518,3 +518,17 @@ def test_own_pictures_are_png_or_nothing(tmp_path: Path, picture: numpy.ndarray)
     assert read_png(path) is None
     _create_huge_png(path, 60_000)
     assert read_png(path) is None
+
+
+def test_large_pictures_are_scaled_down(tmp_path: Path) -> None:
+    """And are upright nevertheless."""
+    path = tmp_path / "large.jpg"
+    picture = Image.new("RGB", (8000, 4000), (20, 20, 20))
+    picture.paste((230, 230, 230), (0, 0, 2000, 4000))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(path, exif=exif)
+    pixels = read_image(path)
+    assert pixels.shape == (6928, 3464, 3)
+    assert abs(pixels[: 6928 // 4 - 8].astype(int) - 230).max() <= 2
+    assert abs(pixels[6928 // 4 + 8 :].astype(int) - 20).max() <= 2

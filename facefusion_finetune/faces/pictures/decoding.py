@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import os
 import sys
 import tempfile
@@ -40,6 +41,7 @@ from facefusion_finetune.faces.pictures.formats import (
 from facefusion_finetune.faces.pictures.limits import (
     MAX_BYTES,
     MAX_CANVAS_PIXELS,
+    MAX_FRAME_PIXELS,
     MAX_MEMORY,
     MAX_PIXELS,
 )
@@ -182,7 +184,7 @@ class PictureFile:
             _check_size(image.size)
             pixels = flatten(image)
         # Last, since a PNG may state it behind its data; a TIFF that is loaded is upright.
-        return _turn(pixels, image.getexif().get(_ORIENTATION, 1))
+        return _turn(_fit(pixels), image.getexif().get(_ORIENTATION, 1))
 
     def _decode_jpeg(self, image: Image.Image) -> VisionFrame:
         # A file that lacks no more than its end mark is whole to the eye.
@@ -220,7 +222,7 @@ class PictureFile:
         pixels = cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
         if pixels is None:
             raise DecodeError("it cannot be decoded as an image (a TIFF of a rare kind).")
-        return convert(blend_deep(pixels), tags.get(_PROFILE), "RGB")
+        return _fit(convert(blend_deep(pixels), tags.get(_PROFILE), "RGB"))
 
     def _read_tiff_header(self) -> bytes:
         header = self._file.read(8)
@@ -318,6 +320,16 @@ def _capture_messages() -> Iterator[Callable[[], str]]:
             os.close(former)
             file.seek(0)
             said.append(file.read(HEAD_LENGTH).decode("utf-8", "replace"))
+
+
+def _fit(pixels: VisionFrame) -> VisionFrame:
+    """The picture, scaled down to the size that is worked with."""
+    height, width = pixels.shape[:2]
+    scale = math.sqrt(MAX_FRAME_PIXELS / (height * width))
+    if scale >= 1:
+        return pixels
+    size = max(int(width * scale), 1), max(int(height * scale), 1)
+    return numpy.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), numpy.uint8)
 
 
 def _turn(pixels: VisionFrame, orientation: object) -> VisionFrame:

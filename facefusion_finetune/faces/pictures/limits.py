@@ -4,6 +4,9 @@ MAX_PIXELS = 110_000_000
 """Of one picture: those of cameras and phones have up to 108 million. Decoding more than this takes
 over a gigabyte in one place or another."""
 
+MAX_FRAME_PIXELS = 24_000_000
+"""Larger pictures are scaled down to this: several are in memory at the same time."""
+
 MAX_BYTES = 500_000_000
 """Of a picture file: 16-bit TIFFs of `MAX_PIXELS` may have more, everything else far less."""
 
