@@ -282,6 +282,7 @@ def test_uploads_move_to_the_job_and_leave_nothing_behind(
         (tmp_path / number).mkdir()
         (tmp_path / number / "clip.mp4").write_text(number)
     paths = list_uploads(str(tmp_path / "1" / "clip.mp4"), [str(tmp_path / "2" / "clip.mp4")], None)
+    (tmp_path / "job").mkdir()
     moved = move_uploads(paths, tmp_path / "job" / "footage")
     assert [path.name for path in moved] == ["clip.mp4", "clip-2.mp4"]
     assert [path.read_text() for path in moved] == ["1", "2"]

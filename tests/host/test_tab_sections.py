@@ -540,6 +540,22 @@ def test_options_of_commands_are_named_as_on_the_page(uis: SimpleNamespace, ruth
     assert uis.said == ["this: it is wrong. Give EVALUATION FOOTAGE OF OTHER PEOPLE."]
 
 
+def test_uploads_are_named_without_the_folder_they_were_moved_to(
+    uis: SimpleNamespace, ruth: Person
+) -> None:
+    job = _submit(ruth)
+    clip = job.directory / "footage" / "clip.mp4"
+    state = JobState(
+        status="failed",
+        error=Failure(given=str(clip), why="it is empty.", todo="Copy it again."),
+        notes=[f"skipped: {clip}: it is empty."],
+    )
+    job.write_state(state)
+    said = uis.progress.draw_job(job)
+    assert "<li>skipped: clip.mp4: it is empty.</li>" in said
+    assert ">clip.mp4: it is empty. Copy it again.<" in said
+
+
 def test_callback_that_fails_changes_nothing_and_says_why(uis: SimpleNamespace) -> None:
     def fail() -> None:
         raise UsageError("this", "it is wrong.", "Mend it.")

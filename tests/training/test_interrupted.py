@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +31,13 @@ PHASES: list[tuple[str, Any, str]] = [
 @pytest.fixture
 def run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], analyser: DemoAnalyser
-) -> Callable[..., Result]:
+) -> Iterator[Callable[..., Result]]:
     """Run a command in this process, with the demo's analyser in FaceFusion's place."""
     monkeypatch.setattr(analysers, "open_analyser", lambda *options: analyser)
-    return lambda *arguments: run_command(monkeypatch, capsys, *arguments)
+    # FaceFusion, which other tests have in this process, does not listen to Ctrl-C.
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield lambda *arguments: run_command(monkeypatch, capsys, *arguments)
+    signal.signal(signal.SIGINT, former)
 
 
 def _interrupt(*_arguments: object, **_options: object) -> None:

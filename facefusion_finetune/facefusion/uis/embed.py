@@ -61,6 +61,7 @@ def paragraph(text: str) -> str:
 
 
 def bullets(texts: list[str]) -> str:
-    """HTML of a bullet list."""
+    """HTML of a bullet list; a long one is scrolled."""
     entries = "".join(f"<li>{html.escape(text)}</li>" for text in texts)
-    return f"<ul style='padding-left:1.25rem;list-style:disc'>{entries}</ul>" if entries else ""
+    style = "padding-left:1.25rem;list-style:disc;max-height:20rem;overflow-y:auto"
+    return f"<ul style='{style}'>{entries}</ul>" if entries else ""

@@ -1,6 +1,7 @@
 """The state of a job as HTML."""
 
 import html
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from facefusion_finetune.facefusion.uis import embed
 from facefusion_finetune.facefusion.uis.page import name_on_page, translate
 from facefusion_finetune.jobs import queue
-from facefusion_finetune.jobs.record import DamagedJob, Job, JobState
+from facefusion_finetune.jobs.record import UPLOAD_FOLDERS, DamagedJob, Job, JobState
 from facefusion_finetune.runs.observer import format_seconds
 
 
@@ -72,8 +73,8 @@ def draw_job(job: Job) -> str:
         parts.append(_draw_bar(state))
     if state.error is not None:
         said = f"{state.error.given}: {state.error.why} {state.error.todo}"
-        parts.append(embed.paragraph(name_on_page(said)))
-    parts.append(embed.bullets([name_on_page(note) for note in state.notes]))
+        parts.append(embed.paragraph(_name_uploads(job, name_on_page(said))))
+    parts.append(embed.bullets([_name_uploads(job, name_on_page(note)) for note in state.notes]))
     if state.status == "failed":
         log = html.escape(job.read_log())
         summary = html.escape(translate("jobs.log"))
@@ -82,6 +83,13 @@ def draw_job(job: Job) -> str:
             f"<pre style='white-space:pre-wrap;font-size:0.75rem'>{log}</pre></details>"
         )
     return "".join(parts)
+
+
+def _name_uploads(job: Job, text: str) -> str:
+    """Name uploaded files as the user knows them, without the folder that they were moved to."""
+    for folder in UPLOAD_FOLDERS:
+        text = text.replace(f"{job.directory / folder}{os.sep}", "")
+    return text
 
 
 def describe_status(job: Job, state: JobState) -> str:
