@@ -89,12 +89,26 @@ def read(path: Path) -> str:
     return f"{count} frames. {' '.join(notes)}"
 
 
-def watch(path: Path, folder: Path) -> Finding:
+def examine(path: Path, folder: Path) -> Finding:
+    """What becomes of a file, with all faults."""
+    is_traced = shutil.which("strace") is not None
+    finding = watch(path, folder, is_traced)
+    if is_traced and max(finding.seconds, finding.elapsed) > MOST_SECONDS:
+        # Tracing doubles the time of what makes many calls.
+        untraced = watch(path, folder, is_traced=False)
+        finding.seconds, finding.elapsed = untraced.seconds, untraced.elapsed
+        finding.faults += untraced.faults
+    if finding.seconds > MOST_SECONDS:
+        finding.faults.append(f"more than {MOST_SECONDS:.0f} s")
+    return finding
+
+
+def watch(path: Path, folder: Path, is_traced: bool) -> Finding:
     """Let another process read a file, and look at what it does."""
     trace = folder / "trace"
     command = [sys.executable, "-m", "benchmarks.hostile_footage", "--read", str(path)]
     calls = "trace=open,openat,execve,unlink,unlinkat,rename,renameat,connect"
-    if shutil.which("strace"):
+    if is_traced:
         options = ["-f", "--seccomp-bpf", "-qq", "-s", "4096", "-e", calls, "-o", str(trace)]
         command = ["strace", *options, *command]
     start, memory = time.monotonic(), 0
@@ -104,7 +118,8 @@ def watch(path: Path, folder: Path) -> Finding:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         while process.poll() is None and time.monotonic() - start < MOST_WAIT:
             try:
-                for child in psutil.Process(process.pid).children(recursive=True):
+                first = psutil.Process(process.pid)
+                for child in [*([] if is_traced else [first]), *first.children(recursive=True)]:
                     known[child.pid] = child
                     memory = max(memory, child.memory_info().rss)
                     times = child.cpu_times()
@@ -122,8 +137,8 @@ def watch(path: Path, folder: Path) -> Finding:
         output.seek(0)
         answer = output.read().strip()
     finding = Finding(path.name, answer, sum(spent.values()), elapsed, memory)
-    if is_late or finding.seconds > MOST_SECONDS:
-        finding.faults.append("hangs" if is_late else f"more than {MOST_SECONDS:.0f} s")
+    if is_late:
+        finding.faults.append("hangs")
     elif left:
         finding.faults.append(f"{len(left)} processes left behind")
     if process.returncode or not re.match(r"refused: \S|\d+ frames", answer) or "\n" in answer:
@@ -192,7 +207,7 @@ def main() -> None:
                 path = folder / name
                 if not os.path.lexists(path):
                     make(path)
-                finding = watch(path, Path(temporary))
+                finding = examine(path, Path(temporary))
                 for secret, content in secrets.items():
                     if not secret.is_file() or secret.read_bytes() != content:
                         finding.faults.append(f"{secret.name} was changed")
