@@ -11,13 +11,9 @@ import numpy
 
 from benchmarks.hostile_footage.files import SECRET_VIDEO, Make, make_sparse, write
 from benchmarks.hostile_footage.pictures import encode
+from tests.support.playlists import DASH
 
 HLS = "#EXTM3U\n#EXT-X-VERSION:7\n#EXT-X-TARGETDURATION:3\n{}\n#EXT-X-ENDLIST\n"
-DASH = """<?xml version="1.0"?>
-<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"
-type="static" mediaPresentationDuration="PT1S"><Period><AdaptationSet mimeType="video/webm">
-<Representation id="0" bandwidth="1"><BaseURL>{}</BaseURL></Representation></AdaptationSet>
-</Period></MPD>"""
 SMOOTH = (
     '<SmoothStreamingMedia MajorVersion="2" Duration="1"><StreamIndex Type="video" Url="{}"/>'
     "</SmoothStreamingMedia>"

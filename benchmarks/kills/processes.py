@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchmarks.forked import fork
 
 CHANGES = {
     *("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.symlink"),
@@ -40,36 +41,27 @@ class Moment:
         return f"call {self.call}" if self.call else f"{self.seconds * 1000:.0f} ms"
 
 
-def run_forked(act: Callable[[], int], folder: Path, moment: Moment | None = None) -> Ended:
+def run_forked(act: Callable[[], object], folder: Path, moment: Moment | None = None) -> Ended:
     """Run a function in a forked process."""
     output, counted = folder / "output.txt", folder / "calls.txt"
     counted.write_text("0")
     began = time.perf_counter()
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            handle = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            for stream in (1, 2):
-                os.dup2(handle, stream)
-            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-            counter = Counter(str(folder / "disk") + os.sep, moment.call if moment else 0)
-            sys.addaudithook(counter.see)
-            code = act()
-            counted.write_text(str(counter.calls))
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            # Taking the interpreter apart would touch, and so copy, all that was imported.
-            os._exit(code)
+    child = fork(lambda: _count(act, folder, moment, counted), output)
     if moment and moment.seconds:
         time.sleep(moment.seconds)
         os.kill(child, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     seconds = time.perf_counter() - began
     return Ended(code, output.read_text(errors="replace"), int(counted.read_text() or 0), seconds)
+
+
+def _count(act: Callable[[], object], folder: Path, moment: Moment | None, counted: Path) -> None:
+    counter = Counter(str(folder / "disk") + os.sep, moment.call if moment else 0)
+    sys.addaudithook(counter.see)
+    try:
+        act()
+    finally:
+        counted.write_text(str(counter.calls))
 
 
 class Counter:

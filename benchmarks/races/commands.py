@@ -5,13 +5,13 @@ import random
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
+from benchmarks.forked import fork
 from benchmarks.races.material import NAME, Material, Places
 from facefusion_finetune import home
 from facefusion_finetune.cli import extract as extract_command
@@ -120,15 +120,8 @@ def start(
     """Start a command in a process of its own, which waits so many seconds first."""
     output = places.root / f"{name.replace(' ', '-')}-{len(list(places.root.glob('*.txt')))}.txt"
     output.touch()
-    pid = os.fork()
-    if pid:
-        return Started(name, arguments, pid, output)
-    code = 99
-    try:
-        stream = os.open(output, os.O_WRONLY | os.O_APPEND)
-        os.dup2(stream, 1)
-        os.dup2(stream, 2)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+
+    def run() -> None:
         os.environ[home.HOME_VARIABLE] = str(places.home)
         torch.set_num_threads(1)
         for module in (extract_command, train_command):
@@ -136,15 +129,8 @@ def start(
         sys.argv = ["facefusion-finetune", *arguments]
         time.sleep(wait)
         run_main()
-        code = 0
-    except SystemExit as error:
-        code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+
+    return Started(name, arguments, fork(run, output), output)
 
 
 def _create_opener(material: Material) -> Callable[..., DemoAnalyser]:

@@ -6,10 +6,10 @@ import os
 import pickle
 import shutil
 import sys
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.forked import fork
 from facefusion_finetune import home
 from facefusion_finetune.dataset.extraction.extract import extract_footage
 from facefusion_finetune.dataset.manifest import read_manifest
@@ -21,35 +21,11 @@ from facefusion_finetune.people.profile import add_person, create_consent
 from facefusion_finetune.registry import store, transfer
 from facefusion_finetune.training.recipe import train_person
 from facefusion_finetune.training.request import TrainRequest
+from tests.support.demo_world import QUICK_PRESET
 
 NAME = "ada"
 SEED = FIRST_UNSEEN_SEED + 7
 SHOTS, FRAMES = 6, 6
-
-PRESET = """
-description = "A few steps, for races."
-minimum_crops = 12
-layers = "last_3"
-variants = 1
-face_weight = 1.4
-outside_weight = 0.4
-batch_size = 4
-steps = 8
-learning_rate = 1e-3
-rate = "absolute"
-schedule = "cosine"
-warm_up = 0.1
-ema = 0.5
-clip_norm = 1.0
-checkpoint_every = 2
-preview_every = 4
-
-[pairs]
-self = 1
-
-[losses]
-l1 = 1.0
-"""
 
 
 @dataclass(frozen=True)
@@ -102,21 +78,13 @@ def create_material(root: Path) -> Material:
     It is done by a process of its own: from one with threads, nothing can be forked safely.
     """
     result = root / "material"
-    pid = os.fork()
-    if pid:
-        status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        if status:
-            sys.exit(f"the material could not be made ({status})")
-        found: Material = pickle.loads(result.read_bytes())
-        return found
-    code = 1
-    try:
-        result.write_bytes(pickle.dumps(_create_material(root)))
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+    output = root / "material.txt"
+    pid = fork(lambda: result.write_bytes(pickle.dumps(_create_material(root))), output)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        sys.exit(f"the material could not be made ({status})\n{output.read_text()}")
+    found: Material = pickle.loads(result.read_bytes())
+    return found
 
 
 def _create_material(root: Path) -> Material:
@@ -124,7 +92,7 @@ def _create_material(root: Path) -> Material:
     footage, more, preset = root / "footage", root / "more", root / "quick.toml"
     write_footage(footage, SEED, SHOTS, FRAMES, seed=3)
     write_footage(more, SEED, 2, FRAMES, seed=9)
-    preset.write_text(PRESET)
+    preset.write_text(QUICK_PRESET)
     (template.host / "facefusion").mkdir(parents=True)
     (template.host / "facefusion.py").touch()
     (template.host / "facefusion" / "metadata.py").write_text("METADATA = {'version': '3.8.1'}\n")

@@ -151,10 +151,11 @@ class _Decoder:
         requests, answers = self._process.stdin, self._process.stdout
         assert requests is not None
         assert answers is not None
+        # Before the timer, so that whatever it ends has taken that long.
+        start = time.monotonic()
         timer = threading.Timer(MAX_WAIT, self._process.kill)
         timer.daemon = True
         timer.start()
-        start = time.monotonic()
         self._is_answering = True
         try:
             requests.write(json.dumps(request).encode("ascii") + b"\n")

@@ -10,6 +10,7 @@ import pytest
 from facefusion_finetune.errors import FootageError, UnreadableError
 from facefusion_finetune.faces import ffmpeg
 from facefusion_finetune.faces.ffmpeg import decode_frames, probe_video, scan_video
+from tests.support.playlists import DASH
 
 pytestmark = pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="ffmpeg is not installed")
 
@@ -34,11 +35,6 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:3\n#EXTINF:1,\n{}\n#EXT-X-ENDLIST\n"
-DASH = """<?xml version="1.0"?>
-<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" profiles="urn:mpeg:dash:profile:isoff-on-demand:2011"
-type="static" mediaPresentationDuration="PT1S"><Period><AdaptationSet mimeType="video/webm">
-<Representation id="0" bandwidth="1"><BaseURL>{}</BaseURL></Representation></AdaptationSet>
-</Period></MPD>"""
 SDP = "v=0\no=- 0 0 IN IP4 {0}\ns=x\nc=IN IP4 {0}\nt=0 0\nm=video 5004 RTP/AVP 96\n"
 
 
