@@ -332,7 +332,7 @@ class _Extraction:
             raise FootageError(
                 self.footage,
                 f"none of its faces is usable ({reasons}).",
-                "Give footage with a larger, sharper face.",
+                "Give footage with a whole, larger or sharper face.",
             )
         return new
 
