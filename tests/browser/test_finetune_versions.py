@@ -149,6 +149,22 @@ def test_two_pages_and_deletion(
         assert page.read_options(MODEL) == ["bea@1 (inswapper_128, unproven)"]
 
 
+def test_a_question_outlasts_the_selection_before_it(
+    ui: FaceFusionUi, finish: Callable[..., Run], open_tab: Callable[[], Page]
+) -> None:
+    finish("ada"), finish("ada")
+    page = open_tab()
+    page.wait_for_text(TABLE, "ada@2")
+    for version in ("ada@1", "ada@2", "ada@1"):
+        page.wait_idle()
+        with ui.pause():
+            page.choose(MODEL, f"{version} (inswapper_128, unproven)")
+            page.click("finetune_models_delete_button")
+        page.wait_for_text("finetune_models_confirm_html", f"Delete {version}")
+        page.wait_idle()
+        page.wait_for_text("finetune_models_confirm_html", f"Delete {version}", seconds=1)
+
+
 def test_late_answers(
     ui: FaceFusionUi, finish: Callable[..., Run], open_tab: Callable[[], Page]
 ) -> None:

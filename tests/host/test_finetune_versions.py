@@ -135,6 +135,7 @@ def test_back_and_out(
     shown = models.go_back("ada@2", False, None)
     assert list_active(linked_host) == [1]
     assert get(shown, models.MODELS_MODEL_DROPDOWN) == "ada@1"
+    assert models.MODELS_ASKED_STATE not in shown, "a question may have been asked since"
     models.deactivate("ada@2", None)
     assert "not active" in said[-1]
     assert list_active(linked_host) == [1]

@@ -1,5 +1,6 @@
 """FaceFusion's UI as a process of its own, with a home, temporary folder and log of its own."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -112,6 +113,16 @@ class FaceFusionUi:
                 f"FaceFusion serves nothing after {seconds} s:\n{self.read_log_end()}"
             )
             time.sleep(0.05)
+
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Hold FaceFusion still, so that it meets all that the page sends meanwhile at once."""
+        assert self._process is not None
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self._process.pid, signal.SIGCONT)
 
     def stop(self) -> None:
         """End FaceFusion and the processes of its group; training lives on, in its own group."""

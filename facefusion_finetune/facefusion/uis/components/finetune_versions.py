@@ -125,7 +125,7 @@ def listen() -> None:
     ]
     all_shown = [*shown, *finetune_export.list_shown(), *finetune_compare.list_shown()]
     asked_of = MODELS_ASKED_STATE
-    # One after the other, as these select: the answer to what happened last comes last.
+    # One after the other, as these select or ask: the answer to what happened last comes last.
     in_order = {"concurrency_id": "finetune_models", "concurrency_limit": 1}
     following.watch(CHANGES_TEXTBOX, refresh, followed, all_shown, **in_order)
     named = [person, CHOSEN_TEXTBOX, asked_of]
@@ -134,8 +134,8 @@ def listen() -> None:
     connect(MODELS_ACTIVATE_BUTTON.click, activate, [chosen, force, asked_of], shown)
     connect(MODELS_ROLL_BACK_BUTTON.click, go_back, [chosen, force, asked_of], shown)
     connect(MODELS_DEACTIVATE_BUTTON.click, deactivate, [chosen, asked_of], shown)
-    connect(MODELS_DELETE_BUTTON.click, ask, chosen, asked)
-    connect(MODELS_CANCEL_BUTTON.click, cancel, None, asked)
+    connect(MODELS_DELETE_BUTTON.click, ask, chosen, asked, **in_order)
+    connect(MODELS_CANCEL_BUTTON.click, cancel, None, asked, **in_order)
     connect(MODELS_CONFIRM_BUTTON.click, delete, [asked_of, CHOSEN_TEXTBOX], shown)
     finetune_export.listen(chosen)
     finetune_compare.listen()
@@ -197,6 +197,9 @@ def go_back(reference: str | None, force: bool, asked: str | None) -> dict[Any, 
         require_force(previous, force)
     version = roll_back(adapter.HOST_PATH, name, force)
     tell_active(version)
+    if asked is None:
+        # Without a word on the question: it may have been asked since the request.
+        return _show(reference, asked, version.reference)
     return _select(version.reference, reference, asked)
 
 
